@@ -1,1 +1,81 @@
-//! Placeholder.
+//! The types and the algebra of callscope: calls, windows, contributions, histograms.
+//!
+//! Everything here is a pure function or a value. No I/O, no async, no clock, no serde: the crates around this one
+//! read bytes, ask the time and store rows.
+
+mod call;
+mod contribution;
+mod errors;
+mod histogram;
+mod ids;
+mod plan;
+mod provider;
+mod series;
+mod text;
+mod time;
+mod window;
+mod workflow;
+
+pub use call::{
+    CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
+    FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON,
+    TOTAL_TOKENS_MAX, Transition, TransitionKind, transition,
+};
+pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
+pub use errors::{CallError, ErrorKind, Level, Service};
+pub use histogram::{HistogramBytesFault, LatencyHistogram};
+pub use ids::{CallId, KeyId, TenantId, WorkflowId};
+pub use plan::{BucketRange, Resolution, WindowPlan};
+pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
+pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
+pub use text::{
+    AGENT_MAX, AgentName, END_REASON_MAX, EndReason, MESSAGE_MAX, Message, PROVIDER_NAME_MAX, ProviderName,
+    SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
+};
+pub use time::{Span, Timestamp};
+pub use window::{Period, Window, WindowFault};
+pub use workflow::Workflow;
+
+/// A word that is not in an enumeration's vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of {}", .expected.join(", "))]
+pub struct UnknownWord {
+    /// The words that the enumeration knows, in their documented order.
+    pub expected: &'static [&'static str],
+}
+
+/// Gives an enumeration its vocabulary: `WORDS`, `ALL`, `as_str` and `FromStr`, each word written once.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $name {
+            /// Every value, in documented order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// Every word, in the order of [`Self::ALL`].
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word for this value, on the wire and in storage.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err($crate::UnknownWord { expected: Self::WORDS }),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;

@@ -1,0 +1,290 @@
+//! A call: what a record may say of it, and what becomes of it when another record arrives.
+
+use crate::errors::{CallError, ErrorKind};
+use crate::ids::{CallId, WorkflowId};
+use crate::provider::ProviderUse;
+use crate::text::{AgentName, EndReason};
+use crate::time::{Span, Timestamp};
+use crate::words;
+use crate::workflow::Workflow;
+
+/// Longest call.
+pub const CALL_DURATION_MAX: Span = Span::from_hours(24);
+/// How far in the future a call may start, seen from the moment its record arrives.
+pub const FUTURE_START_MAX: Span = Span::from_hours(24);
+/// How far outside its call's life an error's timestamp may lie: clocks differ.
+pub const CLOCK_SKEW_MAX: Span = Span::from_minutes(5);
+/// Most entries in a record's list of providers.
+pub const PROVIDERS_PER_CALL_MAX: usize = 32;
+/// Most latency samples of one record, over all providers.
+pub const SAMPLES_PER_CALL_MAX: usize = 10_000;
+/// Most errors of one record.
+pub const ERRORS_PER_CALL_MAX: usize = 200;
+/// Most tokens of one call; a sum of them over 9 * 10^9 calls fits 64 bits.
+pub const TOTAL_TOKENS_MAX: i64 = 1_000_000_000;
+/// The end reason of a call that was closed because its end never came.
+pub const TIMEOUT_END_REASON: &str = "timeout";
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallStatus {
+    /// Going on.
+    Active,
+    /// Ended well.
+    Completed,
+    /// Ended badly.
+    Failed,
+}
+
+words!(CallStatus { Active = "active", Completed = "completed", Failed = "failed" });
+
+/// The part of a call that figures are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFacts {
+    /// Which call.
+    pub id: CallId,
+    /// How far it has come.
+    pub status: CallStatus,
+    /// Its start: what places it in windows and buckets.
+    pub started_at: Timestamp,
+    /// Its end; none while it is active, nor when it timed out.
+    pub ended_at: Option<Timestamp>,
+    /// The workflow it ran through.
+    pub workflow_id: Option<WorkflowId>,
+    /// Tokens that language models used.
+    pub total_tokens: i64,
+    /// What it used of each provider; a provider stands here once.
+    pub providers: Vec<ProviderUse>,
+    /// The kinds of its errors, by position.
+    pub error_kinds: Vec<ErrorKind>,
+}
+
+/// What a record says of a call, before it is believed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallFields {
+    /// Which call.
+    pub id: CallId,
+    /// How far it has come.
+    pub status: CallStatus,
+    /// Its start.
+    pub started_at: Timestamp,
+    /// Its end.
+    pub ended_at: Option<Timestamp>,
+    /// Why it ended.
+    pub end_reason: Option<EndReason>,
+    /// The workflow it ran through.
+    pub workflow: Option<Workflow>,
+    /// Who ran it.
+    pub agent: Option<AgentName>,
+    /// Tokens that language models used.
+    pub total_tokens: i64,
+    /// What it used of each provider; entries of the same provider are merged.
+    pub providers: Vec<ProviderUse>,
+    /// What went wrong, by position.
+    pub errors: Vec<CallError>,
+}
+
+/// A whole call as a sound record describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    facts: CallFacts,
+    end_reason: Option<EndReason>,
+    workflow: Option<Workflow>,
+    agent: Option<AgentName>,
+    errors: Vec<CallError>,
+}
+
+/// A rule that a record breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallFault {
+    /// A finished call without an end.
+    #[error("is required when the call is completed or failed")]
+    EndMissing,
+    /// An active call with an end.
+    #[error("must be absent while the call is active")]
+    EndWhileActive,
+    /// The end lies before the start.
+    #[error("must not be before started_at")]
+    EndBeforeStart,
+    /// The call lasts too long.
+    #[error("must be at most 24 hours after started_at")]
+    TooLong,
+    /// The start lies too far ahead.
+    #[error("must be at most 24 hours in the future")]
+    StartInFuture,
+    /// Tokens are negative or absurd.
+    #[error("must be between 0 and {TOTAL_TOKENS_MAX}")]
+    TokensOutOfBounds,
+    /// Too many providers.
+    #[error("must have at most {PROVIDERS_PER_CALL_MAX} entries")]
+    TooManyProviders,
+    /// Too many latencies over all providers.
+    #[error("must have at most {SAMPLES_PER_CALL_MAX} latencies in total")]
+    TooManySamples,
+    /// Too many errors.
+    #[error("must have at most {ERRORS_PER_CALL_MAX} entries")]
+    TooManyErrors,
+    /// The error at this position happened outside the call.
+    #[error("must lie within the call, give or take 5 minutes")]
+    ErrorOutsideCall(usize),
+}
+
+impl Call {
+    /// Believes a record that arrived at `received_at`, or says every rule that it breaks.
+    pub fn accept(fields: CallFields, received_at: Timestamp) -> Result<Self, Vec<CallFault>> {
+        let faults = faults(&fields, received_at);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let facts = CallFacts {
+            id: fields.id,
+            status: fields.status,
+            started_at: fields.started_at,
+            ended_at: fields.ended_at,
+            workflow_id: fields.workflow.as_ref().map(|workflow| workflow.id),
+            total_tokens: fields.total_tokens,
+            providers: merge_same(fields.providers),
+            error_kinds: fields.errors.iter().map(|error| error.kind).collect(),
+        };
+        let CallFields { end_reason, workflow, agent, errors, .. } = fields;
+        Ok(Self { facts, end_reason, workflow, agent, errors })
+    }
+
+    /// What figures are made of.
+    #[must_use]
+    pub const fn facts(&self) -> &CallFacts {
+        &self.facts
+    }
+
+    /// Why it ended, in the client's words.
+    #[must_use]
+    pub const fn end_reason(&self) -> Option<&EndReason> {
+        self.end_reason.as_ref()
+    }
+
+    /// The workflow it ran through.
+    #[must_use]
+    pub const fn workflow(&self) -> Option<&Workflow> {
+        self.workflow.as_ref()
+    }
+
+    /// Who ran it.
+    #[must_use]
+    pub const fn agent(&self) -> Option<&AgentName> {
+        self.agent.as_ref()
+    }
+
+    /// What went wrong, by position.
+    #[must_use]
+    pub fn errors(&self) -> &[CallError] {
+        &self.errors
+    }
+}
+
+fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
+    let samples: usize = fields.providers.iter().map(|usage| usage.latencies.len()).sum();
+    let end = fields.ended_at;
+    let finished = fields.status != CallStatus::Active;
+    let rules = [
+        (finished && end.is_none(), CallFault::EndMissing),
+        (!finished && end.is_some(), CallFault::EndWhileActive),
+        (end.is_some_and(|end| end < fields.started_at), CallFault::EndBeforeStart),
+        (end.is_some_and(|end| end.since(fields.started_at) > CALL_DURATION_MAX), CallFault::TooLong),
+        (fields.started_at.since(received_at) > FUTURE_START_MAX, CallFault::StartInFuture),
+        (!(0..=TOTAL_TOKENS_MAX).contains(&fields.total_tokens), CallFault::TokensOutOfBounds),
+        (fields.providers.len() > PROVIDERS_PER_CALL_MAX, CallFault::TooManyProviders),
+        (samples > SAMPLES_PER_CALL_MAX, CallFault::TooManySamples),
+        (fields.errors.len() > ERRORS_PER_CALL_MAX, CallFault::TooManyErrors),
+    ];
+    let broken = rules.into_iter().filter_map(|(is_broken, fault)| is_broken.then_some(fault));
+    // Without an end, an error may come as late as the longest call lasts.
+    let from = fields.started_at - CLOCK_SKEW_MAX;
+    let to = end.unwrap_or(fields.started_at + CALL_DURATION_MAX) + CLOCK_SKEW_MAX;
+    let outside = fields.errors.iter().enumerate().filter_map(|(position, error)| {
+        (error.timestamp < from || error.timestamp > to).then_some(CallFault::ErrorOutsideCall(position))
+    });
+    broken.chain(outside).collect()
+}
+
+fn merge_same(providers: Vec<ProviderUse>) -> Vec<ProviderUse> {
+    let mut merged: Vec<ProviderUse> = Vec::with_capacity(providers.len());
+    for usage in providers {
+        match merged.iter_mut().find(|known| known.provider == usage.provider) {
+            Some(known) => known.latencies.extend(usage.latencies),
+            None => merged.push(usage),
+        }
+    }
+    merged
+}
+
+/// What may happen to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A record of the whole call arrived.
+    Record(Box<Call>),
+    /// The call's end is overdue, if it is still active and started before the instant.
+    Overdue {
+        /// Which call.
+        id: CallId,
+        /// The start from which on a call is not yet overdue.
+        started_before: Timestamp,
+    },
+}
+
+impl Incoming {
+    /// The call that it is about.
+    #[must_use]
+    pub fn call_id(&self) -> CallId {
+        match self {
+            Self::Record(call) => call.facts.id,
+            Self::Overdue { id, .. } => *id,
+        }
+    }
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransitionKind {
+    /// It was unknown.
+    Created,
+    /// It was known, and is now what the record says; perhaps it was that before.
+    Replaced,
+    /// It was closed because its end never came.
+    TimedOut,
+    /// Nothing changes: an `active` record came after the end, or the call is not overdue any more.
+    Ignored,
+}
+
+/// A call's next state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// What became of the call.
+    pub kind: TransitionKind,
+    /// Its facts from now on; none when it is ignored.
+    pub next: Option<CallFacts>,
+}
+
+/// The rules of a call's life: `active -> completed | failed`, in whatever order records arrive.
+#[must_use]
+pub fn transition(current: Option<&CallFacts>, incoming: &Incoming) -> Transition {
+    let ignored = Transition { kind: TransitionKind::Ignored, next: None };
+    match (current, incoming) {
+        (None, Incoming::Record(call)) => {
+            Transition { kind: TransitionKind::Created, next: Some(call.facts.clone()) }
+        }
+        (Some(current), Incoming::Record(call)) => {
+            let reopens = current.status != CallStatus::Active && call.facts.status == CallStatus::Active;
+            if reopens {
+                return ignored;
+            }
+            Transition { kind: TransitionKind::Replaced, next: Some(call.facts.clone()) }
+        }
+        (Some(current), Incoming::Overdue { started_before, .. })
+            if current.status == CallStatus::Active && current.started_at < *started_before =>
+        {
+            let next = CallFacts { status: CallStatus::Failed, ..current.clone() };
+            Transition { kind: TransitionKind::TimedOut, next: Some(next) }
+        }
+        (_, Incoming::Overdue { .. }) => ignored,
+    }
+}

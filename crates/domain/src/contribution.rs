@@ -1,0 +1,246 @@
+//! What one call adds to every figure: the only definition of every metric.
+//!
+//! Contributions form a commutative group, so a rollup is a sum of them, a correction is a difference, and a window is
+//! the sum of its buckets. Sums wrap around at the ends of `i64`, so that the laws hold for all values; within the
+//! bounds of a record it takes some 10^8 calls of a whole day each to get there.
+
+use crate::call::{CallFacts, CallStatus};
+use crate::errors::ErrorKind;
+use crate::histogram::LatencyHistogram;
+use crate::ids::WorkflowId;
+use crate::provider::{Provider, ProviderType};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// What one call, one bucket or one window adds to every figure. The default is zero, and holds no entries; entries
+/// that become zero are removed, so equal sums are equal values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contribution {
+    /// The whole tenant.
+    pub calls: CallTotals,
+    /// By workflow; calls without one are in none of these.
+    pub workflows: BTreeMap<WorkflowId, CallTotals>,
+    /// By provider.
+    pub providers: BTreeMap<Provider, ProviderTotals>,
+    /// Number of errors by kind.
+    pub errors: BTreeMap<ErrorKind, i64>,
+}
+
+/// Counts and sums over calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallTotals {
+    /// Calls of any status.
+    pub total: i64,
+    /// Calls that completed.
+    pub completed: i64,
+    /// Calls that failed, timed-out ones included.
+    pub failed: i64,
+    /// Finished calls whose end is known: the base of the average duration.
+    pub ended: i64,
+    /// Sum of the durations of those calls, in microseconds.
+    pub duration_us: i64,
+    /// Sum of tokens.
+    pub total_tokens: i64,
+    /// Latencies of all speech-to-text turns.
+    pub stt: StageTotals,
+    /// Latencies of all language-model turns.
+    pub llm: StageTotals,
+    /// Latencies of all text-to-speech turns.
+    pub tts: StageTotals,
+}
+
+/// Count and sum of latency samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageTotals {
+    /// Number of samples.
+    pub samples: i64,
+    /// Their sum, in microseconds.
+    pub latency_us: i64,
+}
+
+/// What is known of one provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderTotals {
+    /// Calls that used it, with or without samples.
+    pub calls: i64,
+    /// Sum of its latencies, in microseconds.
+    pub latency_us: i64,
+    /// Its latencies, counted.
+    pub histogram: LatencyHistogram,
+}
+
+impl Contribution {
+    /// The contribution of one call.
+    #[must_use]
+    pub fn of(call: &CallFacts) -> Self {
+        let calls = CallTotals::of(call);
+        let mut providers: BTreeMap<Provider, ProviderTotals> = BTreeMap::new();
+        for usage in &call.providers {
+            let totals = providers.entry(usage.provider.clone()).or_default();
+            totals.calls = 1;
+            for &latency in &usage.latencies {
+                totals.latency_us += i64::from(latency.as_micros());
+                totals.histogram.record(latency);
+            }
+        }
+        let mut errors = BTreeMap::new();
+        for &kind in &call.error_kinds {
+            *errors.entry(kind).or_default() += 1;
+        }
+        let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
+        Self { calls, workflows, providers, errors }
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl CallTotals {
+    fn of(call: &CallFacts) -> Self {
+        let is = |status| i64::from(call.status == status);
+        let mut totals = Self {
+            total: 1,
+            completed: is(CallStatus::Completed),
+            failed: is(CallStatus::Failed),
+            total_tokens: call.total_tokens,
+            ..Self::default()
+        };
+        if let Some(ended_at) = call.ended_at {
+            totals.ended = 1;
+            totals.duration_us = ended_at.since(call.started_at).as_micros();
+        }
+        for usage in &call.providers {
+            let stage = match usage.provider.provider_type {
+                ProviderType::Stt => &mut totals.stt,
+                ProviderType::Llm => &mut totals.llm,
+                ProviderType::Tts => &mut totals.tts,
+            };
+            for latency in &usage.latencies {
+                stage.samples += 1;
+                stage.latency_us += i64::from(latency.as_micros());
+            }
+        }
+        totals
+    }
+
+    /// Percentage of the calls that completed, of those that completed or failed; `None` when there are none.
+    #[must_use]
+    pub fn success_rate(&self) -> Option<f64> {
+        mean(self.completed, self.completed.wrapping_add(self.failed)).map(|share| 100.0 * share)
+    }
+
+    /// Average duration in seconds, over calls whose end is known.
+    #[must_use]
+    pub fn avg_duration_seconds(&self) -> Option<f64> {
+        mean(self.duration_us, self.ended).map(|micros| micros / 1e6)
+    }
+
+    /// The sum of two, or with `sign` -1 their difference.
+    fn merge(&mut self, other: &Self, sign: i64) {
+        let add = |mine: &mut i64, theirs: i64| *mine = mine.wrapping_add(theirs.wrapping_mul(sign));
+        // Taken apart so that a new field cannot be forgotten here.
+        let Self { total, completed, failed, ended, duration_us, total_tokens, stt, llm, tts } = other;
+        add(&mut self.total, *total);
+        add(&mut self.completed, *completed);
+        add(&mut self.failed, *failed);
+        add(&mut self.ended, *ended);
+        add(&mut self.duration_us, *duration_us);
+        add(&mut self.total_tokens, *total_tokens);
+        for (mine, theirs) in [(&mut self.stt, stt), (&mut self.llm, llm), (&mut self.tts, tts)] {
+            add(&mut mine.samples, theirs.samples);
+            add(&mut mine.latency_us, theirs.latency_us);
+        }
+    }
+}
+
+impl StageTotals {
+    /// Average latency in milliseconds over all samples.
+    #[must_use]
+    pub fn avg_latency_ms(&self) -> Option<f64> {
+        mean(self.latency_us, self.samples).map(|micros| micros / 1e3)
+    }
+}
+
+impl ProviderTotals {
+    /// Average latency in milliseconds over all samples.
+    #[must_use]
+    pub fn avg_latency_ms(&self) -> Option<f64> {
+        mean(self.latency_us, self.histogram.len()).map(|micros| micros / 1e3)
+    }
+
+    fn merge(&mut self, other: &Self, sign: i64) {
+        let Self { calls, latency_us, histogram } = other;
+        self.calls = self.calls.wrapping_add(calls.wrapping_mul(sign));
+        self.latency_us = self.latency_us.wrapping_add(latency_us.wrapping_mul(sign));
+        if sign < 0 { self.histogram -= histogram } else { self.histogram += histogram }
+    }
+}
+
+/// `sum / count`; `None` when nothing is counted, since no data is not zero.
+#[must_use]
+pub fn mean(sum: i64, count: i64) -> Option<f64> {
+    (count > 0).then(|| sum as f64 / count as f64)
+}
+
+/// Adds one map to another, entry by entry, and removes what becomes zero.
+fn merge_entries<K: Clone + Ord, V: Clone + Default + PartialEq>(
+    mine: &mut BTreeMap<K, V>,
+    theirs: &BTreeMap<K, V>,
+    merge: impl Fn(&mut V, &V),
+) {
+    for (key, value) in theirs {
+        match mine.entry(key.clone()) {
+            Entry::Vacant(entry) => {
+                let mut sum = V::default();
+                merge(&mut sum, value);
+                if sum != V::default() {
+                    entry.insert(sum);
+                }
+            }
+            Entry::Occupied(mut entry) => {
+                merge(entry.get_mut(), value);
+                if *entry.get() == V::default() {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}
+
+impl Contribution {
+    fn merge(&mut self, other: &Self, sign: i64) {
+        self.calls.merge(&other.calls, sign);
+        merge_entries(&mut self.workflows, &other.workflows, |mine, theirs| mine.merge(theirs, sign));
+        merge_entries(&mut self.providers, &other.providers, |mine, theirs| mine.merge(theirs, sign));
+        merge_entries(&mut self.errors, &other.errors, |mine, theirs| {
+            *mine = mine.wrapping_add(theirs.wrapping_mul(sign));
+        });
+    }
+}
+
+impl std::ops::AddAssign<&Self> for Contribution {
+    fn add_assign(&mut self, other: &Self) {
+        self.merge(other, 1);
+    }
+}
+
+impl std::ops::SubAssign<&Self> for Contribution {
+    fn sub_assign(&mut self, other: &Self) {
+        self.merge(other, -1);
+    }
+}
+
+impl std::ops::AddAssign<&Self> for CallTotals {
+    fn add_assign(&mut self, other: &Self) {
+        self.merge(other, 1);
+    }
+}
+
+impl std::ops::AddAssign<&Self> for ProviderTotals {
+    fn add_assign(&mut self, other: &Self) {
+        self.merge(other, 1);
+    }
+}

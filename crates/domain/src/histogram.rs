@@ -1,0 +1,326 @@
+//! A latency histogram that merges and subtracts without loss.
+//!
+//! The idea is that of DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with
+//! relative-error guarantees", VLDB 2019): cells whose bounds grow by a constant factor, so that every value of a cell
+//! lies within a fixed relative distance of one representative. Two things differ. The bounds are whole microseconds
+//! from an integer recurrence, so that a value falls in the same cell on every platform; and the counts are signed,
+//! so that a histogram can be taken away from another one.
+
+use crate::provider::Latency;
+
+/// Upper bound of the relative error of a percentile: (201/199 - 1) / (201/199 + 1) = 1/200.
+#[cfg(test)]
+const RELATIVE_ERROR_MAX: f64 = 0.005;
+
+/// Cell `i` holds the latencies in `(BOUNDS[i - 1], BOUNDS[i]]`, in microseconds; cell 0 holds 1 µs alone.
+const BOUNDS: [u32; CELLS] = bounds();
+/// Some 1,800: one a microsecond up to 200 µs, then about a hundred for each factor of e.
+const CELLS: usize = count_cells();
+
+/// The bound after `bound`: at most 201/199 times as large, which bounds the relative error by 1/200, and at least
+/// one microsecond more.
+const fn next_bound(bound: u32) -> u32 {
+    let grown = bound as u64 * 201 / 199;
+    let last = Latency::MAX.as_micros();
+    if grown >= last as u64 {
+        return last;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "below `last`, a u32")]
+    let grown = grown as u32;
+    if grown > bound { grown } else { bound + 1 }
+}
+
+const fn count_cells() -> usize {
+    let mut bound = Latency::MIN.as_micros();
+    let mut cells = 1;
+    while bound < Latency::MAX.as_micros() {
+        bound = next_bound(bound);
+        cells += 1;
+    }
+    cells
+}
+
+const fn bounds() -> [u32; CELLS] {
+    let mut bounds = [Latency::MIN.as_micros(); CELLS];
+    let mut cell = 1;
+    while cell < CELLS {
+        bounds[cell] = next_bound(bounds[cell - 1]);
+        cell += 1;
+    }
+    bounds
+}
+
+/// The first byte of every encoded histogram: it names the cell bounds and the layout of the bytes after it.
+const VERSION: u8 = 1;
+
+/// Counts of latencies by cell. The default is empty, which is zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatencyHistogram {
+    /// Non-zero counts by ascending cell. Short for a call, a few hundred cells for a month.
+    counts: Vec<(u16, i64)>,
+}
+
+/// Why bytes are no histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistogramBytesFault {
+    /// The first byte names a layout that this program does not know.
+    #[error("histogram bytes have an unknown version")]
+    UnknownVersion,
+    /// The bytes end inside a number, or a number does not fit.
+    #[error("histogram bytes are cut short or malformed")]
+    Malformed,
+    /// A cell beyond the last.
+    #[error("histogram bytes name a cell that does not exist")]
+    UnknownCell,
+}
+
+impl LatencyHistogram {
+    /// Counts one latency.
+    pub fn record(&mut self, latency: Latency) {
+        let cell = cell_of(latency);
+        match self.counts.binary_search_by_key(&cell, |&(cell, _)| cell) {
+            Ok(at) => self.counts[at].1 = self.counts[at].1.wrapping_add(1),
+            Err(at) => self.counts.insert(at, (cell, 1)),
+        }
+    }
+
+    /// The number of latencies counted.
+    #[must_use]
+    pub fn len(&self) -> i64 {
+        self.counts.iter().fold(0, |sum, &(_, count)| sum.wrapping_add(count))
+    }
+
+    /// Whether every cell is zero.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// The nearest-rank percentile in milliseconds, within 0.5 % of the true one. `percent` is 1 to 100. `None` when
+    /// nothing is counted.
+    #[must_use]
+    pub fn percentile_ms(&self, percent: u8) -> Option<f64> {
+        let len = self.len();
+        let rank = (i128::from(len) * i128::from(percent) + 99) / 100;
+        let mut seen = 0_i128;
+        self.counts
+            .iter()
+            .find(|&&(_, count)| {
+                seen += i128::from(count);
+                seen >= rank
+            })
+            .filter(|_| len > 0)
+            .map(|&(cell, _)| representative_ms(cell))
+    }
+
+    /// Version byte, then for each non-zero cell the distance from the one before and the count, as LEB128 (the
+    /// count in zigzag form).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1 + self.counts.len() * 3);
+        bytes.push(VERSION);
+        let mut previous = 0;
+        for &(cell, count) in &self.counts {
+            push_varint(&mut bytes, u64::from(cell - previous));
+            push_varint(&mut bytes, zigzag(count));
+            previous = cell;
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, HistogramBytesFault> {
+        let (&version, mut rest) = bytes.split_first().ok_or(HistogramBytesFault::Malformed)?;
+        if version != VERSION {
+            return Err(HistogramBytesFault::UnknownVersion);
+        }
+        let mut counts = Vec::with_capacity(rest.len() / 2);
+        let mut cell = 0_u64;
+        while !rest.is_empty() {
+            cell = cell.checked_add(take_varint(&mut rest)?).ok_or(HistogramBytesFault::Malformed)?;
+            let count = unzigzag(take_varint(&mut rest)?);
+            let known = u16::try_from(cell).ok().filter(|&cell| usize::from(cell) < CELLS);
+            counts.push((known.ok_or(HistogramBytesFault::UnknownCell)?, count));
+        }
+        Ok(Self { counts })
+    }
+
+    fn merge(&mut self, other: &Self, sign: i64) {
+        if other.counts.is_empty() {
+            return;
+        }
+        let mut merged = Vec::with_capacity(self.counts.len() + other.counts.len());
+        let mut left = self.counts.iter().copied().peekable();
+        for &(cell, count) in &other.counts {
+            while let Some(smaller) = left.next_if(|&(mine, _)| mine < cell) {
+                merged.push(smaller);
+            }
+            let mine = left.next_if(|&(mine, _)| mine == cell).map_or(0, |(_, count)| count);
+            let sum = mine.wrapping_add(count.wrapping_mul(sign));
+            if sum != 0 {
+                merged.push((cell, sum));
+            }
+        }
+        merged.extend(left);
+        self.counts = merged;
+    }
+}
+
+impl std::ops::AddAssign<&Self> for LatencyHistogram {
+    fn add_assign(&mut self, other: &Self) {
+        self.merge(other, 1);
+    }
+}
+
+impl std::ops::SubAssign<&Self> for LatencyHistogram {
+    fn sub_assign(&mut self, other: &Self) {
+        self.merge(other, -1);
+    }
+}
+
+fn cell_of(latency: Latency) -> u16 {
+    let cell = BOUNDS.partition_point(|&bound| bound < latency.as_micros());
+    #[expect(clippy::cast_possible_truncation, reason = "at most CELLS - 1, since the last bound is Latency::MAX")]
+    let cell = cell as u16;
+    cell
+}
+
+/// The value whose relative distance to both ends of a cell is the same: `2 * low * high / (low + high)`.
+fn representative_ms(cell: u16) -> f64 {
+    let high = f64::from(BOUNDS[usize::from(cell)]);
+    let low = if cell == 0 { high } else { f64::from(BOUNDS[usize::from(cell) - 1] + 1) };
+    2.0 * low * high / (low + high) / 1000.0
+}
+
+const fn zigzag(count: i64) -> u64 {
+    (count.cast_unsigned() << 1) ^ (count >> 63).cast_unsigned()
+}
+
+const fn unzigzag(encoded: u64) -> i64 {
+    (encoded >> 1).cast_signed() ^ -((encoded & 1).cast_signed())
+}
+
+fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value.to_le_bytes()[0]);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Result<u64, HistogramBytesFault> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first().ok_or(HistogramBytesFault::Malformed)?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(HistogramBytesFault::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn latencies() -> impl Strategy<Value = Vec<Latency>> {
+        // Evenly over the magnitudes, not over the values.
+        prop::collection::vec((0.0_f64..20.2).prop_map(|power| Latency::from_ms(power.exp() / 1000.0).unwrap()), 0..200)
+    }
+
+    fn histogram(latencies: &[Latency]) -> LatencyHistogram {
+        let mut histogram = LatencyHistogram::default();
+        latencies.iter().for_each(|&latency| histogram.record(latency));
+        histogram
+    }
+
+    fn sum(left: &LatencyHistogram, right: &LatencyHistogram) -> LatencyHistogram {
+        let mut sum = left.clone();
+        sum += right;
+        sum
+    }
+
+    #[test]
+    fn the_cells_reach_from_a_microsecond_to_the_longest_latency() {
+        assert_eq!((BOUNDS[0], BOUNDS[CELLS - 1]), (1, 600_000_000));
+        assert!(BOUNDS.is_sorted_by(|left, right| left < right));
+        assert!(u16::try_from(CELLS).is_ok());
+    }
+
+    #[test]
+    fn every_cell_keeps_its_ends_within_the_error_bound() {
+        for cell in 0..u16::try_from(CELLS).unwrap() {
+            let high = f64::from(BOUNDS[usize::from(cell)]) / 1000.0;
+            let low = if cell == 0 { high } else { f64::from(BOUNDS[usize::from(cell) - 1] + 1) / 1000.0 };
+            let middle = representative_ms(cell);
+            for end in [low, high] {
+                let error = (middle - end).abs() / end;
+                assert!(error <= RELATIVE_ERROR_MAX + 1e-12, "cell {cell}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_has_no_percentile() {
+        assert_eq!(LatencyHistogram::default().percentile_ms(50), None);
+    }
+
+    #[test]
+    fn malformed_bytes_are_refused() {
+        let from = LatencyHistogram::from_bytes;
+        assert_eq!(from(&[]), Err(HistogramBytesFault::Malformed));
+        assert_eq!(from(&[2]), Err(HistogramBytesFault::UnknownVersion));
+        assert_eq!(from(&[1, 5]), Err(HistogramBytesFault::Malformed));
+        assert_eq!(from(&[1, 0xff, 0xff, 0x7f, 2]), Err(HistogramBytesFault::UnknownCell));
+        assert_eq!(from(&[[1].as_slice(), &[0xff; 12]].concat()), Err(HistogramBytesFault::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn percentiles_are_within_the_error_bound(mut samples in latencies(), percent in 1_u8..=100) {
+            prop_assume!(!samples.is_empty());
+            let estimate = histogram(&samples).percentile_ms(percent).unwrap();
+            samples.sort();
+            let rank = (samples.len() * usize::from(percent)).div_ceil(100);
+            let exact = f64::from(samples[rank - 1].as_micros()) / 1000.0;
+            prop_assert!((estimate - exact).abs() <= exact * RELATIVE_ERROR_MAX + 1e-9, "{estimate} for {exact}");
+        }
+
+        #[test]
+        fn addition_is_commutative_and_associative(a in latencies(), b in latencies(), c in latencies()) {
+            let (a, b, c) = (histogram(&a), histogram(&b), histogram(&c));
+            prop_assert_eq!(sum(&a, &b), sum(&b, &a));
+            prop_assert_eq!(sum(&sum(&a, &b), &c), sum(&a, &sum(&b, &c)));
+        }
+
+        #[test]
+        fn merging_equals_recording_everything_in_one(a in latencies(), b in latencies()) {
+            prop_assert_eq!(sum(&histogram(&a), &histogram(&b)), histogram(&[a, b].concat()));
+        }
+
+        #[test]
+        fn subtracting_what_was_added_leaves_the_rest(a in latencies(), b in latencies()) {
+            let (a, b) = (histogram(&a), histogram(&b));
+            let mut rest = sum(&a, &b);
+            rest -= &b;
+            prop_assert_eq!(&rest, &a);
+            rest -= &a;
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn bytes_give_the_histogram_back_even_with_negative_counts(a in latencies(), b in latencies()) {
+            let mut difference = histogram(&a);
+            difference -= &histogram(&b);
+            prop_assert_eq!(LatencyHistogram::from_bytes(&difference.to_bytes()), Ok(difference));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = LatencyHistogram::from_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What goes wrong in calls: messages as pipelines log them, with the figures that belong to them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::draws::{Draws, Weighted, whole_ms};
+use crate::providers::ChosenProviders;
+use crate::record::ErrorRecord;
+use crate::words::{ErrorLevel, ErrorService};
+
+/// What stands in a message for the provider of the service that failed.
+const PROVIDER: &str = "{provider}";
+
+/// One kind of error.
+#[derive(Debug)]
+struct Kind {
+    service: ErrorService,
+    level: ErrorLevel,
+    weight: f64,
+    message: &'static str,
+    /// Why a call ends whose last error is of this kind; only calls' ends at level `error` read it.
+    end_reason: &'static str,
+    details: fn(&mut Draws) -> Value,
+}
+
+static KINDS: [Kind; 14] = [
+    Kind {
+        service: ErrorService::Stt,
+        level: ErrorLevel::Error,
+        weight: 16.0,
+        message: "Connection timeout to {provider}",
+        end_reason: "stt_failure",
+        details: |draws| json!({"timeout_ms": 5000, "attempts": draws.within(1..=3)}),
+    },
+    Kind {
+        service: ErrorService::Stt,
+        level: ErrorLevel::Error,
+        weight: 6.0,
+        message: "{provider} closed the stream unexpectedly",
+        end_reason: "stt_failure",
+        details: |draws| json!({"close_code": draws.one_of(&[1006, 1011, 1013])}),
+    },
+    Kind {
+        service: ErrorService::Stt,
+        level: ErrorLevel::Warning,
+        weight: 9.0,
+        message: "Low transcription confidence",
+        end_reason: "stt_failure",
+        details: |draws| json!({"confidence": hundredths(draws, 18..=55), "threshold": 0.6}),
+    },
+    Kind {
+        service: ErrorService::Llm,
+        level: ErrorLevel::Error,
+        weight: 11.0,
+        message: "{provider} returned 503 Service Unavailable",
+        end_reason: "llm_failure",
+        details: |draws| json!({"http_status": 503, "attempts": draws.within(2..=4)}),
+    },
+    Kind {
+        service: ErrorService::Llm,
+        level: ErrorLevel::Error,
+        weight: 3.0,
+        message: "Context length exceeded",
+        end_reason: "llm_failure",
+        details: |draws| json!({"prompt_tokens": draws.within(8200..=12_000), "tokens_max": 8192}),
+    },
+    Kind {
+        service: ErrorService::Llm,
+        level: ErrorLevel::Warning,
+        weight: 13.0,
+        message: "Rate limited by {provider}, retrying",
+        end_reason: "llm_failure",
+        details: |draws| json!({"http_status": 429, "retry_after_ms": draws.within(2..=20) * 100}),
+    },
+    Kind {
+        service: ErrorService::Llm,
+        level: ErrorLevel::Warning,
+        weight: 7.0,
+        message: "First token from {provider} was late",
+        end_reason: "llm_failure",
+        details: |draws| json!({"latency_ms": draws.within(3001..=9500), "threshold_ms": 3000}),
+    },
+    Kind {
+        service: ErrorService::Tts,
+        level: ErrorLevel::Error,
+        weight: 9.0,
+        message: "Synthesis failed at {provider}",
+        end_reason: "tts_failure",
+        details: |draws| json!({"http_status": 500, "characters": draws.within(24..=480)}),
+    },
+    Kind {
+        service: ErrorService::Tts,
+        level: ErrorLevel::Warning,
+        weight: 6.0,
+        message: "Audio underrun while speaking",
+        end_reason: "tts_failure",
+        details: |draws| json!({"gap_ms": draws.within(180..=1400)}),
+    },
+    Kind {
+        service: ErrorService::Workflow,
+        level: ErrorLevel::Error,
+        weight: 4.0,
+        message: "No transition matches the caller's answer",
+        end_reason: "workflow_error",
+        details: |draws| json!({"node": node(draws), "attempts": draws.within(2..=3)}),
+    },
+    Kind {
+        service: ErrorService::Workflow,
+        level: ErrorLevel::Warning,
+        weight: 5.0,
+        message: "Step repeated: the answer was not understood",
+        end_reason: "workflow_error",
+        details: |draws| json!({"node": node(draws), "repeats": draws.within(1..=2)}),
+    },
+    Kind {
+        service: ErrorService::Tool,
+        level: ErrorLevel::Error,
+        weight: 7.0,
+        message: "Tool call timed out",
+        end_reason: "tool_failure",
+        details: |draws| json!({"tool": tool(draws), "timeout_ms": 10_000}),
+    },
+    Kind {
+        service: ErrorService::Tool,
+        level: ErrorLevel::Error,
+        weight: 3.0,
+        message: "Tool call returned invalid JSON",
+        end_reason: "tool_failure",
+        details: |draws| json!({"tool": tool(draws), "position": draws.within(1..=240)}),
+    },
+    Kind {
+        service: ErrorService::Tool,
+        level: ErrorLevel::Warning,
+        weight: 4.0,
+        message: "Tool call was slow",
+        end_reason: "tool_failure",
+        details: |draws| json!({"tool": tool(draws), "latency_ms": draws.within(4000..=9800)}),
+    },
+];
+
+fn node(draws: &mut Draws) -> &'static str {
+    draws.one_of(&["confirm_identity", "collect_date", "choose_option", "wrap_up"])
+}
+
+fn tool(draws: &mut Draws) -> &'static str {
+    draws.one_of(&["lookup_customer", "book_slot", "fetch_order", "send_sms"])
+}
+
+/// A number with two decimals, from its bounds in hundredths.
+fn hundredths(draws: &mut Draws, range: std::ops::RangeInclusive<u32>) -> f64 {
+    f64::from(draws.within(range)) / 100.0
+}
+
+/// The call in which errors happen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) started_at: DateTime<Utc>,
+    /// Above zero, in whole milliseconds.
+    pub(crate) duration: TimeDelta,
+    pub(crate) providers: ChosenProviders,
+    /// The agents that may be speaking; never empty.
+    pub(crate) agents: &'a [&'static str],
+}
+
+/// All kinds of errors.
+#[derive(Clone, Debug)]
+pub(crate) struct Errors {
+    any: Weighted<&'static Kind>,
+    /// Those that can end a call.
+    fatal: Weighted<&'static Kind>,
+}
+
+impl Errors {
+    pub(crate) fn new() -> Self {
+        let weighted = || KINDS.iter().map(|kind| (kind, kind.weight));
+        Self {
+            any: Weighted::new(weighted()),
+            fatal: Weighted::new(weighted().filter(|(kind, _)| kind.level == ErrorLevel::Error)),
+        }
+    }
+
+    /// Draws `count` errors that the call survives, oldest first.
+    pub(crate) fn survived(&self, draws: &mut Draws, scene: Scene<'_>, count: usize) -> Vec<ErrorRecord> {
+        let mut errors: Vec<_> = (0..count)
+            .map(|_| {
+                let elapsed = draws.fraction();
+                let kind = self.any.pick(draws);
+                record(draws, scene, kind, elapsed)
+            })
+            .collect();
+        errors.sort_by_key(|error| error.timestamp);
+        errors
+    }
+
+    /// Draws `count` errors, at least one, of which the last ends the call, and the reason of its end.
+    pub(crate) fn fatal(&self, draws: &mut Draws, scene: Scene<'_>, count: usize) -> (Vec<ErrorRecord>, &'static str) {
+        let mut errors = self.survived(draws, scene, count - 1);
+        let last = self.fatal.pick(draws);
+        errors.push(record(draws, scene, last, 1.0));
+        (errors, last.end_reason)
+    }
+}
+
+/// `elapsed` is the fraction of the call that is over.
+fn record(draws: &mut Draws, scene: Scene<'_>, kind: &Kind, elapsed: f64) -> ErrorRecord {
+    let after_ms = scene.duration.num_milliseconds() as f64 * elapsed;
+    ErrorRecord {
+        timestamp: scene.started_at + TimeDelta::milliseconds(whole_ms(after_ms)),
+        service: kind.service,
+        level: kind.level,
+        message: message(kind, scene.providers),
+        details: Some((kind.details)(draws)),
+        agent: Some(draws.one_of(scene.agents).to_owned()),
+    }
+}
+
+fn message(kind: &Kind, [stt, llm, tts]: ChosenProviders) -> String {
+    let provider = match kind.service {
+        ErrorService::Stt => stt,
+        ErrorService::Llm => llm,
+        ErrorService::Tts => tts,
+        ErrorService::Workflow | ErrorService::Tool => return kind.message.to_owned(),
+    };
+    kind.message.replace(PROVIDER, provider.label)
+}

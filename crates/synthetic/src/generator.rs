@@ -1,0 +1,190 @@
+//! Puts calls together from their parts: workflow, outcome, length, turns, latencies and errors.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::draws::{Draws, whole_ms};
+use crate::errors::{Errors, Scene};
+use crate::outcomes::{Ending, Outcome, Outcomes};
+use crate::profile::Profile;
+use crate::providers::{Providers, StageSamples};
+use crate::record::{CallRecord, ErrorRecord, WorkflowRef};
+use crate::schedule::floor_to_ms;
+use crate::words::CallStatus;
+use crate::workflows::{Workflow, Workflows};
+
+/// The deviation of the logarithm of a call's length: half of the calls lie between 0.7 and 1.4 times the median.
+const DURATION_SPREAD: f64 = 0.52;
+
+/// The bounds of an answered call, in seconds.
+const DURATION_S_MIN: f64 = 4.0;
+const DURATION_S_MAX: f64 = 1800.0;
+
+/// One turn, the caller's words and the answer, takes so long, in milliseconds; each call has a pace of its own.
+const TURN_MS_MIN: i64 = 6_500;
+const TURN_MS_MAX: i64 = 13_000;
+
+/// A stream of call records, fixed by its seed, its profile and the start times asked for.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    profile: Profile,
+    draws: Draws,
+    workflows: Workflows,
+    outcomes: Outcomes,
+    conversations: Conversations,
+}
+
+/// One call seen twice: while it goes on, and when it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveCall {
+    /// As it starts: no end, no tokens, no providers, no errors.
+    pub active: CallRecord,
+    /// The same call with its end.
+    pub finished: CallRecord,
+}
+
+impl Generator {
+    /// Equal seeds and profiles give equal generators.
+    #[must_use]
+    pub fn new(seed: u64, profile: Profile) -> Self {
+        Self {
+            draws: Draws::new(seed),
+            workflows: Workflows::new(profile.workflows),
+            outcomes: Outcomes::new(&profile),
+            conversations: Conversations::new(&profile),
+            profile,
+        }
+    }
+
+    /// The next call, finished. Its start is the one given, cut to a whole millisecond.
+    pub fn call(&mut self, started_at: DateTime<Utc>) -> CallRecord {
+        let draws = &mut self.draws;
+        let call_id = draws.uuid();
+        let workflow = self.workflows.pick(draws, self.profile.workflowless_rate);
+        let outcome = self.outcomes.draw(draws);
+        let agent = workflow.agents.first().map(|&agent| agent.to_owned());
+        let opening = opening(call_id, floor_to_ms(started_at), workflow.reference.clone(), agent);
+        match outcome {
+            Outcome::Unanswered { end_reason } => CallRecord {
+                status: CallStatus::Failed,
+                ended_at: Some(opening.started_at),
+                end_reason: Some(end_reason.to_owned()),
+                ..opening
+            },
+            Outcome::Answered(ending) => self.conversations.hold(draws, opening, workflow, ending),
+        }
+    }
+
+    /// The next call, both as it starts and finished; `finished` is what [`call`](Self::call) would have given.
+    pub fn live_call(&mut self, started_at: DateTime<Utc>) -> LiveCall {
+        let finished = self.call(started_at);
+        let active = opening(finished.call_id, finished.started_at, finished.workflow.clone(), finished.agent.clone());
+        LiveCall { active, finished }
+    }
+}
+
+/// A call that has just started.
+fn opening(
+    call_id: Uuid,
+    started_at: DateTime<Utc>,
+    workflow: Option<WorkflowRef>,
+    agent: Option<String>,
+) -> CallRecord {
+    CallRecord {
+        call_id,
+        status: CallStatus::Active,
+        started_at,
+        ended_at: None,
+        end_reason: None,
+        workflow,
+        agent,
+        total_tokens: 0,
+        providers: Vec::new(),
+        errors: Vec::new(),
+    }
+}
+
+/// What the parts of an answered call are drawn from.
+#[derive(Clone, Debug)]
+struct Conversations {
+    providers: Providers,
+    errors: Errors,
+    samples_per_call: Option<usize>,
+    fallback_rate: f64,
+}
+
+impl Conversations {
+    fn new(profile: &Profile) -> Self {
+        Self {
+            providers: Providers::new(),
+            errors: Errors::new(),
+            samples_per_call: profile.samples_per_call,
+            fallback_rate: match profile.samples_per_call {
+                Some(_) => 0.0,
+                None => profile.fallback_rate,
+            },
+        }
+    }
+
+    /// Carries a call that has just started to its end.
+    fn hold(&self, draws: &mut Draws, opening: CallRecord, workflow: &Workflow, ending: Ending) -> CallRecord {
+        let duration = duration(draws, workflow, ending);
+        let (turns, samples) = self.turns(draws, duration);
+        let chosen = self.providers.choose(draws);
+        let providers = self.providers.latencies(draws, chosen, samples, self.fallback_rate);
+        let scene = Scene { started_at: opening.started_at, duration, providers: chosen, agents: workflow.agents };
+        let (status, end_reason, errors) = self.end(draws, scene, ending);
+        CallRecord {
+            status,
+            ended_at: Some(opening.started_at + duration),
+            end_reason: Some(end_reason.to_owned()),
+            total_tokens: tokens(draws, turns),
+            providers,
+            errors,
+            ..opening
+        }
+    }
+
+    /// The turns of a call, at least one, and the samples that they leave.
+    fn turns(&self, draws: &mut Draws, duration: TimeDelta) -> (usize, StageSamples) {
+        if let Some(total) = self.samples_per_call {
+            return (total.div_ceil(3).max(1), StageSamples::exactly(total));
+        }
+        let turn_ms = draws.within(TURN_MS_MIN..=TURN_MS_MAX);
+        let whole_turns = usize::try_from(duration.num_milliseconds() / turn_ms).unwrap_or(0);
+        let turns = whole_turns.max(1);
+        (turns, StageSamples::of_turns(turns))
+    }
+
+    fn end(&self, draws: &mut Draws, scene: Scene<'_>, ending: Ending) -> (CallStatus, &'static str, Vec<ErrorRecord>) {
+        match ending {
+            Ending::Completed { end_reason, error_count } => {
+                let errors = self.errors.survived(draws, scene, error_count);
+                (CallStatus::Completed, end_reason, errors)
+            }
+            Ending::Broken { error_count } => {
+                let (errors, end_reason) = self.errors.fatal(draws, scene, error_count);
+                (CallStatus::Failed, end_reason, errors)
+            }
+            Ending::Dropped { end_reason } => (CallStatus::Failed, end_reason, Vec::new()),
+        }
+    }
+}
+
+/// Whole milliseconds, above zero. Calls that fail break off somewhere on their way.
+fn duration(draws: &mut Draws, workflow: &Workflow, ending: Ending) -> TimeDelta {
+    let full_s = draws.log_normal(workflow.typical_s, DURATION_SPREAD);
+    let length_s = match ending {
+        Ending::Completed { .. } => full_s,
+        Ending::Broken { .. } | Ending::Dropped { .. } => full_s * draws.fraction(),
+    };
+    let length_ms = length_s.clamp(DURATION_S_MIN, DURATION_S_MAX) * 1000.0;
+    TimeDelta::milliseconds(whole_ms(length_ms))
+}
+
+/// The instructions, read once, and what each turn adds.
+fn tokens(draws: &mut Draws, turns: usize) -> u64 {
+    let instructions: u64 = draws.within(150..=450);
+    let per_turn: u64 = draws.within(50..=110);
+    instructions + per_turn * turns as u64
+}

@@ -1,0 +1,100 @@
+//! How calls end: the odds that they fail, and the reasons that platforms give.
+
+use crate::draws::{Draws, Weighted};
+use crate::profile::Profile;
+
+const COMPLETED_REASONS: [(&str, f64); 4] =
+    [("user_hangup", 46.0), ("agent_hangup", 40.0), ("transferred", 8.0), ("silence_timeout", 6.0)];
+
+/// Reasons of answered calls that failed although nothing reported an error.
+const DROPPED_REASONS: [(&str, f64); 4] =
+    [("connection_lost", 45.0), ("carrier_error", 25.0), ("user_unresponsive", 20.0), ("transfer_failed", 10.0)];
+
+const UNANSWERED_REASONS: [(&str, f64); 3] = [("no_answer", 78.0), ("busy", 16.0), ("rejected", 6.0)];
+
+/// How many errors a call with errors has.
+const ERROR_COUNTS: [(usize, f64); 3] = [(1, 70.0), (2, 22.0), (3, 8.0)];
+
+/// The share of calls with errors that fail, where the rate of failure leaves room for it.
+const FAILURE_RATE_WITH_ERRORS: f64 = 0.4;
+
+/// How one call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nobody took it: it has no length.
+    Unanswered { end_reason: &'static str },
+    /// There was a conversation.
+    Answered(Ending),
+}
+
+/// How a conversation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It did what it was for, perhaps after some errors.
+    Completed { end_reason: &'static str, error_count: usize },
+    /// The last of its errors ended it; there is at least one.
+    Broken { error_count: usize },
+    /// It failed without an error.
+    Dropped { end_reason: &'static str },
+}
+
+/// The odds of each outcome.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcomes {
+    error_rate: f64,
+    failure_rate_with_errors: f64,
+    failure_rate_without_errors: f64,
+    unanswered_share: f64,
+    error_counts: Weighted<usize>,
+    completed: Weighted<&'static str>,
+    dropped: Weighted<&'static str>,
+    unanswered: Weighted<&'static str>,
+}
+
+impl Outcomes {
+    pub(crate) fn new(profile: &Profile) -> Self {
+        let error_rate = profile.error_rate.clamp(0.0, 1.0);
+        let failure_rate = profile.failure_rate.clamp(0.0, 1.0);
+        // Failures with and without errors must add up to the profile's rate, at either extreme too.
+        let failure_rate_with_errors = failure_rate.max(FAILURE_RATE_WITH_ERRORS.min(failure_rate / error_rate));
+        let failure_rate_without_errors = (failure_rate - error_rate * failure_rate_with_errors) / (1.0 - error_rate);
+        Self {
+            error_rate,
+            failure_rate_with_errors,
+            failure_rate_without_errors,
+            unanswered_share: match profile.samples_per_call {
+                Some(_) => 0.0,
+                None => profile.unanswered_share,
+            },
+            error_counts: Weighted::new(ERROR_COUNTS),
+            completed: Weighted::new(COMPLETED_REASONS),
+            dropped: Weighted::new(DROPPED_REASONS),
+            unanswered: Weighted::new(UNANSWERED_REASONS),
+        }
+    }
+
+    pub(crate) fn draw(&self, draws: &mut Draws) -> Outcome {
+        if draws.chance(self.error_rate) {
+            let error_count = *self.error_counts.pick(draws);
+            let broken = draws.chance(self.failure_rate_with_errors);
+            return Outcome::Answered(if broken {
+                Ending::Broken { error_count }
+            } else {
+                self.completed(draws, error_count)
+            });
+        }
+        if !draws.chance(self.failure_rate_without_errors) {
+            return Outcome::Answered(self.completed(draws, 0));
+        }
+        if draws.chance(self.unanswered_share) {
+            let end_reason = self.unanswered.pick(draws);
+            return Outcome::Unanswered { end_reason };
+        }
+        let end_reason = self.dropped.pick(draws);
+        Outcome::Answered(Ending::Dropped { end_reason })
+    }
+
+    fn completed(&self, draws: &mut Draws, error_count: usize) -> Ending {
+        Ending::Completed { end_reason: self.completed.pick(draws), error_count }
+    }
+}

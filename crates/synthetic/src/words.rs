@@ -1,0 +1,83 @@
+//! The closed vocabularies of a call record: each word is written once, here.
+
+use serde::{Serialize, Serializer};
+
+/// Declares an enum whose variants serialise as the words beside them.
+macro_rules! wire_words {
+    (
+        $(#[$enum_doc:meta])*
+        $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$enum_doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// The word on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+wire_words! {
+    /// Where a call is in its life.
+    CallStatus {
+        /// In progress: it has no end yet.
+        Active = "active",
+        /// Over, and it did what it was for.
+        Completed = "completed",
+        /// Over, and it did not.
+        Failed = "failed",
+    }
+}
+
+wire_words! {
+    /// The stage of a turn that a provider works for, in the order in which a turn passes them.
+    ProviderType {
+        /// Speech to text.
+        Stt = "stt",
+        /// The language model.
+        Llm = "llm",
+        /// Text to speech.
+        Tts = "tts",
+    }
+}
+
+wire_words! {
+    /// The part of a call that an error comes from.
+    ErrorService {
+        /// Speech to text.
+        Stt = "stt",
+        /// The language model.
+        Llm = "llm",
+        /// Text to speech.
+        Tts = "tts",
+        /// The flow that the call runs through.
+        Workflow = "workflow",
+        /// A function that the language model called.
+        Tool = "tool",
+    }
+}
+
+wire_words! {
+    /// How bad an error is.
+    ErrorLevel {
+        /// The turn was lost, perhaps the call.
+        Error = "error",
+        /// The call went on.
+        Warning = "warning",
+    }
+}
