@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The aggregation service: it turns questions into window plans, plans into loads, and sums of contributions into
+//! answers; and it turns incoming records into one transaction a batch.
+//!
+//! It knows neither HTTP nor SQL. What it needs of a database stands in [`ports`].
+
+pub mod clock;
+pub mod deltas;
+pub mod ingestion;
+pub mod keys;
+pub mod ports;
+pub mod rollups;
+pub mod service;
+pub mod sweeper;

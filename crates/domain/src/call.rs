@@ -7,6 +7,7 @@ use crate::text::{AgentName, EndReason};
 use crate::time::{Span, Timestamp};
 use crate::words;
 use crate::workflow::Workflow;
+use std::sync::Arc;
 
 /// Longest call.
 pub const CALL_DURATION_MAX: Span = Span::from_hours(24);
@@ -221,7 +222,7 @@ fn merge_same(providers: Vec<ProviderUse>) -> Vec<ProviderUse> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A record of the whole call arrived.
-    Record(Box<Call>),
+    Record(Arc<Call>),
     /// The call's end is overdue, if it is still active and started before the instant.
     Overdue {
         /// Which call.

@@ -11,13 +11,14 @@ mod ids;
 mod plan;
 mod provider;
 mod series;
+mod tenant;
 mod text;
 mod time;
 mod window;
 mod workflow;
 
 pub use call::{
-    CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
+    CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFacts, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
     FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON,
     TOTAL_TOKENS_MAX, Transition, TransitionKind, transition,
 };
@@ -28,6 +29,7 @@ pub use ids::{CallId, KeyId, TenantId, WorkflowId};
 pub use plan::{BucketRange, Resolution, WindowPlan};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
+pub use tenant::{ApiKey, DISPLAY_NAME_MAX, DisplayName, Scope, Tenant};
 pub use text::{
     AGENT_MAX, AgentName, END_REASON_MAX, EndReason, MESSAGE_MAX, Message, PROVIDER_NAME_MAX, ProviderName,
     SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,

@@ -11,8 +11,8 @@ pub struct Workflow {
     pub id: WorkflowId,
     /// What it is known by in URLs. Two workflows of a tenant may share a slug when clients give ids of their own.
     pub slug: Slug,
-    /// What people call it.
-    pub name: WorkflowName,
+    /// What people call it; none when the record gave only a slug.
+    pub name: Option<WorkflowName>,
 }
 
 impl Workflow {

@@ -18,8 +18,6 @@ struct Kind {
     level: ErrorLevel,
     weight: f64,
     message: &'static str,
-    /// Why a call ends whose last error is of this kind; only calls' ends at level `error` read it.
-    end_reason: &'static str,
     details: fn(&mut Draws) -> Value,
 }
 
@@ -29,7 +27,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 16.0,
         message: "Connection timeout to {provider}",
-        end_reason: "stt_failure",
         details: |draws| json!({"timeout_ms": 5000, "attempts": draws.within(1..=3)}),
     },
     Kind {
@@ -37,7 +34,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 6.0,
         message: "{provider} closed the stream unexpectedly",
-        end_reason: "stt_failure",
         details: |draws| json!({"close_code": draws.one_of(&[1006, 1011, 1013])}),
     },
     Kind {
@@ -45,7 +41,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Warning,
         weight: 9.0,
         message: "Low transcription confidence",
-        end_reason: "stt_failure",
         details: |draws| json!({"confidence": hundredths(draws, 18..=55), "threshold": 0.6}),
     },
     Kind {
@@ -53,7 +48,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 11.0,
         message: "{provider} returned 503 Service Unavailable",
-        end_reason: "llm_failure",
         details: |draws| json!({"http_status": 503, "attempts": draws.within(2..=4)}),
     },
     Kind {
@@ -61,7 +55,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 3.0,
         message: "Context length exceeded",
-        end_reason: "llm_failure",
         details: |draws| json!({"prompt_tokens": draws.within(8200..=12_000), "tokens_max": 8192}),
     },
     Kind {
@@ -69,7 +62,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Warning,
         weight: 13.0,
         message: "Rate limited by {provider}, retrying",
-        end_reason: "llm_failure",
         details: |draws| json!({"http_status": 429, "retry_after_ms": draws.within(2..=20) * 100}),
     },
     Kind {
@@ -77,7 +69,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Warning,
         weight: 7.0,
         message: "First token from {provider} was late",
-        end_reason: "llm_failure",
         details: |draws| json!({"latency_ms": draws.within(3001..=9500), "threshold_ms": 3000}),
     },
     Kind {
@@ -85,7 +76,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 9.0,
         message: "Synthesis failed at {provider}",
-        end_reason: "tts_failure",
         details: |draws| json!({"http_status": 500, "characters": draws.within(24..=480)}),
     },
     Kind {
@@ -93,7 +83,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Warning,
         weight: 6.0,
         message: "Audio underrun while speaking",
-        end_reason: "tts_failure",
         details: |draws| json!({"gap_ms": draws.within(180..=1400)}),
     },
     Kind {
@@ -101,7 +90,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 4.0,
         message: "No transition matches the caller's answer",
-        end_reason: "workflow_error",
         details: |draws| json!({"node": node(draws), "attempts": draws.within(2..=3)}),
     },
     Kind {
@@ -109,7 +97,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Warning,
         weight: 5.0,
         message: "Step repeated: the answer was not understood",
-        end_reason: "workflow_error",
         details: |draws| json!({"node": node(draws), "repeats": draws.within(1..=2)}),
     },
     Kind {
@@ -117,7 +104,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 7.0,
         message: "Tool call timed out",
-        end_reason: "tool_failure",
         details: |draws| json!({"tool": tool(draws), "timeout_ms": 10_000}),
     },
     Kind {
@@ -125,7 +111,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Error,
         weight: 3.0,
         message: "Tool call returned invalid JSON",
-        end_reason: "tool_failure",
         details: |draws| json!({"tool": tool(draws), "position": draws.within(1..=240)}),
     },
     Kind {
@@ -133,7 +118,6 @@ static KINDS: [Kind; 14] = [
         level: ErrorLevel::Warning,
         weight: 4.0,
         message: "Tool call was slow",
-        end_reason: "tool_failure",
         details: |draws| json!({"tool": tool(draws), "latency_ms": draws.within(4000..=9800)}),
     },
 ];
@@ -197,7 +181,7 @@ impl Errors {
         let mut errors = self.survived(draws, scene, count - 1);
         let last = self.fatal.pick(draws);
         errors.push(record(draws, scene, last, 1.0));
-        (errors, last.end_reason)
+        (errors, end_reason(last.service))
     }
 }
 
@@ -211,6 +195,17 @@ fn record(draws: &mut Draws, scene: Scene<'_>, kind: &Kind, elapsed: f64) -> Err
         message: message(kind, scene.providers),
         details: Some((kind.details)(draws)),
         agent: Some(draws.one_of(scene.agents).to_owned()),
+    }
+}
+
+/// Why a call ended that this service broke.
+fn end_reason(service: ErrorService) -> &'static str {
+    match service {
+        ErrorService::Stt => "stt_failure",
+        ErrorService::Llm => "llm_failure",
+        ErrorService::Tts => "tts_failure",
+        ErrorService::Workflow => "workflow_error",
+        ErrorService::Tool => "tool_failure",
     }
 }
 

@@ -174,11 +174,11 @@ impl Conversations {
 /// Whole milliseconds, above zero. Calls that fail break off somewhere on their way.
 fn duration(draws: &mut Draws, workflow: &Workflow, ending: Ending) -> TimeDelta {
     let full_s = draws.log_normal(workflow.typical_s, DURATION_SPREAD);
-    let length_s = match ending {
+    let held_s = match ending {
         Ending::Completed { .. } => full_s,
         Ending::Broken { .. } | Ending::Dropped { .. } => full_s * draws.fraction(),
     };
-    let length_ms = length_s.clamp(DURATION_S_MIN, DURATION_S_MAX) * 1000.0;
+    let length_ms = held_s.clamp(DURATION_S_MIN, DURATION_S_MAX) * 1000.0;
     TimeDelta::milliseconds(whole_ms(length_ms))
 }
 

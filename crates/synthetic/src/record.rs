@@ -20,7 +20,7 @@ pub struct CallRecord {
     #[serde(serialize_with = "serialize_instant")]
     pub started_at: DateTime<Utc>,
     /// When the call ended; `None` while it is active.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_optional_instant")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_instant")]
     pub ended_at: Option<DateTime<Utc>>,
     /// Why the call ended, such as `user_hangup`; `None` while it is active.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,16 +83,13 @@ pub struct ErrorRecord {
     pub agent: Option<String>,
 }
 
-fn serialize_instant<S: Serializer>(instant: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))
-}
-
-fn serialize_optional_instant<S: Serializer>(
-    instant: &Option<DateTime<Utc>>,
+/// Writes an instant, or an optional one, with no more digits than it needs.
+fn serialize_instant<'a, S: Serializer>(
+    instant: impl Into<Option<&'a DateTime<Utc>>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    match instant {
-        Some(instant) => serialize_instant(instant, serializer),
+    match instant.into() {
+        Some(instant) => serializer.serialize_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         None => serializer.serialize_none(),
     }
 }

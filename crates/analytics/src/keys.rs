@@ -1,0 +1,69 @@
+//! API keys: how they are made, and how they are recognised.
+
+use rand::Rng;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// What every key starts with, so that people and secret scanners know one.
+pub const KEY_PREFIX: &str = "cs_live_";
+
+const SECRET_BYTES: usize = 32;
+
+/// The text of a key, shown to its owner once.
+pub struct KeySecret(String);
+
+impl KeySecret {
+    /// A new key from 32 bytes of the system's randomness, in hexadecimal.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut bytes = [0_u8; SECRET_BYTES];
+        rand::rng().fill_bytes(&mut bytes);
+        let mut text = String::with_capacity(KEY_PREFIX.len() + 2 * SECRET_BYTES);
+        text.push_str(KEY_PREFIX);
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// The key, to be shown.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored of it.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        hash_key(&self.0).expect("a generated key has the form of one")
+    }
+}
+
+/// The SHA-256 of a presented key; `None` when the text does not have the form of one. A slow hash would add nothing:
+/// the secret has 256 bits.
+#[must_use]
+pub fn hash_key(presented: &str) -> Option<[u8; 32]> {
+    let secret = presented.strip_prefix(KEY_PREFIX)?;
+    let is_sound = secret.len() == 2 * SECRET_BYTES && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_sound.then(|| Sha256::digest(presented.as_bytes()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_key_is_recognised_and_two_differ() {
+        let (one, other) = (KeySecret::generate(), KeySecret::generate());
+        assert_eq!(hash_key(one.reveal()), Some(one.hash()));
+        assert_ne!(one.hash(), other.hash());
+    }
+
+    #[test]
+    fn what_has_not_the_form_of_a_key_has_no_hash() {
+        let hex = "0".repeat(64);
+        for text in ["", "cs_live_", &hex, &format!("cs_test_{hex}"), &format!("cs_live_{hex}0"), "cs_live_zz"] {
+            assert_eq!(hash_key(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What the service needs of a database. Every function takes the tenant first, and touches no other tenant's rows.
+//!
+//! Implementations promise that one call of a reading function sees one state of the database.
+
+use crate::deltas::RollupDeltas;
+use async_trait::async_trait;
+use callscope_domain::{
+    ApiKey, Call, CallError, CallFacts, CallId, CallTotals, Contribution, ErrorKind, KeyId, Level,
+    Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan, Workflow,
+    WorkflowId,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What went wrong inside a store. `Display` tells a client nothing that is internal; the source is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or is too busy; the same call may succeed later.
+    #[error("the database is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Two transactions stood in each other's way; trying again at once is right.
+    #[error("the transaction must be repeated")]
+    Conflict(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What should be unique exists already.
+    #[error("exists already")]
+    Duplicate,
+    /// Anything else: a bug, a foreign schema, damaged data.
+    #[error("the database gave an unexpected answer")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Which calls a question is about, besides its window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallScope {
+    /// All calls of the tenant.
+    Tenant,
+    /// Those of the workflows with this slug.
+    Workflow(Slug),
+}
+
+/// What a window's call figures are the sum of.
+#[derive(Debug, Default)]
+pub struct CallParts {
+    /// Totals of whole buckets, with the start of the bucket.
+    pub buckets: Vec<(Timestamp, CallTotals)>,
+    /// The calls of the plan's edges.
+    pub edge_calls: Vec<CallFacts>,
+}
+
+/// What a window's workflow figures are the sum of.
+#[derive(Debug, Default)]
+pub struct WorkflowParts {
+    /// Totals of whole buckets.
+    pub buckets: Vec<(WorkflowId, CallTotals)>,
+    /// The calls of the plan's edges.
+    pub edge_calls: Vec<CallFacts>,
+    /// Every workflow of the tenant.
+    pub workflows: Vec<WorkflowLabel>,
+}
+
+/// How a workflow is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowLabel {
+    /// Which workflow.
+    pub id: WorkflowId,
+    /// Its slug, from the newest call that ran through it.
+    pub slug: Slug,
+    /// Its name, likewise; the slug when no record gave one.
+    pub name: String,
+}
+
+/// What a window's provider figures are the sum of.
+#[derive(Debug, Default)]
+pub struct ProviderParts {
+    /// Totals of whole buckets.
+    pub buckets: Vec<(Provider, ProviderTotals)>,
+    /// The calls of the plan's edges.
+    pub edge_calls: Vec<CallFacts>,
+}
+
+/// What a window's error counts are the sum of.
+#[derive(Debug, Default)]
+pub struct ErrorParts {
+    /// Counts of whole buckets.
+    pub buckets: Vec<(ErrorKind, i64)>,
+    /// The calls of the plan's edges.
+    pub edge_calls: Vec<CallFacts>,
+}
+
+/// Which errors are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorFilter {
+    /// Only those of one service.
+    pub service: Option<Service>,
+    /// Only those of one level.
+    pub level: Option<Level>,
+}
+
+/// Which part of a list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many to pass over.
+    pub offset: u32,
+    /// How many to give at most.
+    pub limit: u32,
+}
+
+/// An error as the log shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedError {
+    /// The call in which it happened.
+    pub call_id: CallId,
+    /// Its position in that call's list.
+    pub position: u32,
+    /// What happened.
+    pub error: CallError,
+}
+
+/// What the read endpoints ask.
+#[async_trait]
+pub trait AnalyticsStore: Send + Sync {
+    /// The parts of a window's call figures.
+    async fn load_call_parts(
+        &self,
+        tenant: TenantId,
+        scope: &CallScope,
+        plan: &WindowPlan,
+    ) -> Result<CallParts, StoreError>;
+
+    /// The number of calls that are active now.
+    async fn count_active_calls(&self, tenant: TenantId, scope: &CallScope) -> Result<u64, StoreError>;
+
+    /// The parts of a window's workflow figures.
+    async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError>;
+
+    /// The parts of a window's provider figures.
+    async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError>;
+
+    /// The parts of a window's error counts, of every kind.
+    async fn load_error_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ErrorParts, StoreError>;
+
+    /// A page of the errors of the calls of a window: newest first, ties by call id, then position.
+    async fn list_errors(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        filter: ErrorFilter,
+        page: Page,
+    ) -> Result<Vec<LoggedError>, StoreError>;
+
+    /// Succeeds when the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Everything that one batch changes for one tenant.
+#[derive(Debug, Default)]
+pub struct TenantChanges {
+    /// Calls to store as they are here, each id once.
+    pub calls: Vec<Arc<Call>>,
+    /// Calls to close as failed with the end reason [`callscope_domain::TIMEOUT_END_REASON`].
+    pub timed_out: Vec<CallId>,
+    /// Calls among `calls` whose stored errors must go first.
+    pub stale_errors: Vec<CallId>,
+    /// Workflows that the calls name, each id once, with the start of the newest call that names it.
+    pub workflows: Vec<(Workflow, Timestamp)>,
+    /// What to add to the rollups.
+    pub rollups: RollupDeltas,
+}
+
+/// Opens the transactions that change calls.
+#[async_trait]
+pub trait CallStore: Send + Sync {
+    /// Begins a transaction that will change calls.
+    async fn begin(&self) -> Result<Box<dyn CallTransaction>, StoreError>;
+
+    /// Whether one transaction should carry all tenants of a batch (one file, one sync) rather than one tenant each.
+    fn one_transaction_for_all_tenants(&self) -> bool;
+
+    /// Calls that are active and started before an instant: the oldest first, at most `limit`.
+    async fn list_overdue_calls(
+        &self,
+        tenant: TenantId,
+        started_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CallId>, StoreError>;
+}
+
+/// A transaction that changes calls. Dropped without a commit, it leaves no trace.
+#[async_trait]
+pub trait CallTransaction: Send {
+    /// Loads the calls that exist, and makes sure that no other transaction changes any of `ids`, existing or not,
+    /// until this one ends. `ids` holds each id once.
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError>;
+
+    /// Writes changes.
+    async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError>;
+
+    /// Makes everything durable.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What checks and rebuilds rollups.
+#[async_trait]
+pub trait RollupStore: Send + Sync {
+    /// The start of the first and of the last day of UTC that have calls or rollups; `None` when there are neither.
+    async fn find_days(&self, tenant: TenantId) -> Result<Option<(Timestamp, Timestamp)>, StoreError>;
+
+    /// Begins a transaction that sees one state of the database; with `writable`, one that may change rollups, and
+    /// that no other transaction changes calls beside.
+    async fn begin_audit(&self, tenant: TenantId, writable: bool) -> Result<Box<dyn RollupTransaction>, StoreError>;
+}
+
+/// A transaction over one tenant's rollups and the calls beneath them.
+#[async_trait]
+pub trait RollupTransaction: Send {
+    /// The calls that started in a window.
+    async fn load_calls(&mut self, window: Window) -> Result<Vec<CallFacts>, StoreError>;
+
+    /// The rollups of the buckets that start in a window, without those that are zero.
+    async fn load_rollups(
+        &mut self,
+        resolution: Resolution,
+        window: Window,
+    ) -> Result<BTreeMap<Timestamp, Contribution>, StoreError>;
+
+    /// Deletes the rollups of the buckets that start in a window, at every resolution.
+    async fn delete_rollups(&mut self, window: Window) -> Result<(), StoreError>;
+
+    /// Adds to the rollups.
+    async fn add_rollups(&mut self, deltas: &RollupDeltas) -> Result<(), StoreError>;
+
+    /// Makes everything durable.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Tenants and keys.
+#[async_trait]
+pub trait TenantStore: Send + Sync {
+    /// Adds a tenant; [`StoreError::Duplicate`] when its slug is taken.
+    async fn create_tenant(&self, tenant: &Tenant) -> Result<(), StoreError>;
+
+    /// Every tenant, by slug.
+    async fn list_tenants(&self) -> Result<Vec<Tenant>, StoreError>;
+
+    /// The tenant with a slug.
+    async fn find_tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError>;
+
+    /// Adds a key under the hash of its secret.
+    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32]) -> Result<(), StoreError>;
+
+    /// A tenant's keys, the oldest first.
+    async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// Marks a key as revoked. `false` when the tenant has no such key; an earlier revocation keeps its time.
+    async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError>;
+
+    /// The key with a hash, valid or not: the one place where a tenant is found rather than given.
+    async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError>;
+}
+

@@ -1,0 +1,190 @@
+//! The six questions and their answers. Each is a window plan, one load, and a sum.
+
+use crate::ports::{
+    AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, WorkflowLabel,
+};
+use callscope_domain::{
+    CallFacts, CallTotals, Contribution, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault,
+    TenantId, Timestamp, Window, WindowPlan, WorkflowId, Zone,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The series would be too long.
+    #[error(transparent)]
+    Series(#[from] SeriesFault),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Answers questions about one tenant at a time.
+#[derive(Clone)]
+pub struct Analytics {
+    store: Arc<dyn AnalyticsStore>,
+}
+
+/// The figures of a window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Sums over the calls of the window.
+    pub totals: CallTotals,
+    /// Calls that are active now.
+    pub active_calls: u64,
+}
+
+/// The figures of one workflow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkflowFigures {
+    /// Which workflow.
+    pub workflow: WorkflowLabel,
+    /// Sums over its calls of the window.
+    pub totals: CallTotals,
+}
+
+/// A page of the error log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorLog {
+    /// The page.
+    pub items: Vec<LoggedError>,
+    /// How many errors match, whatever the page.
+    pub total: u64,
+}
+
+impl Analytics {
+    /// A service over a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn AnalyticsStore>) -> Self {
+        Self { store }
+    }
+
+    /// The sums of a window.
+    pub async fn summary(&self, tenant: TenantId, window: Window, scope: &CallScope) -> Result<Summary, ServiceError> {
+        let plan = WindowPlan::new(window, Resolution::Day);
+        let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
+        let mut totals = CallTotals::default();
+        parts.buckets.iter().for_each(|(_, bucket)| totals += bucket);
+        parts.edge_calls.iter().for_each(|call| totals += &Contribution::of(call).calls);
+        let active_calls = self.store.count_active_calls(tenant, scope).await?;
+        Ok(Summary { totals, active_calls })
+    }
+
+    /// The sums of each bucket of a window, ascending, none left out.
+    pub async fn call_volume(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        interval: Interval,
+        zone: Zone,
+        scope: &CallScope,
+    ) -> Result<Vec<(Timestamp, CallTotals)>, ServiceError> {
+        let series = Series::new(window, interval, zone)?;
+        let plan = WindowPlan::new(window, series.resolution());
+        let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
+        let mut cells: Vec<_> = series.starts().iter().map(|&start| (start, CallTotals::default())).collect();
+        for (start, bucket) in &parts.buckets {
+            cells[series.index_of(*start)].1 += bucket;
+        }
+        for call in &parts.edge_calls {
+            cells[series.index_of(call.started_at)].1 += &Contribution::of(call).calls;
+        }
+        Ok(cells)
+    }
+
+    /// The workflows that ran in a window: the busiest first, ties by slug; at most `limit`.
+    pub async fn workflow_stats(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        limit: usize,
+    ) -> Result<Vec<WorkflowFigures>, ServiceError> {
+        let plan = WindowPlan::new(window, Resolution::Day);
+        let parts = self.store.load_workflow_parts(tenant, &plan).await?;
+        let mut totals: HashMap<WorkflowId, CallTotals> = HashMap::new();
+        for (workflow, bucket) in &parts.buckets {
+            *totals.entry(*workflow).or_default() += bucket;
+        }
+        for (workflow, calls) in sum(&parts.edge_calls).workflows {
+            *totals.entry(workflow).or_default() += &calls;
+        }
+        let mut figures: Vec<_> = parts
+            .workflows
+            .into_iter()
+            .filter_map(|workflow| Some(WorkflowFigures { totals: totals.remove(&workflow.id)?, workflow }))
+            .filter(|figures| figures.totals.total > 0)
+            .collect();
+        figures.sort_by(|left, right| {
+            let ties = || (&left.workflow.slug, left.workflow.id).cmp(&(&right.workflow.slug, right.workflow.id));
+            right.totals.total.cmp(&left.totals.total).then_with(ties)
+        });
+        figures.truncate(limit);
+        Ok(figures)
+    }
+
+    /// The providers used in a window: by stage, then the busiest first, ties by name.
+    pub async fn provider_latency(
+        &self,
+        tenant: TenantId,
+        window: Window,
+    ) -> Result<Vec<(Provider, ProviderTotals)>, ServiceError> {
+        let plan = WindowPlan::new(window, Resolution::Day);
+        let parts = self.store.load_provider_parts(tenant, &plan).await?;
+        let mut totals: BTreeMap<Provider, ProviderTotals> = sum(&parts.edge_calls).providers;
+        for (provider, bucket) in parts.buckets {
+            *totals.entry(provider).or_default() += &bucket;
+        }
+        let mut figures: Vec<_> = totals.into_iter().filter(|(_, totals)| totals.calls > 0).collect();
+        // Stable: ties stay in the map's order, which is by name.
+        figures.sort_by_key(|(provider, totals)| (provider.provider_type, std::cmp::Reverse(totals.calls)));
+        Ok(figures)
+    }
+
+    /// A page of the errors of the calls of a window, newest first.
+    pub async fn errors(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        filter: ErrorFilter,
+        page: Page,
+    ) -> Result<ErrorLog, ServiceError> {
+        let plan = WindowPlan::new(window, Resolution::Day);
+        let parts = self.store.load_error_parts(tenant, &plan).await?;
+        let edges = sum(&parts.edge_calls).errors;
+        let total: i64 = parts
+            .buckets
+            .into_iter()
+            .chain(edges)
+            .filter(|(kind, _)| filter.service.is_none_or(|service| service == kind.service))
+            .filter(|(kind, _)| filter.level.is_none_or(|level| level == kind.level))
+            .map(|(_, count)| count)
+            .sum();
+        let total = u64::try_from(total).unwrap_or(0);
+        // Knowing how many there are, a search never goes on after the last.
+        let rest = total.saturating_sub(u64::from(page.offset));
+        let page = Page { limit: page.limit.min(u32::try_from(rest).unwrap_or(u32::MAX)), ..page };
+        let items = match page.limit {
+            0 => Vec::new(),
+            _ => self.store.list_errors(tenant, window, filter, page).await?,
+        };
+        Ok(ErrorLog { items, total })
+    }
+
+    /// The number of calls that are active now.
+    pub async fn active_calls(&self, tenant: TenantId) -> Result<u64, ServiceError> {
+        Ok(self.store.count_active_calls(tenant, &CallScope::Tenant).await?)
+    }
+
+    /// Succeeds when the database answers.
+    pub async fn ping(&self) -> Result<(), ServiceError> {
+        Ok(self.store.ping().await?)
+    }
+}
+
+fn sum(calls: &[CallFacts]) -> Contribution {
+    let mut sum = Contribution::default();
+    calls.iter().for_each(|call| sum += &Contribution::of(call));
+    sum
+}

@@ -1,0 +1,74 @@
+//! Closes calls whose end never came.
+
+use crate::clock::Clock;
+use crate::ingestion::IngestQueue;
+use crate::ports::{CallStore, TenantStore};
+use callscope_domain::{Incoming, Span, TenantId, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Calls that are closed with one submission.
+const SWEEP_CALLS_MAX: u32 = 1000;
+
+/// A task that walks over the tenants again and again, and closes every call that has been active for longer than
+/// the timeout. Its closings go through the ingestion queue, so they meet a call's real end in one order.
+pub struct Sweeper {
+    /// Where overdue calls are found.
+    pub calls: Arc<dyn CallStore>,
+    /// Where the tenants are found.
+    pub tenants: Arc<dyn TenantStore>,
+    /// Where closings go.
+    pub queue: IngestQueue,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How long a call may be active.
+    pub timeout: Duration,
+}
+
+impl Sweeper {
+    /// Sweeps until it is dropped: at a tenth of the timeout, but between every second and every minute.
+    pub async fn run(self) {
+        let interval = (self.timeout / 10).clamp(Duration::from_secs(1), Duration::from_mins(1));
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.sweep().await {
+                Ok(0) => {}
+                Ok(closed) => tracing::info!(closed, "closed calls whose end never came"),
+                Err(error) => tracing::warn!(error = &*error, "could not sweep overdue calls; will try again"),
+            }
+        }
+    }
+
+    /// Closes what is overdue now, and says how many calls that were.
+    pub async fn sweep(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let timeout = i64::try_from(self.timeout.as_micros()).unwrap_or(i64::MAX);
+        let started_before = self.clock.now() - Span::from_micros(timeout);
+        let mut closed = 0;
+        for tenant in self.tenants.list_tenants().await? {
+            closed += self.sweep_tenant(tenant.id, started_before).await?;
+        }
+        Ok(closed)
+    }
+
+    async fn sweep_tenant(
+        &self,
+        tenant: TenantId,
+        started_before: Timestamp,
+    ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let mut closed = 0;
+        loop {
+            let overdue = self.calls.list_overdue_calls(tenant, started_before, SWEEP_CALLS_MAX).await?;
+            let found = overdue.len();
+            if found > 0 {
+                let closings = overdue.into_iter().map(|id| Incoming::Overdue { id, started_before }).collect();
+                self.queue.submit(tenant, closings).await?;
+                closed += found;
+            }
+            if found < SWEEP_CALLS_MAX as usize {
+                return Ok(closed);
+            }
+        }
+    }
+}
