@@ -91,6 +91,15 @@ impl Contribution {
         Self { calls, workflows, providers, errors }
     }
 
+    /// The same value without entries that are zero, for sums that come from outside.
+    #[must_use]
+    pub fn without_zeros(mut self) -> Self {
+        self.workflows.retain(|_, totals| *totals != CallTotals::default());
+        self.providers.retain(|_, totals| *totals != ProviderTotals::default());
+        self.errors.retain(|_, count| *count != 0);
+        self
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_zero(&self) -> bool {

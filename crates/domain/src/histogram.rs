@@ -7,6 +7,7 @@
 //! so that a histogram can be taken away from another one.
 
 use crate::provider::Latency;
+use crate::varint::{self, VarintFault};
 
 /// Upper bound of the relative error of a percentile: (201/199 - 1) / (201/199 + 1) = 1/200.
 #[cfg(test)]
@@ -74,6 +75,12 @@ pub enum HistogramBytesFault {
     UnknownCell,
 }
 
+impl From<VarintFault> for HistogramBytesFault {
+    fn from(_: VarintFault) -> Self {
+        Self::Malformed
+    }
+}
+
 impl LatencyHistogram {
     /// Counts one latency.
     pub fn record(&mut self, latency: Latency) {
@@ -121,8 +128,8 @@ impl LatencyHistogram {
         bytes.push(VERSION);
         let mut previous = 0;
         for &(cell, count) in &self.counts {
-            push_varint(&mut bytes, u64::from(cell - previous));
-            push_varint(&mut bytes, zigzag(count));
+            varint::push(&mut bytes, u64::from(cell - previous));
+            varint::push(&mut bytes, zigzag(count));
             previous = cell;
         }
         bytes
@@ -137,8 +144,8 @@ impl LatencyHistogram {
         let mut counts = Vec::with_capacity(rest.len() / 2);
         let mut cell = 0_u64;
         while !rest.is_empty() {
-            cell = cell.checked_add(take_varint(&mut rest)?).ok_or(HistogramBytesFault::Malformed)?;
-            let count = unzigzag(take_varint(&mut rest)?);
+            cell = cell.checked_add(varint::take(&mut rest)?).ok_or(HistogramBytesFault::Malformed)?;
+            let count = unzigzag(varint::take(&mut rest)?);
             let known = u16::try_from(cell).ok().filter(|&cell| usize::from(cell) < CELLS);
             counts.push((known.ok_or(HistogramBytesFault::UnknownCell)?, count));
         }
@@ -198,27 +205,6 @@ const fn zigzag(count: i64) -> u64 {
 
 const fn unzigzag(encoded: u64) -> i64 {
     (encoded >> 1).cast_signed() ^ -((encoded & 1).cast_signed())
-}
-
-fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value.to_le_bytes()[0]);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Result<u64, HistogramBytesFault> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first().ok_or(HistogramBytesFault::Malformed)?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(HistogramBytesFault::Malformed)
 }
 
 #[cfg(test)]

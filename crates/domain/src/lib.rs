@@ -14,6 +14,7 @@ mod series;
 mod tenant;
 mod text;
 mod time;
+pub mod varint;
 mod window;
 mod workflow;
 

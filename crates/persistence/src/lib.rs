@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Storage behind the ports of `callscope-analytics`: Diesel on PostgreSQL and on embedded SQLite.
+//!
+//! Every query is written once and must be valid on both (see [`conn`]). No SQL here computes a metric: it loads,
+//! adds and stores what the domain computed.
+
+mod analytics;
+mod calls;
+mod codec;
+mod conn;
+mod database;
+mod errors;
+mod fragment;
+mod lite;
+mod migrations;
+mod rollups;
+mod rows;
+mod schema;
+mod sql;
+mod tenants;
+
+pub use database::{Database, DatabaseOptions, OpenError};

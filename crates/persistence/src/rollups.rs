@@ -1,0 +1,260 @@
+//! Rollups: how deltas are added, and how they are read and replaced by an audit.
+
+use crate::analytics::WHOLE_TENANT;
+use crate::calls::{ROWS_PER_STATEMENT_MAX, chunks, lock_tenant};
+use crate::conn::{Access, Conn, columns};
+use crate::database::Database;
+use crate::rows::{CallFactsRow, CallRollupRow, ErrorRollupRow, ProviderRollupRow};
+use crate::schema::{call_rollups, calls, error_rollups, provider_rollups};
+use crate::sql::{Id, Time, Word};
+use async_trait::async_trait;
+use callscope_analytics::deltas::RollupDeltas;
+use callscope_analytics::ports::{RollupStore, RollupTransaction, StoreError};
+use callscope_domain::{
+    CallFacts, CallTotals, Contribution, Provider, ProviderTotals, Resolution, TenantId, Timestamp, Window,
+};
+use diesel::dsl::{max, min};
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Adds deltas to a tenant's rollups. The transaction holds the tenant's lock.
+pub async fn add_rollups(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
+    let mut calls = Vec::new();
+    let mut errors = Vec::new();
+    for (resolution, bucket, delta) in deltas.iter() {
+        let mut push = |workflow, totals| calls.push(CallRollupRow::new(tenant, resolution, bucket, workflow, totals));
+        if delta.calls != CallTotals::default() {
+            push(WHOLE_TENANT, &delta.calls);
+        }
+        delta.workflows.iter().for_each(|(&workflow, totals)| push(workflow.into(), totals));
+        let counts = delta.errors.iter();
+        errors.extend(counts.map(|(&kind, &count)| ErrorRollupRow::new(tenant, resolution, bucket, kind, count)));
+    }
+    for chunk in chunks(calls) {
+        add_call_rollups(conn, chunk).await?;
+    }
+    for chunk in chunks(errors) {
+        add_error_rollups(conn, chunk).await?;
+    }
+    for &resolution in Resolution::ALL {
+        add_provider_rollups(conn, tenant, resolution, deltas).await?;
+    }
+    Ok(())
+}
+
+async fn add_call_rollups(conn: &mut Conn, rows: Vec<CallRollupRow>) -> Result<(), StoreError> {
+    use call_rollups::columns::*;
+    let statement = diesel::insert_into(call_rollups::table)
+        .values(rows)
+        .on_conflict((tenant_id, resolution, workflow_id, bucket))
+        .do_update()
+        .set((
+            total.eq(total + excluded(total)),
+            completed.eq(completed + excluded(completed)),
+            failed.eq(failed + excluded(failed)),
+            ended.eq(ended + excluded(ended)),
+            duration_us.eq(duration_us + excluded(duration_us)),
+            total_tokens.eq(total_tokens + excluded(total_tokens)),
+            stt_samples.eq(stt_samples + excluded(stt_samples)),
+            stt_latency_us.eq(stt_latency_us + excluded(stt_latency_us)),
+            llm_samples.eq(llm_samples + excluded(llm_samples)),
+            llm_latency_us.eq(llm_latency_us + excluded(llm_latency_us)),
+            tts_samples.eq(tts_samples + excluded(tts_samples)),
+            tts_latency_us.eq(tts_latency_us + excluded(tts_latency_us)),
+        ));
+    conn.execute(statement).await.map(drop)
+}
+
+async fn add_error_rollups(conn: &mut Conn, rows: Vec<ErrorRollupRow>) -> Result<(), StoreError> {
+    use error_rollups::columns::*;
+    let statement = diesel::insert_into(error_rollups::table)
+        .values(rows)
+        .on_conflict((tenant_id, resolution, bucket, service, level))
+        .do_update()
+        .set(error_count.eq(error_count + excluded(error_count)));
+    conn.execute(statement).await.map(drop)
+}
+
+/// Histograms are added here and not in SQL: loads those that exist, and writes the sums.
+async fn add_provider_rollups(
+    conn: &mut Conn,
+    tenant: TenantId,
+    of: Resolution,
+    deltas: &RollupDeltas,
+) -> Result<(), StoreError> {
+    use provider_rollups::columns::*;
+    let changed: Vec<(Timestamp, &BTreeMap<Provider, ProviderTotals>)> = deltas
+        .iter()
+        .filter(|(of_delta, _, delta)| *of_delta == of && !delta.providers.is_empty())
+        .map(|(_, start, delta)| (start, &delta.providers))
+        .collect();
+    for changed in changed.chunks(ROWS_PER_STATEMENT_MAX) {
+        let names: BTreeSet<&str> =
+            changed.iter().flat_map(|(_, providers)| providers.keys().map(|key| key.provider_name.as_str())).collect();
+        let query = provider_rollups::table
+            .filter(tenant_id.eq(Id::from(tenant)))
+            .filter(resolution.eq(Word(of)))
+            .filter(bucket.eq_any(changed.iter().map(|&(start, _)| Time(start)).collect::<Vec<_>>()))
+            .filter(provider_name.eq_any(names.into_iter().map(str::to_owned).collect::<Vec<_>>()))
+            .select(columns::<ProviderRollupRow>());
+        let stored: Vec<ProviderRollupRow> = conn.load(query).await?;
+        let mut sums: HashMap<(Timestamp, Provider), ProviderTotals> = HashMap::with_capacity(stored.len());
+        for row in stored {
+            let start = row.bucket.0;
+            let (provider, totals) = row.try_into()?;
+            sums.insert((start, provider), totals);
+        }
+        let mut rows = Vec::new();
+        for (start, providers) in changed {
+            for (provider, delta) in *providers {
+                let mut sum = sums.remove(&(*start, provider.clone())).unwrap_or_default();
+                sum += delta;
+                rows.push(ProviderRollupRow::new(tenant, of, *start, provider, &sum));
+            }
+        }
+        for chunk in chunks(rows) {
+            replace_provider_rollups(conn, chunk).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn replace_provider_rollups(conn: &mut Conn, rows: Vec<ProviderRollupRow>) -> Result<(), StoreError> {
+    use provider_rollups::columns::*;
+    let statement = diesel::insert_into(provider_rollups::table)
+        .values(rows)
+        .on_conflict((tenant_id, resolution, bucket, provider_type, provider_name))
+        .do_update()
+        .set((call_count.eq(excluded(call_count)), latency_us.eq(excluded(latency_us)), histogram.eq(excluded(histogram))));
+    conn.execute(statement).await.map(drop)
+}
+
+#[async_trait]
+impl RollupStore for Database {
+    async fn find_days(&self, tenant: TenantId) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        let mut conn = self.connection(Access::Read).await?;
+        let of_calls = calls::table.filter(calls::tenant_id.eq(Id::from(tenant)));
+        // One statement each: a minimum and a maximum together would read the whole index.
+        let bounds = [
+            conn.load::<Option<Time>>(of_calls.select(min(calls::started_at))).await?,
+            conn.load(of_calls.select(max(calls::started_at))).await?,
+            conn.load(days_of_rollups(tenant).select(min(call_rollups::bucket))).await?,
+            conn.load(days_of_rollups(tenant).select(max(call_rollups::bucket))).await?,
+        ];
+        let days = || bounds.iter().flatten().flatten().map(|time| Resolution::Day.floor(time.0));
+        Ok(days().min().zip(days().max()))
+    }
+
+    async fn begin_audit(&self, tenant: TenantId, writable: bool) -> Result<Box<dyn RollupTransaction>, StoreError> {
+        let access = if writable { Access::Write } else { Access::Read };
+        let mut conn = self.transaction(access).await?;
+        if writable {
+            lock_tenant(&mut conn, tenant).await?;
+        }
+        Ok(Box::new(RollupAudit { conn, tenant }))
+    }
+}
+
+#[diesel::dsl::auto_type]
+fn days_of_rollups(tenant: TenantId) -> _ {
+    let tenant: Id = Id(tenant.0);
+    let day: Word<Resolution> = Word(Resolution::Day);
+    let whole: Id = WHOLE_TENANT;
+    call_rollups::table
+        .filter(call_rollups::tenant_id.eq(tenant))
+        .filter(call_rollups::resolution.eq(day))
+        .filter(call_rollups::workflow_id.eq(whole))
+}
+
+struct RollupAudit {
+    conn: Conn,
+    tenant: TenantId,
+}
+
+#[async_trait]
+impl RollupTransaction for RollupAudit {
+    async fn load_calls(&mut self, window: Window) -> Result<Vec<CallFacts>, StoreError> {
+        let query = calls::table
+            .filter(calls::tenant_id.eq(Id::from(self.tenant)))
+            .filter(calls::started_at.ge(Time(window.start())))
+            .filter(calls::started_at.lt(Time(window.end())))
+            .select(columns::<CallFactsRow>());
+        let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn load_rollups(
+        &mut self,
+        resolution: Resolution,
+        window: Window,
+    ) -> Result<BTreeMap<Timestamp, Contribution>, StoreError> {
+        let tenant = Id::from(self.tenant);
+        let (start, end) = (Time(window.start()), Time(window.end()));
+        let mut found: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
+        let query = call_rollups::table
+            .filter(call_rollups::tenant_id.eq(tenant))
+            .filter(call_rollups::resolution.eq(Word(resolution)))
+            .filter(call_rollups::bucket.ge(start))
+            .filter(call_rollups::bucket.lt(end))
+            .select(columns::<CallRollupRow>());
+        for row in self.conn.load::<CallRollupRow>(query).await? {
+            let bucket = found.entry(row.bucket.0).or_default();
+            match row.workflow_id {
+                WHOLE_TENANT => bucket.calls = CallTotals::from(&row),
+                workflow => drop(bucket.workflows.insert(workflow.into(), CallTotals::from(&row))),
+            }
+        }
+        let query = provider_rollups::table
+            .filter(provider_rollups::tenant_id.eq(tenant))
+            .filter(provider_rollups::resolution.eq(Word(resolution)))
+            .filter(provider_rollups::bucket.ge(start))
+            .filter(provider_rollups::bucket.lt(end))
+            .select(columns::<ProviderRollupRow>());
+        for row in self.conn.load::<ProviderRollupRow>(query).await? {
+            let bucket = found.entry(row.bucket.0).or_default();
+            let (provider, totals) = row.try_into()?;
+            bucket.providers.insert(provider, totals);
+        }
+        let query = error_rollups::table
+            .filter(error_rollups::tenant_id.eq(tenant))
+            .filter(error_rollups::resolution.eq(Word(resolution)))
+            .filter(error_rollups::bucket.ge(start))
+            .filter(error_rollups::bucket.lt(end))
+            .select(columns::<ErrorRollupRow>());
+        for row in self.conn.load::<ErrorRollupRow>(query).await? {
+            found.entry(row.bucket.0).or_default().errors.insert(row.kind(), row.error_count);
+        }
+        // Rows that came back to zero stay in the tables; as contributions they are nothing.
+        Ok(found.into_iter().map(|(bucket, sum)| (bucket, sum.without_zeros())).filter(|(_, sum)| !sum.is_zero()).collect())
+    }
+
+    async fn delete_rollups(&mut self, window: Window) -> Result<(), StoreError> {
+        let tenant = Id::from(self.tenant);
+        let (start, end) = (Time(window.start()), Time(window.end()));
+        let calls = call_rollups::table
+            .filter(call_rollups::tenant_id.eq(tenant))
+            .filter(call_rollups::bucket.ge(start))
+            .filter(call_rollups::bucket.lt(end));
+        self.conn.execute(diesel::delete(calls)).await?;
+        let providers = provider_rollups::table
+            .filter(provider_rollups::tenant_id.eq(tenant))
+            .filter(provider_rollups::bucket.ge(start))
+            .filter(provider_rollups::bucket.lt(end));
+        self.conn.execute(diesel::delete(providers)).await?;
+        let errors = error_rollups::table
+            .filter(error_rollups::tenant_id.eq(tenant))
+            .filter(error_rollups::bucket.ge(start))
+            .filter(error_rollups::bucket.lt(end));
+        self.conn.execute(diesel::delete(errors)).await?;
+        Ok(())
+    }
+
+    async fn add_rollups(&mut self, deltas: &RollupDeltas) -> Result<(), StoreError> {
+        add_rollups(&mut self.conn, self.tenant, deltas).await
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.conn.commit().await
+    }
+}

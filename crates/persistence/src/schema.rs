@@ -1,0 +1,132 @@
+//! The tables, as both migrations make them.
+
+#![expect(missing_docs, clippy::wildcard_imports, reason = "table! writes this code; the migrations say what columns mean")]
+
+use crate::sql::{Instant, Key};
+use diesel::sql_types::*;
+
+diesel::table! {
+    use super::*;
+    tenants (tenant_id) {
+        tenant_id -> Key,
+        slug -> Text,
+        name -> Text,
+        created_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    tenant_revisions (tenant_id) {
+        tenant_id -> Key,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    api_keys (tenant_id, key_id) {
+        tenant_id -> Key,
+        key_id -> Key,
+        secret_hash -> Binary,
+        name -> Nullable<Text>,
+        scopes -> Text,
+        created_at -> Instant,
+        expires_at -> Nullable<Instant>,
+        revoked_at -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    workflows (tenant_id, workflow_id) {
+        tenant_id -> Key,
+        workflow_id -> Key,
+        slug -> Text,
+        name -> Nullable<Text>,
+        named_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    calls (tenant_id, call_id) {
+        tenant_id -> Key,
+        call_id -> Key,
+        status -> Text,
+        started_at -> Instant,
+        ended_at -> Nullable<Instant>,
+        end_reason -> Nullable<Text>,
+        workflow_id -> Nullable<Key>,
+        agent -> Nullable<Text>,
+        total_tokens -> BigInt,
+        latencies -> Binary,
+        error_kinds -> Binary,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    call_errors (tenant_id, call_id, position) {
+        tenant_id -> Key,
+        call_id -> Key,
+        position -> Integer,
+        call_started_at -> Instant,
+        occurred_at -> Instant,
+        service -> Text,
+        level -> Text,
+        message -> Text,
+        details -> Nullable<Text>,
+        agent -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    call_rollups (tenant_id, resolution, workflow_id, bucket) {
+        tenant_id -> Key,
+        resolution -> Text,
+        workflow_id -> Key,
+        bucket -> Instant,
+        total -> BigInt,
+        completed -> BigInt,
+        failed -> BigInt,
+        ended -> BigInt,
+        duration_us -> BigInt,
+        total_tokens -> BigInt,
+        stt_samples -> BigInt,
+        stt_latency_us -> BigInt,
+        llm_samples -> BigInt,
+        llm_latency_us -> BigInt,
+        tts_samples -> BigInt,
+        tts_latency_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    provider_rollups (tenant_id, resolution, bucket, provider_type, provider_name) {
+        tenant_id -> Key,
+        resolution -> Text,
+        bucket -> Instant,
+        provider_type -> Text,
+        provider_name -> Text,
+        call_count -> BigInt,
+        latency_us -> BigInt,
+        histogram -> Binary,
+    }
+}
+
+diesel::table! {
+    use super::*;
+    error_rollups (tenant_id, resolution, bucket, service, level) {
+        tenant_id -> Key,
+        resolution -> Text,
+        bucket -> Instant,
+        service -> Text,
+        level -> Text,
+        error_count -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(calls, call_rollups, workflows);

@@ -1,0 +1,66 @@
+//! Tenants and keys.
+
+use crate::conn::{Access, columns};
+use crate::database::Database;
+use crate::rows::{ApiKeyRow, TenantRow};
+use crate::schema::{api_keys, tenants};
+use crate::sql::{Id, Time};
+use async_trait::async_trait;
+use callscope_analytics::ports::{StoreError, TenantStore};
+use callscope_domain::{ApiKey, KeyId, Slug, Tenant, TenantId, Timestamp};
+use diesel::prelude::*;
+
+#[async_trait]
+impl TenantStore for Database {
+    async fn create_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let statement = diesel::insert_into(tenants::table).values(TenantRow::from(tenant));
+        self.connection(Access::Write).await?.execute(statement).await.map(drop)
+    }
+
+    async fn list_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        let query = tenants::table.order(tenants::slug).select(columns::<TenantRow>());
+        let rows: Vec<TenantRow> = self.connection(Access::Read).await?.load(query).await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn find_tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
+        let query = tenants::table.filter(tenants::slug.eq(slug.to_string())).select(columns::<TenantRow>());
+        let rows: Vec<TenantRow> = self.connection(Access::Read).await?.load(query).await?;
+        rows.into_iter().next().map(TryInto::try_into).transpose()
+    }
+
+    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32]) -> Result<(), StoreError> {
+        let statement = diesel::insert_into(api_keys::table).values(ApiKeyRow::new(key, secret_hash));
+        self.connection(Access::Write).await?.execute(statement).await.map(drop)
+    }
+
+    async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError> {
+        let query = api_keys::table
+            .filter(api_keys::tenant_id.eq(Id::from(tenant)))
+            .order((api_keys::created_at, api_keys::key_id))
+            .select(columns::<ApiKeyRow>());
+        let rows: Vec<ApiKeyRow> = self.connection(Access::Read).await?.load(query).await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError> {
+        let of_key = || {
+            api_keys::table
+                .filter(api_keys::tenant_id.eq(Id::from(tenant)))
+                .filter(api_keys::key_id.eq(Id::from(key)))
+        };
+        let mut conn = self.connection(Access::Write).await?;
+        let unrevoked = of_key().filter(api_keys::revoked_at.is_null());
+        conn.execute(diesel::update(unrevoked).set(api_keys::revoked_at.eq(Some(Time(revoked_at))))).await?;
+        let known: Vec<Id> = conn.load(of_key().select(api_keys::key_id)).await?;
+        Ok(!known.is_empty())
+    }
+
+    async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
+        let query = api_keys::table
+            .filter(api_keys::secret_hash.eq(secret_hash.to_vec()))
+            .select(columns::<ApiKeyRow>());
+        let rows: Vec<ApiKeyRow> = self.connection(Access::Read).await?.load(query).await?;
+        rows.into_iter().next().map(TryInto::try_into).transpose()
+    }
+}

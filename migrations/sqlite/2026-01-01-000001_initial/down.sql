@@ -1,0 +1,9 @@
+DROP TABLE error_rollups;
+DROP TABLE provider_rollups;
+DROP TABLE call_rollups;
+DROP TABLE call_errors;
+DROP TABLE calls;
+DROP TABLE workflows;
+DROP TABLE api_keys;
+DROP TABLE tenant_revisions;
+DROP TABLE tenants;
