@@ -184,10 +184,7 @@ async fn write_with_retries(
     write_once(store, arrivals).await
 }
 
-async fn write_once(
-    store: &dyn CallStore,
-    arrivals: BTreeMap<TenantId, Vec<Incoming>>,
-) -> Result<Kinds, StoreError> {
+async fn write_once(store: &dyn CallStore, arrivals: BTreeMap<TenantId, Vec<Incoming>>) -> Result<Kinds, StoreError> {
     let mut transaction = store.begin().await?;
     let mut kinds = Kinds::new();
     for (tenant, arrivals) in arrivals {

@@ -5,9 +5,8 @@
 use crate::deltas::RollupDeltas;
 use async_trait::async_trait;
 use callscope_domain::{
-    ApiKey, Call, CallError, CallFacts, CallId, CallTotals, Contribution, ErrorKind, KeyId, Level,
-    Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan, Workflow,
-    WorkflowId,
+    ApiKey, Call, CallError, CallFacts, CallId, CallTotals, Contribution, ErrorKind, KeyId, Level, Provider,
+    ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan, Workflow, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -257,4 +256,3 @@ pub trait TenantStore: Send + Sync {
     /// The key with a hash, valid or not: the one place where a tenant is found rather than given.
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError>;
 }
-

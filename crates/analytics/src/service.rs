@@ -1,11 +1,9 @@
 //! The six questions and their answers. Each is a window plan, one load, and a sum.
 
-use crate::ports::{
-    AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, WorkflowLabel,
-};
+use crate::ports::{AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, WorkflowLabel};
 use callscope_domain::{
-    CallFacts, CallTotals, Contribution, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault,
-    TenantId, Timestamp, Window, WindowPlan, WorkflowId, Zone,
+    CallFacts, CallTotals, Contribution, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, TenantId,
+    Timestamp, Window, WindowPlan, WorkflowId, Zone,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,1 +1,55 @@
-//! Placeholder.
+//! The HTTP interface: handlers, wire types, authentication, problem details, OpenAPI.
+//!
+//! JSON, status codes and headers stop here. The crate knows the service and its ports, and no database.
+
+mod analytics;
+mod auth;
+mod body;
+mod health;
+mod ingest;
+mod openapi;
+mod params;
+mod problem;
+mod record;
+mod responses;
+mod state;
+mod telemetry;
+mod words;
+
+pub use openapi::document as openapi_document;
+pub use problem::FieldError;
+pub use record::{ParsedRecord, RefusedRecord, parse_record};
+pub use state::{ApiLimits, ApiState};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::{App, Error, middleware::from_fn, web};
+use utoipa_actix_web::AppExt;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// Where the OpenAPI document is served.
+pub const OPENAPI_PATH: &str = "/api-docs/openapi.json";
+/// Where Swagger UI is served.
+pub const SWAGGER_PATH: &str = "/swagger-ui/";
+
+/// The application, over a state that all workers share.
+pub fn app(
+    state: web::Data<ApiState>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let (app, _) = App::new().into_utoipa_app().configure(openapi::routes).split_for_parts();
+    let swagger = SwaggerUi::new(format!("{SWAGGER_PATH}{{_:.*}}")).url(OPENAPI_PATH, openapi_document());
+    app.app_data(state)
+        .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
+        .service(swagger)
+        .default_service(web::to(openapi::no_route))
+        .wrap(from_fn(problem::problems_everywhere))
+        .wrap(from_fn(telemetry::request_log))
+}

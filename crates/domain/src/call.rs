@@ -270,9 +270,7 @@ pub struct Transition {
 pub fn transition(current: Option<&CallFacts>, incoming: &Incoming) -> Transition {
     let ignored = Transition { kind: TransitionKind::Ignored, next: None };
     match (current, incoming) {
-        (None, Incoming::Record(call)) => {
-            Transition { kind: TransitionKind::Created, next: Some(call.facts.clone()) }
-        }
+        (None, Incoming::Record(call)) => Transition { kind: TransitionKind::Created, next: Some(call.facts.clone()) },
         (Some(current), Incoming::Record(call)) => {
             let reopens = current.status != CallStatus::Active && call.facts.status == CallStatus::Active;
             if reopens {

@@ -20,8 +20,8 @@ mod workflow;
 
 pub use call::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFacts, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
-    FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON,
-    TOTAL_TOKENS_MAX, Transition, TransitionKind, transition,
+    FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON, TOTAL_TOKENS_MAX,
+    Transition, TransitionKind, transition,
 };
 pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
 pub use errors::{CallError, ErrorKind, Level, Service};
@@ -32,8 +32,8 @@ pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse}
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
 pub use tenant::{ApiKey, DISPLAY_NAME_MAX, DisplayName, Scope, Tenant};
 pub use text::{
-    AGENT_MAX, AgentName, END_REASON_MAX, EndReason, MESSAGE_MAX, Message, PROVIDER_NAME_MAX, ProviderName,
-    SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
+    AGENT_MAX, AgentName, END_REASON_MAX, EndReason, MESSAGE_MAX, Message, PROVIDER_NAME_MAX, ProviderName, SLUG_MAX,
+    Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
 };
 pub use time::{Span, Timestamp};
 pub use window::{Period, Window, WindowFault};

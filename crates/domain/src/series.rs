@@ -215,14 +215,8 @@ mod tests {
     #[test]
     fn berlin_has_a_day_of_23_and_a_day_of_25_hours() {
         let days = |after, before| series(after, before, Interval::Day, "Europe/Berlin");
-        assert_eq!(
-            days("2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z"),
-            ["27 23:00", "28 23:00", "29 22:00"]
-        );
-        assert_eq!(
-            days("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"),
-            ["23 22:00", "24 22:00", "25 23:00"]
-        );
+        assert_eq!(days("2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z"), ["27 23:00", "28 23:00", "29 22:00"]);
+        assert_eq!(days("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"), ["23 22:00", "24 22:00", "25 23:00"]);
     }
 
     #[test]
@@ -278,7 +272,8 @@ mod tests {
 
     #[test]
     fn more_buckets_than_the_bound_are_refused() {
-        let hours = |count| Window::new(at("2020-01-01T00:00:00Z"), at("2020-01-01T00:00:00Z") + Span::from_hours(count));
+        let hours =
+            |count| Window::new(at("2020-01-01T00:00:00Z"), at("2020-01-01T00:00:00Z") + Span::from_hours(count));
         let series = |count| Series::new(hours(count).unwrap(), Interval::Hour, Zone::default());
         assert_eq!(series(10_000).map(|series| series.starts().len()), Ok(10_000));
         assert_eq!(series(10_001), Err(SeriesFault));

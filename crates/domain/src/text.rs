@@ -83,7 +83,9 @@ pub struct Slug(Box<str>);
 
 /// Why a string is not a [`Slug`]; there is one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must match [a-z0-9][a-z0-9_-]{{0,63}}: lower-case letters, digits, `-` and `_`, at most {SLUG_MAX} characters")]
+#[error(
+    "must match [a-z0-9][a-z0-9_-]{{0,63}}: lower-case letters, digits, `-` and `_`, at most {SLUG_MAX} characters"
+)]
 pub struct SlugFault;
 
 impl Slug {
@@ -92,9 +94,7 @@ impl Slug {
         let text = text.into();
         let bytes = text.as_bytes();
         let first_is_sound = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
-        let all_are_sound = bytes
-            .iter()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+        let all_are_sound = bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
         if first_is_sound && all_are_sound && bytes.len() <= SLUG_MAX { Ok(Self(text)) } else { Err(SlugFault) }
     }
 

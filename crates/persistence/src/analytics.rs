@@ -55,11 +55,7 @@ impl AnalyticsStore for Database {
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
         let mut conn = self.transaction(Access::Read).await?;
         let labels: Vec<WorkflowRow> = conn
-            .load(
-                workflows::table
-                    .filter(workflows::tenant_id.eq(Id::from(tenant)))
-                    .select(columns::<WorkflowRow>()),
-            )
+            .load(workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant))).select(columns::<WorkflowRow>()))
             .await?;
         let mut buckets = Vec::new();
         let ids: Vec<Id> = labels.iter().map(|row| row.workflow_id).collect();

@@ -8,9 +8,7 @@ use crate::schema::{call_errors, calls, tenant_revisions, workflows};
 use crate::sql::{Id, Time, Word};
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, StoreError, TenantChanges};
-use callscope_domain::{
-    CallFacts, CallId, CallStatus, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow,
-};
+use callscope_domain::{CallFacts, CallId, CallStatus, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use std::collections::HashMap;
@@ -112,29 +110,24 @@ pub fn chunks<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
 
 async fn upsert_calls(conn: &mut Conn, rows: Vec<CallRow>) -> Result<(), StoreError> {
     use calls::columns::*;
-    let statement = diesel::insert_into(calls::table)
-        .values(rows)
-        .on_conflict((tenant_id, call_id))
-        .do_update()
-        .set((
-            status.eq(excluded(status)),
-            started_at.eq(excluded(started_at)),
-            ended_at.eq(excluded(ended_at)),
-            end_reason.eq(excluded(end_reason)),
-            workflow_id.eq(excluded(workflow_id)),
-            agent.eq(excluded(agent)),
-            total_tokens.eq(excluded(total_tokens)),
-            latencies.eq(excluded(latencies)),
-            error_kinds.eq(excluded(error_kinds)),
-        ));
+    let statement = diesel::insert_into(calls::table).values(rows).on_conflict((tenant_id, call_id)).do_update().set((
+        status.eq(excluded(status)),
+        started_at.eq(excluded(started_at)),
+        ended_at.eq(excluded(ended_at)),
+        end_reason.eq(excluded(end_reason)),
+        workflow_id.eq(excluded(workflow_id)),
+        agent.eq(excluded(agent)),
+        total_tokens.eq(excluded(total_tokens)),
+        latencies.eq(excluded(latencies)),
+        error_kinds.eq(excluded(error_kinds)),
+    ));
     conn.execute(statement).await.map(drop)
 }
 
 async fn close_calls(conn: &mut Conn, tenant: TenantId, ids: &[CallId]) -> Result<(), StoreError> {
     for chunk in ids.chunks(ROWS_PER_STATEMENT_MAX) {
         let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
-        let overdue =
-            calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(calls::call_id.eq_any(chunk));
+        let overdue = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(calls::call_id.eq_any(chunk));
         let closed = (calls::status.eq(Word(CallStatus::Failed)), calls::end_reason.eq(TIMEOUT_END_REASON));
         conn.execute(diesel::update(overdue).set(closed)).await?;
     }
@@ -167,8 +160,9 @@ async fn save_workflows(
             .select(columns::<WorkflowRow>());
         let known: Vec<WorkflowRow> = conn.load(query).await?;
         let known: HashMap<Id, Time> = known.into_iter().map(|row| (row.workflow_id, row.named_at)).collect();
-        let is_news = |row: &WorkflowRow| known.get(&row.workflow_id).is_none_or(|&named_at| named_at <= row.named_at);
-        let rows: Vec<WorkflowRow> = sightings.iter().map(|(workflow, seen_at)| row(tenant, workflow, *seen_at)).collect();
+        let is_news = |row: &WorkflowRow| known.get(&row.workflow_id).is_none_or(|&known| known <= row.named_at);
+        let rows: Vec<WorkflowRow> =
+            sightings.iter().map(|(workflow, seen_at)| row(tenant, workflow, *seen_at)).collect();
         let news: Vec<WorkflowRow> = rows.into_iter().filter(is_news).collect();
         if news.is_empty() {
             continue;

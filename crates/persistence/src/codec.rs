@@ -1,7 +1,7 @@
 //! The two byte columns of `calls`: latency samples by provider, and the kinds of errors.
 
-use callscope_domain::{ErrorKind, Latency, Level, Provider, ProviderName, ProviderType, ProviderUse, Service};
 use callscope_domain::varint::{self, VarintFault};
+use callscope_domain::{ErrorKind, Latency, Level, Provider, ProviderName, ProviderType, ProviderUse, Service};
 
 /// The first byte of encoded latencies: it names the layout of the rest.
 const VERSION: u8 = 1;
@@ -105,10 +105,8 @@ mod tests {
 
     #[test]
     fn providers_are_read_as_they_were_written() {
-        let providers = vec![
-            usage(ProviderType::Tts, "cartesia", &[0.001, 85.2, 600_000.0]),
-            usage(ProviderType::Stt, "é", &[]),
-        ];
+        let providers =
+            vec![usage(ProviderType::Tts, "cartesia", &[0.001, 85.2, 600_000.0]), usage(ProviderType::Stt, "é", &[])];
         assert_eq!(decode_providers(&encode_providers(&providers)).unwrap(), providers);
         assert_eq!(decode_providers(&encode_providers(&[])).unwrap(), []);
     }
@@ -124,7 +122,14 @@ mod tests {
 
     #[test]
     fn malformed_bytes_are_refused() {
-        for bytes in [[2].as_slice(), &[1, 9], &[1, 0, 200], &[1, 0, 1, b'a', 1, 0], &[1, 0, 0, 0], &[1, 255, 255, 255, 255, 255]] {
+        for bytes in [
+            [2].as_slice(),
+            &[1, 9],
+            &[1, 0, 200],
+            &[1, 0, 1, b'a', 1, 0],
+            &[1, 0, 0, 0],
+            &[1, 255, 255, 255, 255, 255],
+        ] {
             assert!(decode_providers(bytes).is_err(), "{bytes:?}");
         }
         assert!(decode_kinds(&[0x50]).is_err() && decode_kinds(&[0x02]).is_err());

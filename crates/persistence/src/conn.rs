@@ -96,7 +96,9 @@ impl Conn {
     pub async fn commit(&mut self) -> Result<(), StoreError> {
         let outcome = match self {
             Self::Pg(conn) => PgTransactions::commit_transaction(&mut **conn).await,
-            Self::Lite(conn) => conn.with(|conn: &mut SqliteConnection| LiteTransactions::commit_transaction(conn)).await,
+            Self::Lite(conn) => {
+                conn.with(|conn: &mut SqliteConnection| LiteTransactions::commit_transaction(conn)).await
+            }
         };
         outcome.map_err(store_error)
     }
@@ -106,4 +108,3 @@ impl Conn {
 pub fn columns<Row: diesel::Selectable<Pg>>() -> Row::SelectExpression {
     Row::construct_selection()
 }
-

@@ -104,8 +104,12 @@ impl Database {
     pub(crate) async fn connection(&self, access: Access) -> Result<Conn, StoreError> {
         match (&self.pools, access) {
             (Pools::Pg(pool), _) => pool.get_owned().await.map(Conn::Pg).map_err(unavailable),
-            (Pools::Lite { writer, .. }, Access::Write) => writer.get_owned().await.map(Conn::Lite).map_err(unavailable),
-            (Pools::Lite { readers, .. }, Access::Read) => readers.get_owned().await.map(Conn::Lite).map_err(unavailable),
+            (Pools::Lite { writer, .. }, Access::Write) => {
+                writer.get_owned().await.map(Conn::Lite).map_err(unavailable)
+            }
+            (Pools::Lite { readers, .. }, Access::Read) => {
+                readers.get_owned().await.map(Conn::Lite).map_err(unavailable)
+            }
         }
     }
 

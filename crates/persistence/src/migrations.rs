@@ -32,4 +32,3 @@ pub fn migrate_postgres(url: &str) -> Result<usize, BoxError> {
         Ok(connection.run_pending_migrations(POSTGRES)?.len())
     })
 }
-

@@ -126,7 +126,11 @@ async fn replace_provider_rollups(conn: &mut Conn, rows: Vec<ProviderRollupRow>)
         .values(rows)
         .on_conflict((tenant_id, resolution, bucket, provider_type, provider_name))
         .do_update()
-        .set((call_count.eq(excluded(call_count)), latency_us.eq(excluded(latency_us)), histogram.eq(excluded(histogram))));
+        .set((
+            call_count.eq(excluded(call_count)),
+            latency_us.eq(excluded(latency_us)),
+            histogram.eq(excluded(histogram)),
+        ));
     conn.execute(statement).await.map(drop)
 }
 
@@ -226,7 +230,11 @@ impl RollupTransaction for RollupAudit {
             found.entry(row.bucket.0).or_default().errors.insert(row.kind(), row.error_count);
         }
         // Rows that came back to zero stay in the tables; as contributions they are nothing.
-        Ok(found.into_iter().map(|(bucket, sum)| (bucket, sum.without_zeros())).filter(|(_, sum)| !sum.is_zero()).collect())
+        Ok(found
+            .into_iter()
+            .map(|(bucket, sum)| (bucket, sum.without_zeros()))
+            .filter(|(_, sum)| !sum.is_zero())
+            .collect())
     }
 
     async fn delete_rollups(&mut self, window: Window) -> Result<(), StoreError> {

@@ -6,8 +6,8 @@ use crate::schema::{api_keys, call_errors, call_rollups, calls, error_rollups, p
 use crate::sql::{Id, Time, Word};
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
-    AgentName, ApiKey, Call, CallError, CallFacts, CallStatus, CallTotals, DisplayName, ErrorKind, Level,
-    LatencyHistogram, Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Scope, Service, Slug,
+    AgentName, ApiKey, Call, CallError, CallFacts, CallStatus, CallTotals, DisplayName, ErrorKind, LatencyHistogram,
+    Level, Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Scope, Service, Slug,
     StageTotals, Tenant, TenantId, Timestamp,
 };
 use diesel::prelude::{Insertable, Queryable, Selectable};

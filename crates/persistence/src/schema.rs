@@ -1,6 +1,6 @@
 //! The tables, as both migrations make them.
 
-#![expect(missing_docs, clippy::wildcard_imports, reason = "table! writes this code; the migrations say what columns mean")]
+#![expect(clippy::wildcard_imports, reason = "table! writes this code; the migrations say what columns mean")]
 
 use crate::sql::{Instant, Key};
 use diesel::sql_types::*;

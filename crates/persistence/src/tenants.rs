@@ -45,9 +45,7 @@ impl TenantStore for Database {
 
     async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError> {
         let of_key = || {
-            api_keys::table
-                .filter(api_keys::tenant_id.eq(Id::from(tenant)))
-                .filter(api_keys::key_id.eq(Id::from(key)))
+            api_keys::table.filter(api_keys::tenant_id.eq(Id::from(tenant))).filter(api_keys::key_id.eq(Id::from(key)))
         };
         let mut conn = self.connection(Access::Write).await?;
         let unrevoked = of_key().filter(api_keys::revoked_at.is_null());
@@ -57,9 +55,8 @@ impl TenantStore for Database {
     }
 
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
-        let query = api_keys::table
-            .filter(api_keys::secret_hash.eq(secret_hash.to_vec()))
-            .select(columns::<ApiKeyRow>());
+        let query =
+            api_keys::table.filter(api_keys::secret_hash.eq(secret_hash.to_vec())).select(columns::<ApiKeyRow>());
         let rows: Vec<ApiKeyRow> = self.connection(Access::Read).await?.load(query).await?;
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }

@@ -1,0 +1,213 @@
+//! Bodies of the write endpoints: received within bounds, unpacked within bounds, cut into records.
+
+use crate::problem::{Problem, ProblemCode};
+use crate::record::plain;
+use crate::state::ApiState;
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures_util::StreamExt;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::io::Read;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the rest of a refused body is read and thrown away. Without that, a client that is still sending sees a
+/// broken connection and not the answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a body holds its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Ndjson,
+    /// JSON: an array of objects, or for a single record one object.
+    Json,
+}
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// It is not.
+    Plain,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Zstandard, RFC 8878.
+    Zstd,
+}
+
+/// A body as it was received, with its room in memory.
+pub struct Received {
+    bytes: Bytes,
+    packing: Packing,
+    bytes_max: usize,
+    room: OwnedSemaphorePermit,
+}
+
+/// The media type of a body, one of `allowed`.
+pub fn format(headers: &HeaderMap, allowed: &[Format]) -> Result<Format, Problem> {
+    let value = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let format = match essence.as_str() {
+        "application/json" => Some(Format::Json),
+        "application/x-ndjson" | "application/ndjson" => Some(Format::Ndjson),
+        _ => None,
+    };
+    format.filter(|format| allowed.contains(format)).ok_or_else(|| {
+        let names: Vec<&str> = allowed.iter().map(|format| format.media_type()).collect();
+        let detail = format!("Content-Type must be {}", names.join(" or "));
+        Problem::new(ProblemCode::UnsupportedMediaType, detail)
+    })
+}
+
+impl Format {
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
+    let value = headers.get(header::CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or_default());
+    match value.trim().to_ascii_lowercase().as_str() {
+        "identity" => Ok(Packing::Plain),
+        "gzip" | "x-gzip" => Ok(Packing::Gzip),
+        "zstd" => Ok(Packing::Zstd),
+        _ => Err(Problem::new(ProblemCode::UnsupportedMediaType, "Content-Encoding must be gzip, zstd or identity")),
+    }
+}
+
+/// Receives a whole body. Refused bodies are drained, within bounds.
+pub async fn receive(state: &ApiState, request: &HttpRequest, mut payload: Payload) -> Result<Received, Problem> {
+    let received = tokio::time::timeout(BODY_TIMEOUT, receive_within(state, request, &mut payload)).await;
+    match received {
+        Ok(Ok(received)) => Ok(received),
+        Ok(Err(problem)) => {
+            drain(payload, state.limits.body_bytes_max).await;
+            Err(problem)
+        }
+        Err(_) => Err(Problem::new(ProblemCode::RequestTimeout, "the body must arrive within a minute")),
+    }
+}
+
+async fn receive_within(state: &ApiState, request: &HttpRequest, payload: &mut Payload) -> Result<Received, Problem> {
+    let packing = packing(request.headers())?;
+    let bytes_max = state.limits.body_bytes_max;
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > bytes_max) {
+        return Err(too_large(bytes_max));
+    }
+    let mut room = take_room(state, 0)?;
+    let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0).min(1 << 20));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| malformed("the body was cut off"))?;
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        room.merge(take_room(state, chunk.len())?);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Received { bytes: bytes.freeze(), packing, bytes_max, room })
+}
+
+fn take_room(state: &ApiState, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+    std::sync::Arc::clone(&state.inflight)
+        .try_acquire_many_owned(permits)
+        .map_err(|_| Problem::new(ProblemCode::Overloaded, "too many bodies are being received; nothing was stored"))
+}
+
+async fn drain(mut payload: Payload, bytes_max: usize) {
+    let mut drained = 0;
+    let rest = async {
+        while let Some(Ok(chunk)) = payload.next().await {
+            drained += chunk.len();
+            if drained > bytes_max {
+                break;
+            }
+        }
+    };
+    // Whoever is not done by then sees a broken connection.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
+}
+
+impl Received {
+    /// The unpacked bytes. Blocks; what it takes of the processor is bounded by the bound on bytes.
+    pub fn unpack(self) -> Result<Unpacked, Problem> {
+        let Self { bytes, packing, bytes_max, room } = self;
+        let unpacked = match packing {
+            Packing::Plain => return Ok(Unpacked { bytes, _room: room }),
+            Packing::Gzip => read_within(flate2::read::MultiGzDecoder::new(&*bytes), bytes_max, "gzip")?,
+            Packing::Zstd => {
+                let decoder = zstd::stream::read::Decoder::new(&*bytes).map_err(|_| cannot_unpack("zstd"))?;
+                read_within(decoder, bytes_max, "zstd")?
+            }
+        };
+        Ok(Unpacked { bytes: unpacked.into(), _room: room })
+    }
+}
+
+/// A body's own bytes.
+pub struct Unpacked {
+    /// The bytes.
+    pub bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+fn read_within(reader: impl Read, bytes_max: usize, name: &'static str) -> Result<Vec<u8>, Problem> {
+    let mut unpacked = Vec::new();
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    reader.take(bound).read_to_end(&mut unpacked).map_err(|_| cannot_unpack(name))?;
+    if unpacked.len() > bytes_max { Err(too_large(bytes_max)) } else { Ok(unpacked) }
+}
+
+/// The records of a body, in order: each as its JSON.
+pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<Cow<'_, [u8]>>, Problem> {
+    let records: Vec<Cow<'_, [u8]>> = match format {
+        Format::Ndjson => bytes
+            .split(|&byte| byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .filter(|line| !line.is_empty())
+            // One more than allowed is enough to know.
+            .take(records_max + 1)
+            .map(Cow::Borrowed)
+            .collect(),
+        Format::Json => array(bytes)?.into_iter().map(|record| Cow::Borrowed(record.get().as_bytes())).collect(),
+    };
+    if records.is_empty() {
+        return Err(Problem::invalid_field("(body)", "must hold at least one record"));
+    }
+    if records.len() > records_max {
+        let detail = format!("the body must hold at most {records_max} records; split it");
+        return Err(Problem::new(ProblemCode::PayloadTooLarge, detail));
+    }
+    Ok(records)
+}
+
+fn array(bytes: &[u8]) -> Result<Vec<&RawValue>, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() {
+            Problem::invalid_field("(body)", "must be a JSON array of records")
+        } else {
+            Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid JSON: {}", plain(&error)))
+        }
+    })
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    let detail = format!("the body must be at most {bytes_max} bytes, as sent and after decompression; split it");
+    Problem::new(ProblemCode::PayloadTooLarge, detail)
+}
+
+fn malformed(detail: &'static str) -> Problem {
+    Problem::new(ProblemCode::MalformedRequest, detail)
+}
+
+fn cannot_unpack(name: &str) -> Problem {
+    Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid {name}, or is cut short"))
+}

@@ -1,0 +1,208 @@
+//! The write endpoints.
+
+use crate::auth::{Authorized, CallsWrite};
+use crate::body::{self, Format};
+use crate::openapi::{PutProblems, WriteProblems};
+use crate::problem::{FieldError, Problem, ProblemCode};
+use crate::record::{CallRecord, RefusedRecord, WHOLE_RECORD, parse_record, uuid};
+use crate::state::ApiState;
+use actix_web::http::StatusCode;
+use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
+use callscope_domain::{CallId, Incoming, TenantId, Timestamp, TransitionKind};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+type State = web::Data<ApiState>;
+
+/// The routes.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(put_call).service(ingest_calls);
+}
+
+/// What became of one record.
+#[derive(Serialize, ToSchema)]
+struct PutCallResponse {
+    /// The call.
+    #[schema(example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
+    call_id: Uuid,
+    /// What became of the record.
+    result: PutResult,
+    /// Latencies that were null, not above 0 or above 600,000 ms; they were dropped, the call was kept.
+    #[schema(minimum = 0, example = 0)]
+    dropped_samples: u64,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum PutResult {
+    /// The call was unknown.
+    Created,
+    /// The call is now what the record says.
+    Replaced,
+    /// The record is `active` and came after the call's end; the call stays as it is.
+    Ignored,
+}
+
+/// What became of a batch.
+#[derive(Serialize, ToSchema)]
+struct IngestCallsResponse {
+    /// Records that were accepted; they are durable.
+    #[schema(minimum = 0, example = 2)]
+    accepted: u64,
+    /// Records that were not, in order.
+    rejected: Vec<RejectedRecord>,
+    /// Latencies of accepted records that were null, not above 0 or above 600,000 ms; they were dropped, the calls
+    /// were kept.
+    #[schema(minimum = 0, example = 0)]
+    dropped_samples: u64,
+}
+
+/// A record that was not accepted, and why.
+#[derive(Serialize, ToSchema)]
+struct RejectedRecord {
+    /// Its place in the batch, from 0.
+    #[schema(minimum = 0, example = 1)]
+    index: usize,
+    /// The call id that it gave, if it could be read.
+    #[schema(required, example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
+    call_id: Option<String>,
+    /// What is wrong with it.
+    errors: Vec<FieldError>,
+}
+
+/// Put a call
+///
+/// Stores the whole state of one call: creates it, or replaces what is known of it. Sending a record twice changes
+/// nothing. An `active` record never reopens a finished call. The answer means that the data is durable.
+#[utoipa::path(
+    tag = "Ingestion",
+    params(("call_id" = Uuid, Path, description = "The call's id, unique within the tenant",
+            example = "31c02e4f-12e0-4af0-869b-aab222503a09")),
+    request_body(content = CallRecord, description = "The call. `call_id` may be left out; if it is there, it must be \
+        that of the path. `Content-Encoding` may be gzip or zstd."),
+    responses(
+        (status = 201, description = "The call is new", body = PutCallResponse),
+        (status = 200, description = "The call was known; it was replaced, unchanged or left alone",
+         body = PutCallResponse),
+        PutProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[put("/api/v1/ingest/calls/{call_id}")]
+async fn put_call(
+    state: State,
+    asked: Authorized<CallsWrite>,
+    call_id: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<CustomizeResponder<web::Json<PutCallResponse>>, Problem> {
+    let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
+    body::format(request.headers(), &[Format::Json])?;
+    let received = body::receive(&state, &request, payload).await?;
+    let bytes = received.unpack()?.bytes;
+    let parsed = parse_record(&bytes, asked.tenant, Some(call_id), state.clock.now()).map_err(refused)?;
+    let kinds = state.ingest.submit(asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
+    let result = kinds.first().copied().map_or(PutResult::Ignored, Into::into);
+    let status = if matches!(result, PutResult::Created) { StatusCode::CREATED } else { StatusCode::OK };
+    let response = PutCallResponse { call_id: call_id.0, result, dropped_samples: parsed.dropped_samples };
+    Ok(web::Json(response).customize().with_status(status))
+}
+
+impl From<TransitionKind> for PutResult {
+    fn from(kind: TransitionKind) -> Self {
+        match kind {
+            TransitionKind::Created => Self::Created,
+            TransitionKind::Replaced => Self::Replaced,
+            TransitionKind::TimedOut | TransitionKind::Ignored => Self::Ignored,
+        }
+    }
+}
+
+/// One refused record as a whole refused request.
+fn refused(record: RefusedRecord) -> Problem {
+    let is_json = record.errors.iter().all(|error| error.field != WHOLE_RECORD);
+    match record.errors.first() {
+        Some(error) if !is_json && error.message.starts_with("is not valid JSON") => {
+            Problem::new(ProblemCode::MalformedRequest, format!("the body {}", error.message))
+        }
+        _ => Problem::invalid(record.errors),
+    }
+}
+
+/// Ingest calls
+///
+/// Stores many records, in order, each as a `PUT` of its own would. A bad record never costs the good ones: it is
+/// named in `rejected`, with each field at fault. The answer means that the data is durable. At most 50,000 records
+/// and 64 MiB, as sent and after decompression, unless configured otherwise.
+#[utoipa::path(
+    tag = "Ingestion",
+    request_body(
+        content(
+            (Vec<CallRecord> = "application/json"),
+            (String = "application/x-ndjson", example = json!("{\"call_id\":\"31c02e4f-12e0-4af0-869b-aab222503a09\",\
+\"status\":\"active\",\"started_at\":\"2026-01-17T10:30:00Z\"}\n"))
+        ),
+        description = "A JSON array of records, or one record a line. `Content-Encoding` may be gzip or zstd."
+    ),
+    responses(
+        (status = 200, description = "Every record was accepted or is named in `rejected`",
+         body = IngestCallsResponse),
+        WriteProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[post("/api/v1/ingest/calls")]
+async fn ingest_calls(
+    state: State,
+    asked: Authorized<CallsWrite>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<web::Json<IngestCallsResponse>, Problem> {
+    let format = body::format(request.headers(), &[Format::Ndjson, Format::Json])?;
+    let received = body::receive(&state, &request, payload).await?;
+    let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
+    let _parser = state.parsers.acquire().await;
+    let parsed = web::block(move || {
+        let unpacked = received.unpack()?;
+        parse_batch(&unpacked.bytes, format, records_max, tenant, now)
+    });
+    let Batch { arrivals, response } =
+        parsed.await.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))??;
+    drop(_parser);
+    state.ingest.submit(tenant, arrivals).await?;
+    Ok(web::Json(response))
+}
+
+/// A batch that was read: what to write, and what to answer when that is done.
+struct Batch {
+    arrivals: Vec<Incoming>,
+    response: IngestCallsResponse,
+}
+
+fn parse_batch(
+    bytes: &[u8],
+    format: Format,
+    records_max: usize,
+    tenant: TenantId,
+    now: Timestamp,
+) -> Result<Batch, Problem> {
+    let records = body::records(bytes, format, records_max)?;
+    let mut arrivals = Vec::with_capacity(records.len());
+    let mut response = IngestCallsResponse { accepted: 0, rejected: Vec::new(), dropped_samples: 0 };
+    for (index, json) in records.iter().enumerate() {
+        match parse_record(json, tenant, None, now) {
+            Ok(parsed) => {
+                response.accepted += 1;
+                response.dropped_samples += parsed.dropped_samples;
+                arrivals.push(Incoming::Record(parsed.call));
+            }
+            Err(RefusedRecord { call_id, errors }) => {
+                response.rejected.push(RejectedRecord { index, call_id, errors });
+            }
+        }
+    }
+    Ok(Batch { arrivals, response })
+}

@@ -1,0 +1,182 @@
+//! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
+
+use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
+use crate::{analytics, auth, health, ingest};
+use actix_web::dev::ResourceDef;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{App, HttpRequest, HttpResponse};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi as _};
+use utoipa_actix_web::AppExt;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "callscope",
+        description = "Analytics of voice-AI calls: records in, exact figures out, for one tenant at a time.\n\n\
+            The tenant comes from the credential. Every error is a problem document (RFC 9457) with a `code` for \
+            programs and, where fields are at fault, their names in `errors`. Every answer carries `X-Request-Id`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "Analytics", description = "Figures, series, latencies and errors of the calls of a window"),
+        (name = "Ingestion", description = "Records of calls"),
+        (name = "Health", description = "Whether the server lives and can work")
+    ),
+    components(schemas(Problem)),
+    modifiers(&Credentials)
+)]
+struct Document;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let key = ApiKeyValue::with_description(auth::API_KEY_HEADER, "An API key: cs_live_…");
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The same API key, as a bearer token"))
+            .build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// Every route that the document describes.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.configure(analytics::routes).configure(ingest::routes).configure(health::routes);
+}
+
+/// The document.
+#[must_use]
+pub fn document() -> OpenApi {
+    let (_, document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes).split_for_parts();
+    document
+}
+
+/// The paths of the document, with the methods that each knows.
+static PATHS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
+    document().paths.paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item))).collect()
+});
+
+fn methods(item: &PathItem) -> String {
+    let known = [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete)];
+    let known: Vec<&str> = known.iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| *name).collect();
+    known.join(", ")
+}
+
+/// For requests that no route takes: 405 where the path is known, else 404.
+pub async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let known = PATHS.iter().find(|(path, _)| path.is_match(request.path()));
+    let Some((_, methods)) = known else {
+        return Err(Problem::new(ProblemCode::NotFound, "no operation has this path; see /swagger-ui/"));
+    };
+    let problem = Problem::new(ProblemCode::MethodNotAllowed, format!("this path knows {methods}"));
+    match HeaderValue::from_str(methods) {
+        Ok(methods) => Err(problem.with_header(header::ALLOW, methods)),
+        Err(_) => Err(problem),
+    }
+}
+
+macro_rules! problems {
+    ($(#[$doc:meta])* $name:ident: $($code:ident = $detail:literal),+ $(,)?) => {
+        $(#[$doc])*
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                responses(&[$((ProblemCode::$code, $detail)),+])
+            }
+        }
+    };
+}
+
+problems! {
+    /// What every read endpoint may answer instead of figures.
+    ReadProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope analytics:read",
+    ValidationError = "period: must be one of 1h, 24h, 7d, 30d",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// What the endpoint for a batch may answer instead.
+    WriteProblems:
+    MalformedRequest = "the body is not valid gzip, or is cut short",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope calls:write",
+    RequestTimeout = "the body must arrive within a minute",
+    PayloadTooLarge = "the body must hold at most 50000 records; split it",
+    UnsupportedMediaType = "Content-Type must be application/x-ndjson or application/json",
+    ValidationError = "(body): must hold at least one record",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Overloaded = "too many records are waiting to be written; nothing was stored",
+}
+
+problems! {
+    /// What the endpoint for one record may answer instead.
+    PutProblems:
+    MalformedRequest = "the body is not valid JSON: expected `,` or `}` (column 12)",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope calls:write",
+    RequestTimeout = "the body must arrive within a minute",
+    PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
+    UnsupportedMediaType = "Content-Type must be application/json",
+    ValidationError = "ended_at: must not be before started_at",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Overloaded = "too many records are waiting to be written; nothing was stored",
+}
+
+problems! {
+    /// What a health check answers when the database is away.
+    UnavailableProblem:
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+fn responses(problems: &[(ProblemCode, &'static str)]) -> BTreeMap<String, RefOr<Response>> {
+    problems
+        .iter()
+        .map(|&(code, detail)| (code.status().as_str().to_owned(), RefOr::T(response(code, detail))))
+        .collect()
+}
+
+fn response(code: ProblemCode, detail: &'static str) -> Response {
+    let example = match (code, detail.split_once(": ")) {
+        (ProblemCode::ValidationError, Some((field, message))) => Problem::invalid_field(field, message),
+        _ => Problem::new(code, detail),
+    };
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .example(serde_json::to_value(example).ok())
+        .build();
+    let mut response = ResponseBuilder::new().description(code.title()).content(PROBLEM_JSON, content);
+    if let Some((name, description, kind)) = header_of(code) {
+        let schema = ObjectBuilder::new().schema_type(kind).build();
+        response =
+            response.header(name, HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build());
+    }
+    response.build()
+}
+
+fn header_of(code: ProblemCode) -> Option<(&'static str, &'static str, Type)> {
+    match code {
+        ProblemCode::AuthenticationError => Some(("WWW-Authenticate", "How to authenticate", Type::String)),
+        ProblemCode::AuthorizationError => Some(("WWW-Authenticate", "The scope that is missing", Type::String)),
+        ProblemCode::Overloaded | ProblemCode::Unavailable => {
+            Some(("Retry-After", "Seconds after which to try again", Type::Integer))
+        }
+        _ => None,
+    }
+}

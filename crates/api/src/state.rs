@@ -1,0 +1,55 @@
+//! What all handlers share.
+
+use callscope_analytics::clock::Clock;
+use callscope_analytics::ingestion::IngestQueue;
+use callscope_analytics::ports::TenantStore;
+use callscope_analytics::service::Analytics;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// The bounds of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// Most bytes of a body, as sent and after decompression.
+    pub body_bytes_max: usize,
+    /// Most records of a batch.
+    pub batch_records_max: usize,
+    /// Most bytes of all bodies that are being received or parsed at one time.
+    pub inflight_bytes_max: usize,
+}
+
+/// Bodies that are unpacked and parsed at one time: it is work for processors, and each takes memory.
+const PARSERS_MAX: usize = 2;
+
+/// What all handlers share.
+pub struct ApiState {
+    /// Answers questions.
+    pub analytics: Analytics,
+    /// Takes records.
+    pub ingest: IngestQueue,
+    /// Knows keys.
+    pub tenants: Arc<dyn TenantStore>,
+    /// Knows the time.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds bodies.
+    pub limits: ApiLimits,
+    /// Room for bodies, in bytes.
+    pub(crate) inflight: Arc<Semaphore>,
+    /// Room for parsers.
+    pub(crate) parsers: Semaphore,
+}
+
+impl ApiState {
+    /// The state over its parts.
+    #[must_use]
+    pub fn new(
+        analytics: Analytics,
+        ingest: IngestQueue,
+        tenants: Arc<dyn TenantStore>,
+        clock: Arc<dyn Clock>,
+        limits: ApiLimits,
+    ) -> Self {
+        let inflight = Arc::new(Semaphore::new(limits.inflight_bytes_max.min(Semaphore::MAX_PERMITS)));
+        Self { analytics, ingest, tenants, clock, limits, inflight, parsers: Semaphore::new(PARSERS_MAX) }
+    }
+}

@@ -1,0 +1,62 @@
+//! The domain's enumerations on the wire. The words stay the domain's; here they get a schema.
+
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+macro_rules! word {
+    ($(#[doc = $doc:literal])+ $name:ident = $schema_name:literal) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub callscope_domain::$name);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.as_str())
+            }
+        }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(SchemaType::Type(Type::String))
+                    .enum_values(Some(callscope_domain::$name::WORDS.iter().copied()))
+                    .description(Some(concat!($($doc),+).trim()))
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($schema_name)
+            }
+        }
+    };
+}
+
+word! {
+    /// How far a call has come.
+    CallStatus = "CallStatus"
+}
+word! {
+    /// The width of a series' buckets. A week starts on Monday.
+    Interval = "Interval"
+}
+word! {
+    /// How bad an error is: `error` affected the call, `warning` did not.
+    Level = "ErrorLevel"
+}
+word! {
+    /// The length of a window: one hour, 24 hours, 7 or 30 times 24 hours.
+    Period = "Period"
+}
+word! {
+    /// The stage that a provider serves: speech to text, language model, or text to speech.
+    ProviderType = "ProviderType"
+}
+word! {
+    /// Where an error arose.
+    Service = "ErrorService"
+}
