@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How often a transaction is tried that another one got in the way of.
@@ -52,10 +52,11 @@ struct Submission {
     room: OwnedSemaphorePermit,
 }
 
-/// Where submissions go. Cheap to clone; when the last clone is gone, the writer finishes what waits and ends.
+/// Where submissions go. Cheap to clone.
 #[derive(Clone)]
 pub struct IngestQueue {
     sender: mpsc::UnboundedSender<Submission>,
+    closing: Arc<Notify>,
     /// Counts records, which bounds the channel: a submission holds at least one permit.
     room: Arc<Semaphore>,
     records_max: usize,
@@ -69,10 +70,19 @@ impl IngestQueue {
         }
         // A submission larger than the whole queue may pass when nothing else waits.
         let records = u32::try_from(arrivals.len().min(self.records_max)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(records).map_err(|_| SubmitError::Overloaded)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(records).map_err(|error| match error {
+            TryAcquireError::NoPermits => SubmitError::Overloaded,
+            TryAcquireError::Closed => SubmitError::Closed,
+        })?;
         let (answer, written) = oneshot::channel();
         self.sender.send(Submission { tenant, arrivals, answer, room }).map_err(|_| SubmitError::Closed)?;
         written.await.map_err(|_| SubmitError::Closed)?
+    }
+
+    /// Takes no more; the writer finishes what waits, and ends.
+    pub fn close(&self) {
+        self.room.close();
+        self.closing.notify_one();
     }
 }
 
@@ -80,6 +90,7 @@ impl IngestQueue {
 pub struct Writer {
     store: Arc<dyn CallStore>,
     receiver: mpsc::UnboundedReceiver<Submission>,
+    closing: Arc<Notify>,
     limits: IngestLimits,
 }
 
@@ -88,16 +99,28 @@ pub struct Writer {
 pub fn ingestion(store: Arc<dyn CallStore>, limits: IngestLimits) -> (IngestQueue, Writer) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let records_max = limits.queue_records_max.min(Semaphore::MAX_PERMITS);
-    let queue = IngestQueue { sender, room: Arc::new(Semaphore::new(records_max)), records_max };
-    (queue, Writer { store, receiver, limits })
+    let closing = Arc::new(Notify::new());
+    let room = Arc::new(Semaphore::new(records_max));
+    let queue = IngestQueue { sender, closing: Arc::clone(&closing), room, records_max };
+    (queue, Writer { store, receiver, closing, limits })
 }
 
 impl Writer {
-    /// Writes batch after batch, until every clone of the queue is dropped and nothing waits.
+    /// Writes batch after batch, until the queue is closed, or every clone of it dropped, and nothing waits.
     pub async fn run(mut self) {
-        while let Some(first) = self.receiver.recv().await {
+        while let Some(first) = self.next().await {
             let batch = self.fill(first).await;
             self.write(batch).await;
+        }
+    }
+
+    async fn next(&mut self) -> Option<Submission> {
+        tokio::select! {
+            submission = self.receiver.recv() => submission,
+            () = self.closing.notified() => {
+                self.receiver.close();
+                self.receiver.recv().await
+            }
         }
     }
 

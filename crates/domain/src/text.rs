@@ -71,6 +71,22 @@ impl<const MAX: usize> Text<MAX> {
     }
 }
 
+impl<const MAX: usize> std::str::FromStr for Text<MAX> {
+    type Err = TextFault;
+
+    fn from_str(text: &str) -> Result<Self, TextFault> {
+        Self::new(text)
+    }
+}
+
+impl std::str::FromStr for Slug {
+    type Err = SlugFault;
+
+    fn from_str(text: &str) -> Result<Self, SlugFault> {
+        Self::new(text)
+    }
+}
+
 impl<const MAX: usize> fmt::Display for Text<MAX> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

@@ -1,0 +1,180 @@
+//! Tenants, keys and rollups from the command line.
+
+use crate::command_line::{KeysCommand, RollupsCommand, TenantsCommand};
+use crate::serve::open;
+use crate::settings::Settings;
+use anyhow::{Context, bail};
+use callscope_analytics::clock::{Clock, SystemClock};
+use callscope_analytics::keys::KeySecret;
+use callscope_analytics::ports::{StoreError, TenantStore};
+use callscope_analytics::rollups::{self, Audit, Mismatch};
+use callscope_domain::{ApiKey, DisplayName, KeyId, Scope, Slug, Span, Tenant, TenantId, Timestamp};
+use callscope_persistence::Database;
+use chrono::SecondsFormat;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::process::ExitCode;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Mismatches that are shown one by one.
+const MISMATCHES_SHOWN: usize = 20;
+
+/// `callscope migrate`
+pub async fn migrate(settings: &Settings) -> anyhow::Result<ExitCode> {
+    match Database::migrate(&settings.database.url).await? {
+        0 => println!("the schema is up to date"),
+        count => println!("ran {count} migrations; the schema is up to date"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `callscope tenants …`
+pub async fn tenants(settings: &Settings, command: TenantsCommand) -> anyhow::Result<ExitCode> {
+    let database = open(settings).await?;
+    match command {
+        TenantsCommand::Create { slug, name } => {
+            let tenant = create_tenant(&database, slug, name).await?;
+            println!("created tenant {} ({})", tenant.slug, tenant.id);
+        }
+        TenantsCommand::List => {
+            println!("{:<36}  {:<20}  {:<20}  NAME", "ID", "SLUG", "CREATED");
+            for tenant in database.list_tenants().await? {
+                println!("{}  {:<20}  {}  {}", tenant.id, tenant.slug, date(tenant.created_at), tenant.name);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Creates a tenant whose slug is free.
+pub async fn create_tenant(database: &Database, slug: Slug, name: Option<DisplayName>) -> anyhow::Result<Tenant> {
+    let name = name.map_or_else(|| DisplayName::new(slug.as_str()), Ok)?;
+    let tenant = Tenant { id: TenantId(Uuid::now_v7()), slug, name, created_at: SystemClock.now() };
+    match database.create_tenant(&tenant).await {
+        Err(StoreError::Duplicate) => bail!("the tenant {} exists already", tenant.slug),
+        outcome => outcome?,
+    }
+    Ok(tenant)
+}
+
+/// `callscope keys …`
+pub async fn keys(settings: &Settings, command: KeysCommand) -> anyhow::Result<ExitCode> {
+    let database = open(settings).await?;
+    match command {
+        KeysCommand::Create { tenant, scopes, name, expires_in } => {
+            let tenant = find_tenant(&database, &tenant).await?;
+            let (key, secret) = create_key(&database, tenant.id, scopes, name, expires_in).await?;
+            // Standard output carries the key and nothing else, so that scripts can take it.
+            eprintln!("created key {} of {}; it is shown this once:", key.id, tenant.slug);
+            println!("{}", secret.reveal());
+        }
+        KeysCommand::List { tenant } => {
+            let tenant = find_tenant(&database, &tenant).await?;
+            println!("{:<36}  {:<8}  {:<20}  {:<20}  {:<28}  NAME", "ID", "STATE", "CREATED", "EXPIRES", "SCOPES");
+            for key in database.list_keys(tenant.id).await? {
+                println!("{}", key_line(&key));
+            }
+        }
+        KeysCommand::Revoke { tenant, key_id } => {
+            let tenant = find_tenant(&database, &tenant).await?;
+            if !database.revoke_key(tenant.id, KeyId(key_id), SystemClock.now()).await? {
+                bail!("{} has no key {key_id}; `callscope keys list` shows those it has", tenant.slug);
+            }
+            println!("revoked key {key_id}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Creates a key; with no scopes named, one with all.
+pub async fn create_key(
+    database: &Database,
+    tenant_id: TenantId,
+    mut scopes: Vec<Scope>,
+    name: Option<DisplayName>,
+    expires_in: Option<Duration>,
+) -> anyhow::Result<(ApiKey, KeySecret)> {
+    if scopes.is_empty() {
+        scopes = Scope::ALL.to_vec();
+    }
+    scopes.sort();
+    scopes.dedup();
+    let now = SystemClock.now();
+    let lifetime = expires_in.map(|span| i64::try_from(span.as_micros())).transpose();
+    let expires_at = lifetime.context("--expires-in is too long")?.map(|micros| now + Span::from_micros(micros));
+    let key =
+        ApiKey { id: KeyId(Uuid::now_v7()), tenant_id, name, scopes, created_at: now, expires_at, revoked_at: None };
+    let secret = KeySecret::generate();
+    database.create_key(&key, &secret.hash()).await?;
+    Ok((key, secret))
+}
+
+/// The tenant that a command names.
+pub async fn find_tenant(database: &Database, slug: &Slug) -> anyhow::Result<Tenant> {
+    let tenant = database.find_tenant(slug).await?;
+    tenant.with_context(|| format!("there is no tenant {slug}; `callscope tenants create {slug}` makes one"))
+}
+
+fn key_line(key: &ApiKey) -> String {
+    let state = match key {
+        ApiKey { revoked_at: Some(_), .. } => "revoked",
+        key if !key.is_valid_at(SystemClock.now()) => "expired",
+        _ => "valid",
+    };
+    let expires = key.expires_at.map_or_else(|| "never".to_owned(), date);
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let name = key.name.as_ref().map_or("", |name| name.as_str());
+    format!("{}  {state:<8}  {}  {expires:<20}  {:<28}  {name}", key.id, date(key.created_at), scopes.join(","))
+}
+
+fn date(instant: Timestamp) -> String {
+    instant.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// `callscope rollups …`
+pub async fn rollups(settings: &Settings, command: RollupsCommand) -> anyhow::Result<ExitCode> {
+    let database = open(settings).await?;
+    let (RollupsCommand::Verify { tenant } | RollupsCommand::Rebuild { tenant }) = &command;
+    let tenants = match tenant {
+        Some(slug) => vec![find_tenant(&database, slug).await?],
+        None => database.list_tenants().await?,
+    };
+    let mut all_equal = true;
+    for tenant in tenants {
+        let bar = ProgressBar::new(0)
+            .with_style(ProgressStyle::with_template("{prefix} {bar:40} day {pos} of {len}, {eta} left")?)
+            .with_prefix(tenant.slug.to_string());
+        let on_day = |day: u64, days: u64| {
+            bar.set_length(days);
+            bar.set_position(day);
+        };
+        match command {
+            RollupsCommand::Verify { .. } => {
+                let audit = rollups::verify(&database, tenant.id, on_day).await?;
+                bar.finish_and_clear();
+                all_equal &= audit.mismatches.is_empty();
+                report(&tenant, &audit);
+            }
+            RollupsCommand::Rebuild { .. } => {
+                let Audit { days, calls, buckets, .. } = rollups::rebuild(&database, tenant.id, on_day).await?;
+                bar.finish_and_clear();
+                println!("{}: rebuilt {buckets} rollups from {calls} calls on {days} days", tenant.slug);
+            }
+        }
+    }
+    Ok(if all_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(tenant: &Tenant, audit: &Audit) {
+    let Audit { days, calls, buckets, mismatches } = audit;
+    let slug = &tenant.slug;
+    if mismatches.is_empty() {
+        println!("{slug}: equal ({buckets} rollups, {calls} calls, {days} days)");
+        return;
+    }
+    println!("{slug}: NOT EQUAL: {} rollups differ from their {calls} calls", mismatches.len());
+    for Mismatch { resolution, bucket } in mismatches.iter().take(MISMATCHES_SHOWN) {
+        println!("  {resolution} {}", date(*bucket));
+    }
+    println!("  `callscope rollups rebuild --tenant {slug}` makes them anew from the calls");
+}

@@ -1,0 +1,150 @@
+//! The command line.
+
+use callscope_domain::{DisplayName, Scope, Slug};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A self-hosted, multi-tenant analytics server for voice-AI calls.
+///
+/// Try it: `callscope demo`. Run it: create a tenant and a key, then `callscope serve`.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct CommandLine {
+    /// A TOML file with settings that differ from the defaults; the environment wins over it.
+    #[arg(long, global = true, value_name = "FILE", env = "CALLSCOPE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve the HTTP interface until SIGTERM or Ctrl-C.
+    Serve,
+    /// Create the database, or bring its schema up to date. `serve` does that too.
+    Migrate,
+    /// Create and list tenants, the organisations that share this server.
+    Tenants {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TenantsCommand,
+    },
+    /// Create, list and revoke the API keys of a tenant.
+    Keys {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Check the sums that answers are made of, or make them anew from the calls.
+    Rollups {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RollupsCommand,
+    },
+    /// Import call records from files. It is safe to run again.
+    Import(ImportArguments),
+    /// Serve a month of made-up calls from a database of its own, to look around.
+    Demo(DemoArguments),
+}
+
+/// What to do with tenants.
+#[derive(Subcommand)]
+pub enum TenantsCommand {
+    /// Create a tenant.
+    Create {
+        /// The name that commands know it by: lower-case letters, digits, `-` and `_`, at most 64.
+        slug: Slug,
+        /// The name that people know it by; the slug if not given.
+        #[arg(long)]
+        name: Option<DisplayName>,
+    },
+    /// List all tenants.
+    List,
+}
+
+/// What to do with keys.
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Create a key and print it, alone on a line. It is shown this once: only its hash is stored.
+    Create {
+        /// Whose data it opens.
+        #[arg(long, value_name = "SLUG")]
+        tenant: Slug,
+        /// What it may do: analytics:read, calls:write. May be given more than once; both if not given.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+        /// What it is for.
+        #[arg(long)]
+        name: Option<DisplayName>,
+        /// How long it is valid, such as 90d; for ever if not given.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        expires_in: Option<Duration>,
+    },
+    /// List the keys of a tenant, without their secrets.
+    List {
+        /// Whose keys.
+        #[arg(long, value_name = "SLUG")]
+        tenant: Slug,
+    },
+    /// Revoke a key: it opens nothing from now on.
+    Revoke {
+        /// Whose key.
+        #[arg(long, value_name = "SLUG")]
+        tenant: Slug,
+        /// The key's id, as `keys list` shows it.
+        key_id: uuid::Uuid,
+    },
+}
+
+/// What to do with rollups.
+#[derive(Subcommand)]
+pub enum RollupsCommand {
+    /// Compare every rollup with the calls beneath it; exit code 1 if one differs. A server may go on meanwhile.
+    Verify {
+        /// Only this tenant.
+        #[arg(long, value_name = "SLUG")]
+        tenant: Option<Slug>,
+    },
+    /// Make every rollup anew from the calls. A server may go on meanwhile.
+    Rebuild {
+        /// Only this tenant.
+        #[arg(long, value_name = "SLUG")]
+        tenant: Option<Slug>,
+    },
+}
+
+/// What to import.
+#[derive(Args)]
+pub struct ImportArguments {
+    /// Whose calls they are.
+    #[arg(long, value_name = "SLUG")]
+    pub tenant: Slug,
+    /// Files with one JSON record a line, plain, gzip (.gz) or Zstandard (.zst); `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// How to show.
+#[derive(Args)]
+pub struct DemoArguments {
+    /// The folder for the demo's database. What an earlier demo left there is replaced.
+    #[arg(long, value_name = "FOLDER", default_value = "demo-data")]
+    pub folder: PathBuf,
+    /// How many calls the past 30 days have.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub calls: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,166 @@
+//! Imports records from files, through the same parser and the same pipeline as HTTP.
+
+use crate::admin::find_tenant;
+use crate::command_line::ImportArguments;
+use crate::serve::open;
+use crate::settings::Settings;
+use anyhow::Context;
+use callscope_analytics::clock::{Clock, SystemClock};
+use callscope_analytics::ingestion::{IngestQueue, ingestion};
+use callscope_api::{RefusedRecord, parse_record};
+use callscope_domain::{Incoming, TenantId};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Records of one submission.
+const CHUNK_RECORDS: usize = 5000;
+/// Most bytes of a line; a longer one is no record.
+const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Rejected lines that are shown one by one.
+const REJECTED_SHOWN: u64 = 20;
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What became of all lines.
+#[derive(Default)]
+struct Outcome {
+    accepted: u64,
+    rejected: u64,
+    dropped_samples: u64,
+    /// How often each reason was given, by field and message.
+    reasons: BTreeMap<String, u64>,
+}
+
+/// `callscope import`: exit code 1 if a line was rejected.
+pub async fn import(settings: &Settings, arguments: &ImportArguments) -> anyhow::Result<ExitCode> {
+    let database = open(settings).await?;
+    let tenant = find_tenant(&database, &arguments.tenant).await?;
+    let (queue, writer) = ingestion(Arc::new(database), (&settings.ingest).into());
+    let writer = tokio::spawn(writer.run());
+    let bar = progress_bar(&arguments.files)?;
+    let mut importer =
+        Importer { tenant: tenant.id, queue, bar: bar.clone(), pending: None, outcome: Outcome::default() };
+    for file in &arguments.files {
+        importer.import_file(file).await.with_context(|| format!("cannot import {}", file.display()))?;
+    }
+    importer.finish_pending().await?;
+    let outcome = importer.outcome;
+    importer.queue.close();
+    writer.await.context("the writer panicked")?;
+    bar.finish_and_clear();
+    report(&outcome);
+    Ok(if outcome.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Importer {
+    tenant: TenantId,
+    queue: IngestQueue,
+    bar: ProgressBar,
+    /// The chunk that is being written while the next one is read.
+    pending: Option<JoinHandle<anyhow::Result<()>>>,
+    outcome: Outcome,
+}
+
+impl Importer {
+    async fn import_file(&mut self, path: &Path) -> anyhow::Result<()> {
+        let mut reader = open_file(path, &self.bar)?;
+        let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            let record = line.trim_ascii();
+            if record.is_empty() {
+                continue;
+            }
+            match parse_record(record, self.tenant, None, SystemClock.now()) {
+                Ok(parsed) => {
+                    self.outcome.accepted += 1;
+                    self.outcome.dropped_samples += parsed.dropped_samples;
+                    chunk.push(Incoming::Record(parsed.call));
+                }
+                Err(refused) => self.reject(path, number, &refused),
+            }
+            if chunk.len() == CHUNK_RECORDS {
+                self.submit(std::mem::take(&mut chunk)).await?;
+            }
+        }
+        self.submit(chunk).await
+    }
+
+    fn reject(&mut self, path: &Path, line: u64, refused: &RefusedRecord) {
+        self.outcome.rejected += 1;
+        for error in &refused.errors {
+            // A reason is counted without the positions in it.
+            let field: String = error.field.chars().filter(|character| !character.is_ascii_digit()).collect();
+            *self.outcome.reasons.entry(format!("{field} {}", error.message)).or_default() += 1;
+            if self.outcome.rejected <= REJECTED_SHOWN {
+                let path = path.display();
+                self.bar.suspend(|| eprintln!("{path}:{line}: {} {}", error.field, error.message));
+            }
+        }
+    }
+
+    /// Begins to write a chunk, as soon as the one before is durable.
+    async fn submit(&mut self, chunk: Vec<Incoming>) -> anyhow::Result<()> {
+        self.finish_pending().await?;
+        self.bar.set_message(HumanCount(self.outcome.accepted).to_string());
+        let (queue, tenant) = (self.queue.clone(), self.tenant);
+        self.pending = Some(tokio::spawn(async move { Ok(queue.submit(tenant, chunk).await.map(drop)?) }));
+        Ok(())
+    }
+
+    async fn finish_pending(&mut self) -> anyhow::Result<()> {
+        match self.pending.take() {
+            Some(pending) => pending.await.context("writing panicked")?.context("a chunk could not be written"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A bar over the bytes of all files; without their sizes (standard input), a counter.
+fn progress_bar(files: &[impl AsRef<Path>]) -> anyhow::Result<ProgressBar> {
+    let mut bytes = 0;
+    for file in files.iter().map(AsRef::as_ref) {
+        if is_standard_input(file) {
+            let style = ProgressStyle::with_template("{spinner} {msg} records, {bytes} at {bytes_per_sec}")?;
+            return Ok(ProgressBar::no_length().with_style(style));
+        }
+        bytes += file.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
+    }
+    let template = "{bar:40} {bytes} of {total_bytes} at {bytes_per_sec}, {msg} records, {eta} left";
+    Ok(ProgressBar::new(bytes).with_style(ProgressStyle::with_template(template)?))
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn open_file(path: &Path, bar: &ProgressBar) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    let raw: Box<dyn Read + Send> =
+        if is_standard_input(path) { Box::new(std::io::stdin()) } else { Box::new(File::open(path)?) };
+    let raw = bar.wrap_read(raw);
+    let unpacked: Box<dyn Read + Send> = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(raw)),
+        Some("zst" | "zstd") => Box::new(zstd::stream::read::Decoder::new(raw)?),
+        _ => Box::new(raw),
+    };
+    Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, unpacked)))
+}
+
+fn report(outcome: &Outcome) {
+    let Outcome { accepted, rejected, dropped_samples, reasons } = outcome;
+    println!("accepted {accepted}, rejected {rejected}, dropped latency samples {dropped_samples}");
+    let mut reasons: Vec<_> = reasons.iter().collect();
+    reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), reason.as_str()));
+    for (reason, count) in reasons {
+        println!("  {count} x {reason}");
+    }
+}

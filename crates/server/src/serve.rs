@@ -1,0 +1,90 @@
+//! Wires everything together and serves it, until told to stop.
+
+use crate::settings::Settings;
+use actix_web::{HttpServer, web};
+use anyhow::Context;
+use callscope_analytics::clock::{Clock, SystemClock};
+use callscope_analytics::ingestion::{IngestQueue, ingestion};
+use callscope_analytics::service::Analytics;
+use callscope_analytics::sweeper::Sweeper;
+use callscope_api::{ApiState, OPENAPI_PATH, SWAGGER_PATH};
+use callscope_persistence::{Database, DatabaseOptions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the server is made of, as soon as it listens.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where records go.
+    pub ingest: IngestQueue,
+}
+
+/// Serves until SIGTERM or Ctrl-C; then lets requests in flight and records that wait finish. `started` is called
+/// when the server listens.
+pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let database = open(settings).await?;
+    let (queue, writer) = ingestion(Arc::new(database.clone()), (&settings.ingest).into());
+    let writer = tokio::spawn(writer.run());
+    let sweeper = start_sweeper(settings, &database, &queue);
+
+    let analytics = Analytics::new(Arc::new(database.clone()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let limits = (&settings.ingest).into();
+    let state = web::Data::new(ApiState::new(analytics, queue.clone(), Arc::new(database), clock, limits));
+    let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
+        .disable_signals()
+        .shutdown_timeout(settings.server.shutdown_timeout.as_secs());
+    if settings.server.workers > 0 {
+        server = server.workers(settings.server.workers);
+    }
+    let bind = settings.server.bind;
+    let server = server.bind(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
+    let address = *server.addrs().first().context("the server listens nowhere")?;
+    let server = server.run();
+    let handle = server.handle();
+    let mut stop_signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    tokio::spawn(async move {
+        let [terminate, interrupt] = &mut stop_signals;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("stopping: requests in flight and records that wait will finish");
+        handle.stop(true).await;
+    });
+    tracing::info!(%address, "listening; explore at http://{address}{SWAGGER_PATH}, document at {OPENAPI_PATH}");
+    started(Running { address, ingest: queue.clone() })?;
+
+    server.await?;
+    if let Some(sweeper) = sweeper {
+        sweeper.abort();
+    }
+    // The writer ends when the last queue is gone and nothing waits.
+    queue.close();
+    writer.await.context("the writer panicked")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the database, with its schema up to date.
+pub async fn open(settings: &Settings) -> anyhow::Result<Database> {
+    let migrations = Database::migrate(&settings.database.url).await?;
+    if migrations > 0 {
+        tracing::info!(migrations, "brought the schema up to date");
+    }
+    Ok(Database::open(&DatabaseOptions::from(&settings.database)).await?)
+}
+
+fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) -> Option<tokio::task::JoinHandle<()>> {
+    let timeout = settings.ingest.active_call_timeout;
+    if timeout.is_zero() {
+        return None;
+    }
+    let sweeper = Sweeper {
+        calls: Arc::new(database.clone()),
+        tenants: Arc::new(database.clone()),
+        queue: queue.clone(),
+        clock: Arc::new(SystemClock),
+        timeout,
+    };
+    Some(tokio::spawn(sweeper.run()))
+}

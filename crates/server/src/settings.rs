@@ -1,0 +1,198 @@
+//! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use callscope_analytics::ingestion::IngestLimits;
+use callscope_api::ApiLimits;
+use callscope_persistence::DatabaseOptions;
+use config::{Config, Environment, File, FileFormat};
+use serde::{Deserialize, Deserializer, de};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+const DEFAULTS: &str = include_str!("../../../config/default.toml");
+const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
+const ENVIRONMENT_SEPARATOR: &str = "__";
+
+/// Every setting; `config/default.toml` says what each means.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// The database.
+    pub database: DatabaseSettings,
+    /// The way of records into the database.
+    pub ingest: IngestSettings,
+    /// The log.
+    pub log: LogSettings,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// Threads; 0 for one a processor.
+    pub workers: usize,
+    /// How long requests may take to finish at the end.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_timeout: Duration,
+}
+
+/// The database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// Which database.
+    pub url: String,
+    /// Connections.
+    pub pool_size: u32,
+    /// How long to wait for one.
+    #[serde(deserialize_with = "duration")]
+    pub acquire_timeout: Duration,
+}
+
+/// The way of records into the database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestSettings {
+    /// How long a call may be active; zero for ever.
+    #[serde(deserialize_with = "duration")]
+    pub active_call_timeout: Duration,
+    /// Records that may wait.
+    pub queue_records_max: usize,
+    /// Records of a transaction.
+    pub batch_records_max: usize,
+    /// How long a transaction waits for more.
+    #[serde(deserialize_with = "duration")]
+    pub batch_wait: Duration,
+    /// Bytes of a body.
+    #[serde(deserialize_with = "size")]
+    pub body_bytes_max: usize,
+    /// Records of a body.
+    pub body_records_max: usize,
+    /// Bytes of all bodies at one time.
+    #[serde(deserialize_with = "size")]
+    pub inflight_bytes_max: usize,
+}
+
+/// The log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines there are.
+    pub level: String,
+}
+
+/// How the log's lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+impl Settings {
+    /// Loads and checks all settings.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(file) = file {
+            builder = builder.add_source(File::from(file).format(FileFormat::Toml));
+        }
+        if let Ok(url) = std::env::var("DATABASE_URL") {
+            builder = builder.add_source(Config::builder().set_override("database.url", url)?.build()?);
+        }
+        let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
+            .prefix_separator(ENVIRONMENT_SEPARATOR)
+            .separator(ENVIRONMENT_SEPARATOR);
+        let layered = builder.add_source(environment).build().context("cannot read the settings")?;
+        let settings: Self = serde_path_to_error::deserialize(layered)
+            .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let ingest = &self.ingest;
+        for (key, value) in [
+            ("ingest.queue_records_max", ingest.queue_records_max),
+            ("ingest.batch_records_max", ingest.batch_records_max),
+            ("ingest.body_bytes_max", ingest.body_bytes_max),
+            ("ingest.body_records_max", ingest.body_records_max),
+            ("database.pool_size", self.database.pool_size as usize),
+        ] {
+            if value == 0 {
+                bail!("setting {key}: must be at least 1");
+            }
+        }
+        if ingest.inflight_bytes_max < ingest.body_bytes_max {
+            bail!("setting ingest.inflight_bytes_max: must be at least ingest.body_bytes_max, or no large body fits");
+        }
+        if ingest.queue_records_max < ingest.body_records_max {
+            bail!("setting ingest.queue_records_max: must be at least ingest.body_records_max, or no large batch fits");
+        }
+        Ok(())
+    }
+}
+
+impl From<&DatabaseSettings> for DatabaseOptions {
+    fn from(settings: &DatabaseSettings) -> Self {
+        Self { url: settings.url.clone(), pool_size: settings.pool_size, acquire_timeout: settings.acquire_timeout }
+    }
+}
+
+impl From<&IngestSettings> for IngestLimits {
+    fn from(settings: &IngestSettings) -> Self {
+        Self {
+            queue_records_max: settings.queue_records_max,
+            batch_records_max: settings.batch_records_max,
+            batch_wait: settings.batch_wait,
+        }
+    }
+}
+
+impl From<&IngestSettings> for ApiLimits {
+    fn from(settings: &IngestSettings) -> Self {
+        Self {
+            body_bytes_max: settings.body_bytes_max,
+            batch_records_max: settings.body_records_max,
+            inflight_bytes_max: settings.inflight_bytes_max,
+        }
+    }
+}
+
+impl LogSettings {
+    /// Starts logging to standard error.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&self.level)
+            .with_context(|| format!("setting log.level: {:?} is no level", self.level))?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.format {
+            LogFormat::Pretty => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map_err(|_| de::Error::custom(format!("{text:?} is no duration; write one like \"250ms\", \"30s\" or \"4h\"")))
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let size: Option<ByteSize> = text.parse().ok();
+    size.and_then(|size| usize::try_from(size.as_u64()).ok())
+        .ok_or_else(|| de::Error::custom(format!("{text:?} is no size; write one like \"64MiB\"")))
+}
