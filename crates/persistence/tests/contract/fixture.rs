@@ -1,0 +1,163 @@
+//! A database of a case's own, and the ways into it.
+
+use crate::samples::{at, id, name};
+use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
+use callscope_analytics::ports::{CallStore, ErrorFilter, LoggedError, Page, RollupStore, TenantStore};
+use callscope_analytics::rollups::{Audit, verify};
+use callscope_analytics::service::Analytics;
+use callscope_domain::{CallFacts, CallTotals, Incoming, Slug, Tenant, TenantId, Timestamp, TransitionKind, Window};
+use callscope_persistence::{Database, DatabaseOptions};
+use callscope_testkit::{Backend, Scratch};
+use diesel::connection::SimpleConnection;
+use diesel::sql_types::{Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection, QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A migrated database with one tenant.
+pub struct Fixture {
+    pub backend: Backend,
+    pub scratch: Scratch,
+    pub server: Server,
+    pub tenant: TenantId,
+}
+
+/// What a server holds: its pools, its service and its queue. Two of them share a database like two processes.
+#[derive(Clone)]
+pub struct Server {
+    pub database: Database,
+    pub analytics: Analytics,
+    pub queue: IngestQueue,
+}
+
+#[derive(QueryableByName)]
+struct Cell {
+    #[diesel(sql_type = Nullable<Text>)]
+    value: Option<String>,
+}
+
+impl Fixture {
+    pub async fn new(backend: Backend) -> Self {
+        let scratch = Scratch::migrated(backend, migrate).await;
+        let server = Server::start(scratch.url()).await;
+        let tenant = TenantId(id(0xA));
+        let fixture = Self { backend, scratch, server, tenant };
+        fixture.add_tenant(tenant, "acme").await;
+        fixture
+    }
+
+    pub async fn add_tenant(&self, id: TenantId, slug: &str) {
+        let tenant = Tenant { id, slug: Slug::new(slug).unwrap(), name: name(slug), created_at: at(0) };
+        self.server.database.create_tenant(&tenant).await.unwrap();
+    }
+
+    /// Writes what arrives for the tenant, and says what became of it.
+    pub async fn write(&self, arrivals: impl IntoIterator<Item = Incoming>) -> Vec<TransitionKind> {
+        self.server.write(self.tenant, arrivals).await
+    }
+
+    /// The tenant's sums over all time.
+    pub async fn totals(&self) -> CallTotals {
+        let tenant = callscope_analytics::ports::CallScope::Tenant;
+        self.server.analytics.summary(self.tenant, ever(), &tenant).await.unwrap().totals
+    }
+
+    /// The tenant's calls, by id.
+    pub async fn calls(&self) -> Vec<CallFacts> {
+        self.server.calls(self.tenant).await
+    }
+
+    /// The tenant's errors, as the log shows them.
+    pub async fn errors(&self) -> Vec<LoggedError> {
+        self.server.errors(self.tenant).await
+    }
+
+    /// Fails unless the tenant's rollups are the sum of its calls' contributions.
+    pub async fn assert_sound(&self) -> Audit {
+        self.server.assert_sound(self.tenant).await
+    }
+
+    /// Runs SQL that the ports have no words for.
+    pub async fn execute(&self, sql: &str) {
+        match self.backend {
+            Backend::Sqlite => self.sqlite().batch_execute(sql).unwrap(),
+            Backend::Postgres => self.postgres().await.batch_execute(sql).await.unwrap(),
+        }
+    }
+
+    /// The column `value` of a query, as text.
+    pub async fn values(&self, sql: &str) -> Vec<Option<String>> {
+        let cells: Vec<Cell> = match self.backend {
+            Backend::Sqlite => diesel::RunQueryDsl::load(sql_query(sql), &mut self.sqlite()).unwrap(),
+            Backend::Postgres => {
+                diesel_async::RunQueryDsl::load(sql_query(sql), &mut self.postgres().await).await.unwrap()
+            }
+        };
+        cells.into_iter().map(|cell| cell.value).collect()
+    }
+
+    fn sqlite(&self) -> SqliteConnection {
+        SqliteConnection::establish(self.scratch.url().trim_start_matches("sqlite://")).unwrap()
+    }
+
+    async fn postgres(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(self.scratch.url()).await.unwrap()
+    }
+}
+
+impl Server {
+    /// Opens a database that is migrated, and starts to write.
+    pub async fn start(url: &str) -> Self {
+        let options = DatabaseOptions { url: url.to_owned(), pool_size: 4, acquire_timeout: Duration::from_secs(30) };
+        let database = Database::open(&options).await.unwrap();
+        let limits = IngestLimits { queue_records_max: 1_000_000, batch_records_max: 1000, batch_wait: Duration::ZERO };
+        let (queue, writer) = ingestion(Arc::new(database.clone()), limits);
+        tokio::spawn(writer.run());
+        Self { analytics: Analytics::new(Arc::new(database.clone())), database, queue }
+    }
+
+    /// Writes what arrives for a tenant, and says what became of it.
+    pub async fn write(&self, tenant: TenantId, arrivals: impl IntoIterator<Item = Incoming>) -> Vec<TransitionKind> {
+        self.queue.submit(tenant, arrivals.into_iter().collect()).await.unwrap()
+    }
+
+    /// A tenant's calls, by id.
+    pub async fn calls(&self, tenant: TenantId) -> Vec<CallFacts> {
+        let mut audit = self.database.begin_audit(tenant, false).await.unwrap();
+        let mut calls = audit.load_calls(ever()).await.unwrap();
+        calls.sort_by_key(|call| call.id);
+        calls
+    }
+
+    /// A tenant's errors, as the log shows them.
+    pub async fn errors(&self, tenant: TenantId) -> Vec<LoggedError> {
+        let page = Page { offset: 0, limit: 1_000_000 };
+        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap();
+        assert_eq!(log.total, log.items.len() as u64, "what is counted is what is listed");
+        log.items
+    }
+
+    /// Fails unless a tenant's rollups are the sum of its calls' contributions.
+    pub async fn assert_sound(&self, tenant: TenantId) -> Audit {
+        let audit = verify(&self.database, tenant, |_, _| {}).await.unwrap();
+        assert_eq!(audit.mismatches, []);
+        audit
+    }
+
+    /// Ids of the calls that are overdue.
+    pub async fn overdue(&self, tenant: TenantId, started_before: Timestamp, limit: u32) -> Vec<u128> {
+        let ids = self.database.list_overdue_calls(tenant, started_before, limit).await.unwrap();
+        ids.into_iter().map(|id| id.0.as_u128()).collect()
+    }
+}
+
+async fn migrate(url: String) {
+    assert_eq!(Database::migrate(&url).await.unwrap(), 1);
+}
+
+/// A window that holds every call of these tests.
+pub fn ever() -> Window {
+    Window::new(at(-100 * 365 * 24 * 60), at(10 * 365 * 24 * 60)).unwrap()
+}

@@ -1,0 +1,27 @@
+//! What the ports promise, shown of both databases. Most cases write through the ingestion queue and read through the
+//! service, as the server does; what those cannot reach is called directly.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod fixture;
+mod lifecycle;
+mod samples;
+
+use callscope_testkit::Case;
+use std::process::ExitCode;
+
+/// Lists cases: `async fn(Fixture)`, by their names.
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        &[$(callscope_testkit::Case {
+            name: stringify!($name),
+            run: |backend| Box::pin(async move { $name($crate::fixture::Fixture::new(backend).await).await }),
+        }),+]
+    };
+}
+use cases;
+
+fn main() -> ExitCode {
+    let cases: Vec<Case> = [lifecycle::CASES].concat();
+    callscope_testkit::run(&cases)
+}

@@ -1,0 +1,92 @@
+//! Calls to write.
+
+use callscope_domain::{
+    Call, CallError, CallFields, CallId, CallStatus, ErrorKind, Incoming, Latency, Level, Provider, ProviderType,
+    ProviderUse, Service, Slug, Span, TenantId, Text, Timestamp, Workflow, WorkflowId,
+};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// 2026-01-17T00:00:00Z, a Saturday.
+const ORIGIN_US: i64 = 1_768_608_000_000_000;
+/// The length of a finished call, unless a test gives another one.
+pub const LENGTH: Span = Span::from_minutes(3);
+
+/// Minutes after the origin.
+pub fn at(minutes: i64) -> Timestamp {
+    Timestamp::from_micros(ORIGIN_US) + Span::from_minutes(minutes)
+}
+
+pub fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+pub fn name<const MAX: usize>(text: &str) -> Text<MAX> {
+    Text::new(text).unwrap()
+}
+
+pub fn slug(text: &str) -> Slug {
+    Slug::new(text).unwrap()
+}
+
+/// A call of a status, with an end when it has ended, and nothing else.
+pub fn fields(call: u128, status: CallStatus, started_at: Timestamp) -> CallFields {
+    CallFields {
+        id: CallId(id(call)),
+        status,
+        started_at,
+        ended_at: (status != CallStatus::Active).then(|| started_at + LENGTH),
+        end_reason: None,
+        workflow: None,
+        agent: None,
+        total_tokens: 0,
+        providers: Vec::new(),
+        errors: Vec::new(),
+    }
+}
+
+/// What arrives when a client sends a sound record.
+pub fn record(fields: CallFields) -> Incoming {
+    Incoming::Record(Arc::new(sound(fields)))
+}
+
+/// The call of a sound record.
+pub fn sound(fields: CallFields) -> Call {
+    let received_at = fields.started_at;
+    Call::accept(fields, received_at).unwrap()
+}
+
+pub fn active(call: u128, started_at: Timestamp) -> Incoming {
+    record(fields(call, CallStatus::Active, started_at))
+}
+
+pub fn completed(call: u128, started_at: Timestamp) -> Incoming {
+    record(fields(call, CallStatus::Completed, started_at))
+}
+
+pub fn failed(call: u128, started_at: Timestamp) -> Incoming {
+    record(fields(call, CallStatus::Failed, started_at))
+}
+
+pub fn overdue(call: u128, started_before: Timestamp) -> Incoming {
+    Incoming::Overdue { id: CallId(id(call)), started_before }
+}
+
+/// A workflow as a record without an id names it.
+pub fn workflow(tenant: TenantId, of: &str, called: Option<&str>) -> Workflow {
+    Workflow { id: Workflow::derived_id(tenant, &slug(of)), slug: slug(of), name: called.map(name) }
+}
+
+/// A workflow as a record with an id names it.
+pub fn workflow_with_id(number: u128, of: &str, called: Option<&str>) -> Workflow {
+    Workflow { id: WorkflowId(id(number)), slug: slug(of), name: called.map(name) }
+}
+
+pub fn usage(provider_type: ProviderType, called: &str, latencies_ms: &[f64]) -> ProviderUse {
+    let latencies = latencies_ms.iter().map(|&latency| Latency::from_ms(latency).unwrap()).collect();
+    ProviderUse { provider: Provider { provider_type, provider_name: name(called) }, latencies }
+}
+
+pub fn error(timestamp: Timestamp, service: Service, level: Level, message: &str) -> CallError {
+    CallError { timestamp, kind: ErrorKind { service, level }, message: name(message), details: None, agent: None }
+}
