@@ -1,2 +1,49 @@
-//! Placeholder.
-fn main() {}
+//! Developer tasks.
+
+mod bench;
+mod ci;
+mod dependencies;
+mod openapi;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Developer tasks of callscope.
+#[derive(Parser)]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write openapi/openapi.json from the annotated handlers.
+    Openapi {
+        /// Write nothing; fail if the file is not what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check that the crates depend on one another in one direction only.
+    Dependencies,
+    /// Run everything that a change must pass.
+    Ci,
+    /// Measure reads, ingestion, size on disk and memory of the release build, as ratios within one run.
+    Bench(bench::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    // Cargo starts a task in the folder of whoever calls it.
+    std::env::set_current_dir(workspace())?;
+    match CommandLine::parse().task {
+        Task::Openapi { check } => openapi::run(check),
+        Task::Dependencies => dependencies::check(),
+        Task::Ci => ci::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
+    }
+}
+
+fn workspace() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
