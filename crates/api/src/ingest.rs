@@ -164,14 +164,14 @@ async fn ingest_calls(
     let format = body::format(request.headers(), &[Format::Ndjson, Format::Json])?;
     let received = body::receive(&state, &request, payload).await?;
     let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
-    let _parser = state.parsers.acquire().await;
+    let parser = state.parsers.acquire().await;
     let parsed = web::block(move || {
         let unpacked = received.unpack()?;
         parse_batch(&unpacked.bytes, format, records_max, tenant, now)
     });
     let Batch { arrivals, response } =
         parsed.await.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))??;
-    drop(_parser);
+    drop(parser);
     state.ingest.submit(tenant, arrivals).await?;
     Ok(web::Json(response))
 }

@@ -95,7 +95,7 @@ pub struct Problem {
     /// Identifies the kind of problem; a URN, not an address.
     #[serde(rename = "type")]
     #[schema(example = "urn:callscope:problem:validation_error")]
-    problem_type: String,
+    kind: String,
     /// What it is, for people; the same for all of its kind.
     #[schema(example = "The request breaks a rule")]
     title: &'static str,
@@ -126,7 +126,7 @@ impl Problem {
             _ => Vec::new(),
         };
         Self {
-            problem_type: format!("urn:callscope:problem:{}", code.as_str()),
+            kind: format!("urn:callscope:problem:{}", code.as_str()),
             title: code.title(),
             status: code.status().as_u16(),
             detail: detail.into(),
@@ -176,7 +176,9 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        self.headers.iter().for_each(|header| drop(response.insert_header(header.clone())));
+        for header in &self.headers {
+            response.insert_header(header.clone());
+        }
         // Serialising strings and numbers cannot fail.
         response.content_type(PROBLEM_JSON).body(serde_json::to_vec(self).unwrap_or_default())
     }

@@ -296,7 +296,9 @@ impl Reader {
         match Call::accept(fields, self.received_at) {
             Ok(call) => Some(call),
             Err(faults) => {
-                faults.into_iter().for_each(|fault| self.fault(field_of(fault), fault));
+                for fault in faults {
+                    self.fault(field_of(fault), fault);
+                }
                 None
             }
         }

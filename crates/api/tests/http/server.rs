@@ -1,0 +1,141 @@
+//! A server for one test: its own socket, its own database, tenants and keys.
+
+use crate::client::Client;
+use crate::records::{NOW, instant};
+use crate::store::SwitchedStore;
+use actix_web::dev::ServerHandle;
+use actix_web::{HttpServer, web};
+use callscope_analytics::clock::FixedClock;
+use callscope_analytics::ingestion::{IngestLimits, ingestion};
+use callscope_analytics::keys::KeySecret;
+use callscope_analytics::ports::TenantStore;
+use callscope_analytics::service::Analytics;
+use callscope_api::{ApiLimits, ApiState};
+use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
+use callscope_persistence::{Database, DatabaseOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The bounds of a server that is configured as usual.
+pub const LIMITS: ApiLimits =
+    ApiLimits { body_bytes_max: 64 << 20, batch_records_max: 50_000, inflight_bytes_max: 256 << 20 };
+
+/// What a test may choose.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub limits: ApiLimits,
+    pub queue_records_max: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { limits: LIMITS, queue_records_max: 200_000 }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub store: Arc<SwitchedStore>,
+    pub state: web::Data<ApiState>,
+    handle: ServerHandle,
+    _folder: TempDir,
+}
+
+/// A tenant and a client with a key of it that may do everything.
+pub struct TenantClient {
+    pub id: TenantId,
+    pub client: Client,
+}
+
+impl std::ops::Deref for TenantClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(Setup::default()).await
+    }
+
+    pub async fn start_with(setup: Setup) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("calls.db").display());
+        Database::migrate(&url).await.expect("a database");
+        let options = DatabaseOptions { url, pool_size: 3, acquire_timeout: Duration::from_secs(30) };
+        let store = Arc::new(SwitchedStore::new(Database::open(&options).await.expect("a database")));
+        let limits = IngestLimits {
+            queue_records_max: setup.queue_records_max,
+            batch_records_max: 10_000,
+            batch_wait: Duration::ZERO,
+        };
+        let (queue, writer) = ingestion(store.clone(), limits);
+        actix_web::rt::spawn(writer.run());
+        let clock = Arc::new(FixedClock(instant(NOW)));
+        let analytics = Analytics::new(store.clone());
+        let state = web::Data::new(ApiState::new(analytics, queue, store.clone(), clock, setup.limits));
+        let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
+        let address = listener.local_addr().expect("an address");
+        let server = HttpServer::new(move || callscope_api::app(shared.clone())).workers(1).disable_signals();
+        let server = server.listen(listener).expect("a listener").run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Self { address, store, state, handle, _folder: folder }
+    }
+
+    /// A new tenant, and a client that may do everything for it.
+    pub async fn tenant(&self, slug: &str) -> TenantClient {
+        // Ids that do not change from run to run make workflow ids that do not change either.
+        let id = TenantId(Uuid::new_v5(&Uuid::NAMESPACE_URL, slug.as_bytes()));
+        let (slug, name) = (Slug::new(slug).expect("a slug"), Text::new(slug).expect("a name"));
+        let tenant = Tenant { id, slug, name, created_at: instant(NOW) };
+        self.store.create_tenant(&tenant).await.expect("a tenant");
+        let key = self.key(id, Scope::ALL).await;
+        TenantClient { id, client: self.client(&key) }
+    }
+
+    /// A new key of a tenant.
+    pub async fn key(&self, tenant: TenantId, scopes: &[Scope]) -> String {
+        self.key_with(tenant, scopes, |_| {}).await
+    }
+
+    /// A new key of a tenant that `change` has its way with.
+    pub async fn key_with(&self, tenant_id: TenantId, scopes: &[Scope], change: impl FnOnce(&mut ApiKey)) -> String {
+        let mut key = ApiKey {
+            id: KeyId(Uuid::now_v7()),
+            tenant_id,
+            name: None,
+            scopes: scopes.to_vec(),
+            created_at: instant(NOW),
+            expires_at: None,
+            revoked_at: None,
+        };
+        change(&mut key);
+        let secret = KeySecret::generate();
+        self.store.create_key(&key, &secret.hash()).await.expect("a key");
+        secret.reveal().to_owned()
+    }
+
+    /// A client with a key.
+    pub fn client(&self, key: &str) -> Client {
+        Client::new(self.address, Some(key.to_owned()))
+    }
+
+    /// A client without one.
+    pub fn stranger(&self) -> Client {
+        Client::new(self.address, None)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The order to stop is given at once; nobody needs to see it done.
+        drop(self.handle.stop(false));
+    }
+}

@@ -1,0 +1,202 @@
+//! The store of the tests: a real database, with a switch for failures.
+
+use async_trait::async_trait;
+use callscope_analytics::ports::{
+    AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorParts, LoggedError, Page,
+    ProviderParts, StoreError, TenantChanges, TenantStore, WorkflowParts,
+};
+use callscope_domain::{ApiKey, CallFacts, CallId, KeyId, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan};
+use callscope_persistence::Database;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// What no client may ever see.
+pub const SECRET: &str = "connection to 10.0.0.7 as postgres failed";
+
+/// How the store behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Sound,
+    /// The database cannot be reached.
+    Unavailable,
+    /// The database answers nonsense.
+    Broken,
+    /// Other transactions are always in the way.
+    Conflicting,
+    /// Everything works until the commit.
+    CommitFails,
+    /// A bug.
+    Panics,
+}
+
+/// A database with a switch.
+pub struct SwitchedStore {
+    pub database: Database,
+    mode: Mutex<Mode>,
+    /// Whether transactions may begin.
+    open: watch::Sender<bool>,
+    /// How many transactions were asked for.
+    asked: watch::Sender<usize>,
+}
+
+impl SwitchedStore {
+    pub fn new(database: Database) -> Self {
+        let (open, asked) = (watch::Sender::new(true), watch::Sender::new(0));
+        Self { database, mode: Mutex::new(Mode::Sound), open, asked }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Makes every transaction wait.
+    pub fn hold_transactions(&self) {
+        self.open.send_replace(false);
+        self.asked.send_replace(0);
+    }
+
+    /// Lets them go on.
+    pub fn release_transactions(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Waits until a transaction has been asked for.
+    pub async fn transaction_asked(&self) {
+        self.asked.subscribe().wait_for(|&asked| asked > 0).await.expect("the store lives");
+    }
+
+    fn mode(&self) -> Mode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database, if it is to be had.
+    fn sound(&self) -> Result<&Database, StoreError> {
+        match self.mode() {
+            Mode::Sound | Mode::CommitFails => Ok(&self.database),
+            Mode::Unavailable => Err(StoreError::Unavailable(SECRET.into())),
+            Mode::Broken => Err(StoreError::Broken(SECRET.into())),
+            Mode::Conflicting => Err(StoreError::Conflict(SECRET.into())),
+            Mode::Panics => panic!("{SECRET}"),
+        }
+    }
+}
+
+#[async_trait]
+impl AnalyticsStore for SwitchedStore {
+    async fn load_call_parts(
+        &self,
+        tenant: TenantId,
+        scope: &CallScope,
+        plan: &WindowPlan,
+    ) -> Result<CallParts, StoreError> {
+        self.sound()?.load_call_parts(tenant, scope, plan).await
+    }
+
+    async fn count_active_calls(&self, tenant: TenantId, scope: &CallScope) -> Result<u64, StoreError> {
+        self.sound()?.count_active_calls(tenant, scope).await
+    }
+
+    async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
+        self.sound()?.load_workflow_parts(tenant, plan).await
+    }
+
+    async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
+        self.sound()?.load_provider_parts(tenant, plan).await
+    }
+
+    async fn load_error_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ErrorParts, StoreError> {
+        self.sound()?.load_error_parts(tenant, plan).await
+    }
+
+    async fn list_errors(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        filter: ErrorFilter,
+        page: Page,
+    ) -> Result<Vec<LoggedError>, StoreError> {
+        self.sound()?.list_errors(tenant, window, filter, page).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.sound()?.ping().await
+    }
+}
+
+#[async_trait]
+impl CallStore for SwitchedStore {
+    async fn begin(&self) -> Result<Box<dyn CallTransaction>, StoreError> {
+        self.asked.send_modify(|asked| *asked += 1);
+        self.open.subscribe().wait_for(|&open| open).await.expect("the store lives");
+        let transaction = self.sound()?.begin().await?;
+        let commits = self.mode() != Mode::CommitFails;
+        Ok(Box::new(SwitchedTransaction { transaction, commits }))
+    }
+
+    fn one_transaction_for_all_tenants(&self) -> bool {
+        self.database.one_transaction_for_all_tenants()
+    }
+
+    async fn list_overdue_calls(
+        &self,
+        tenant: TenantId,
+        started_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CallId>, StoreError> {
+        self.sound()?.list_overdue_calls(tenant, started_before, limit).await
+    }
+}
+
+struct SwitchedTransaction {
+    transaction: Box<dyn CallTransaction>,
+    commits: bool,
+}
+
+#[async_trait]
+impl CallTransaction for SwitchedTransaction {
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
+        self.transaction.lock_calls(tenant, ids).await
+    }
+
+    async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
+        self.transaction.save(tenant, changes).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        if !self.commits {
+            return Err(StoreError::Unavailable(SECRET.into()));
+        }
+        self.transaction.commit().await
+    }
+}
+
+#[async_trait]
+impl TenantStore for SwitchedStore {
+    async fn create_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        self.sound()?.create_tenant(tenant).await
+    }
+
+    async fn list_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        self.sound()?.list_tenants().await
+    }
+
+    async fn find_tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
+        self.sound()?.find_tenant(slug).await
+    }
+
+    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32]) -> Result<(), StoreError> {
+        self.sound()?.create_key(key, secret_hash).await
+    }
+
+    async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError> {
+        self.sound()?.list_keys(tenant).await
+    }
+
+    async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError> {
+        self.sound()?.revoke_key(tenant, key, revoked_at).await
+    }
+
+    async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
+        self.sound()?.find_key(secret_hash).await
+    }
+}
