@@ -8,7 +8,7 @@ use crate::schema::{call_errors, calls, tenant_revisions, workflows};
 use crate::sql::{Id, Time, Word};
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, StoreError, TenantChanges};
-use callscope_domain::{CallFacts, CallId, CallStatus, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
+use callscope_domain::{CallFacts, CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use std::collections::HashMap;
@@ -178,8 +178,8 @@ async fn save_workflows(
 }
 
 fn row(tenant: TenantId, workflow: &Workflow, seen_at: Timestamp) -> WorkflowRow {
-    // A record without a name counts as older than any with one.
-    let named_at = if workflow.name.is_some() { seen_at } else { UNNAMED };
+    // A record without a name counts as older than any with one, but is as old as it is among its like.
+    let named_at = if workflow.name.is_some() { seen_at } else { seen_at - UNNAMED_SHIFT };
     WorkflowRow {
         tenant_id: tenant.into(),
         workflow_id: workflow.id.into(),
@@ -189,5 +189,6 @@ fn row(tenant: TenantId, workflow: &Workflow, seen_at: Timestamp) -> WorkflowRow
     }
 }
 
-/// An instant before every call: the year 0.
-const UNNAMED: Timestamp = Timestamp::from_micros(-62_167_219_200_000_000);
+/// 4000 years: they move every call to before the year 0 (calls start at most a day ahead), and none to before
+/// 4713 BC, where the time of PostgreSQL begins.
+const UNNAMED_SHIFT: Span = Span::from_hours(4000 * 365 * 24);

@@ -137,17 +137,30 @@ async fn replace_provider_rollups(conn: &mut Conn, rows: Vec<ProviderRollupRow>)
 #[async_trait]
 impl RollupStore for Database {
     async fn find_days(&self, tenant: TenantId) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        let mut conn = self.connection(Access::Read).await?;
-        let of_calls = calls::table.filter(calls::tenant_id.eq(Id::from(tenant)));
+        let tenant = Id::from(tenant);
+        let mut conn = self.transaction(Access::Read).await?;
+        let of_calls = calls::table.filter(calls::tenant_id.eq(tenant));
         // One statement each: a minimum and a maximum together would read the whole index.
-        let bounds = [
-            conn.load::<Option<Time>>(of_calls.select(min(calls::started_at))).await?,
-            conn.load(of_calls.select(max(calls::started_at))).await?,
-            conn.load(days_of_rollups(tenant).select(min(call_rollups::bucket))).await?,
-            conn.load(days_of_rollups(tenant).select(max(call_rollups::bucket))).await?,
-        ];
-        let days = || bounds.iter().flatten().flatten().map(|time| Resolution::Day.floor(time.0));
-        Ok(days().min().zip(days().max()))
+        let first = conn.load::<Option<Time>>(of_calls.select(min(calls::started_at))).await?;
+        let last = conn.load::<Option<Time>>(of_calls.select(max(calls::started_at))).await?;
+        // All of a tenant's rollups are read, as they are by the audit that asks.
+        let of_rollups = call_rollups::table
+            .filter(call_rollups::tenant_id.eq(tenant))
+            .select((min(call_rollups::bucket), max(call_rollups::bucket)));
+        let of_providers = provider_rollups::table
+            .filter(provider_rollups::tenant_id.eq(tenant))
+            .select((min(provider_rollups::bucket), max(provider_rollups::bucket)));
+        let of_errors = error_rollups::table
+            .filter(error_rollups::tenant_id.eq(tenant))
+            .select((min(error_rollups::bucket), max(error_rollups::bucket)));
+        let bounds: [Vec<(Option<Time>, Option<Time>)>; 3] =
+            [conn.load(of_rollups).await?, conn.load(of_providers).await?, conn.load(of_errors).await?];
+        conn.commit().await?;
+        let bounds = bounds.into_iter().flatten().flat_map(|(first, last)| [first, last]);
+        let mut days: Vec<Timestamp> =
+            bounds.chain(first).chain(last).flatten().map(|time| Resolution::Day.floor(time.0)).collect();
+        days.sort_unstable();
+        Ok(days.first().copied().zip(days.last().copied()))
     }
 
     async fn begin_audit(&self, tenant: TenantId, writable: bool) -> Result<Box<dyn RollupTransaction>, StoreError> {
@@ -158,17 +171,6 @@ impl RollupStore for Database {
         }
         Ok(Box::new(RollupAudit { conn, tenant }))
     }
-}
-
-#[diesel::dsl::auto_type]
-fn days_of_rollups(tenant: TenantId) -> _ {
-    let tenant: Id = Id(tenant.0);
-    let day: Word<Resolution> = Word(Resolution::Day);
-    let whole: Id = WHOLE_TENANT;
-    call_rollups::table
-        .filter(call_rollups::tenant_id.eq(tenant))
-        .filter(call_rollups::resolution.eq(day))
-        .filter(call_rollups::workflow_id.eq(whole))
 }
 
 struct RollupAudit {

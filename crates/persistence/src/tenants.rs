@@ -18,9 +18,12 @@ impl TenantStore for Database {
     }
 
     async fn list_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        let query = tenants::table.order(tenants::slug).select(columns::<TenantRow>());
+        let query = tenants::table.select(columns::<TenantRow>());
         let rows: Vec<TenantRow> = self.connection(Access::Read).await?.load(query).await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        let mut tenants = rows.into_iter().map(Tenant::try_from).collect::<Result<Vec<_>, _>>()?;
+        // Not in SQL: PostgreSQL orders text by the database's language.
+        tenants.sort_by(|left, right| left.slug.cmp(&right.slug));
+        Ok(tenants)
     }
 
     async fn find_tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError> {

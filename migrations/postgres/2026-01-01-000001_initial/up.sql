@@ -34,6 +34,7 @@ CREATE TABLE workflows (
     -- NULL until a record gives one.
     name text,
     -- The start of the call that slug and name are taken from: the newest one wins, in whatever order calls arrive.
+    -- 4000 years earlier for a call that gave no name, so that one with a name always wins over it.
     named_at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, workflow_id)
 );

@@ -3,9 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod error_log;
 mod fixture;
+mod history;
 mod lifecycle;
+mod rollups;
 mod samples;
+mod tenants;
+mod workflows;
 
 use callscope_testkit::Case;
 use std::process::ExitCode;
@@ -22,6 +27,7 @@ macro_rules! cases {
 use cases;
 
 fn main() -> ExitCode {
-    let cases: Vec<Case> = [lifecycle::CASES].concat();
+    let cases: Vec<Case> =
+        [lifecycle::CASES, workflows::CASES, error_log::CASES, tenants::CASES, rollups::CASES].concat();
     callscope_testkit::run(&cases)
 }

@@ -1,0 +1,200 @@
+//! Random histories of calls, and what they should come to: a fold over the calls as they are in the end.
+
+use crate::fixture::Server;
+use crate::samples::{active, at, error, fields, name, overdue, record, usage, workflow_with_id};
+use callscope_analytics::ports::{CallScope, ErrorFilter, LoggedError, Page};
+use callscope_domain::{
+    Call, CallFacts, CallId, CallStatus, CallTotals, Contribution, Incoming, Interval, Level, ProviderType, Service,
+    Slug, Span, TenantId, Timestamp, Window, WorkflowId, Zone,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+
+/// Histories play in this many days.
+const DAYS: i64 = 4;
+const DAY_US: i64 = Span::from_hours(24).as_micros();
+/// So few that most records are about a call that is known.
+const CALLS: u128 = 150;
+
+/// A tenant's history so far.
+pub struct History {
+    pub tenant: TenantId,
+    random: StdRng,
+    /// Each call as it should be now, and the errors it should have.
+    calls: BTreeMap<CallId, (CallFacts, Vec<LoggedError>)>,
+}
+
+impl History {
+    pub fn new(tenant: TenantId, seed: u64) -> Self {
+        Self { tenant, random: StdRng::seed_from_u64(seed), calls: BTreeMap::new() }
+    }
+
+    /// What arrives next: new calls, replacements with another start, late and early records, timeouts.
+    pub fn arrivals(&mut self, count: usize) -> Vec<Incoming> {
+        let arrivals: Vec<Incoming> = (0..count).map(|_| self.arrival()).collect();
+        arrivals.iter().for_each(|incoming| self.apply(incoming));
+        arrivals
+    }
+
+    fn arrival(&mut self) -> Incoming {
+        let random = &mut self.random;
+        let call = random.random_range(1..=CALLS);
+        let started_at = instant(random);
+        match random.random_range(0..10) {
+            0 => overdue(call, started_at),
+            1 | 2 => active(call, started_at),
+            _ => record(rich_fields(random, call, started_at)),
+        }
+    }
+
+    fn apply(&mut self, incoming: &Incoming) {
+        match incoming {
+            Incoming::Overdue { id, started_before } => {
+                let open = self.calls.get_mut(id).filter(|(facts, _)| facts.status == CallStatus::Active);
+                if let Some((facts, _)) = open.filter(|(facts, _)| facts.started_at < *started_before) {
+                    facts.status = CallStatus::Failed;
+                }
+            }
+            Incoming::Record(call) => {
+                let facts = call.facts();
+                let known = self.calls.get(&facts.id);
+                if facts.status != CallStatus::Active
+                    || known.is_none_or(|(facts, _)| facts.status == CallStatus::Active)
+                {
+                    self.calls.insert(facts.id, (facts.clone(), logged(call)));
+                }
+            }
+        }
+    }
+
+    /// Each call as it should be now.
+    pub fn calls(&self) -> Vec<CallFacts> {
+        self.calls.values().map(|(facts, _)| facts.clone()).collect()
+    }
+
+    /// What the calls of a window should come to.
+    fn sum(&self, window: Window) -> Contribution {
+        let mut sum = Contribution::default();
+        let inside = self.calls.values().filter(|(facts, _)| window.contains(facts.started_at));
+        inside.for_each(|(facts, _)| sum += &Contribution::of(facts));
+        sum
+    }
+
+    /// A window of any length: less than a minute, hours, days; with edges anywhere or on boundaries.
+    pub fn window(&mut self) -> Window {
+        let start = instant(&mut self.random) - Span::from_minutes(self.random.random_range(0..90));
+        let length_max = [59_000_000, 3_600_000_000, DAY_US, DAYS * DAY_US][self.random.random_range(0..4)];
+        let length = Span::from_micros(self.random.random_range(1..=length_max));
+        let end = if self.random.random_bool(0.3) { instant(&mut self.random) } else { start + length };
+        Window::new(start, end).unwrap_or_else(|_| Window::new(start, start + length).unwrap())
+    }
+
+    /// Fails unless every answer about a window is what the calls come to.
+    pub async fn assert_answers(&self, server: &Server, window: Window) {
+        let (service, tenant) = (&server.analytics, self.tenant);
+        let sum = self.sum(window);
+        let totals = |scope| async move { service.summary(tenant, window, &scope).await.unwrap().totals };
+        assert_eq!(totals(CallScope::Tenant).await, sum.calls, "{window:?}");
+        let stats = service.workflow_stats(tenant, window, usize::MAX).await.unwrap();
+        let stats: BTreeMap<WorkflowId, CallTotals> =
+            stats.into_iter().map(|figures| (figures.workflow.id, figures.totals)).collect();
+        assert_eq!(stats, sum.workflows, "{window:?}");
+        for number in 0..WORKFLOWS {
+            let scope = CallScope::Workflow(workflow_slug(number));
+            let workflow = sum.workflows.get(&workflow_with_id(number + 1, "x", None).id);
+            assert_eq!(totals(scope).await, workflow.copied().unwrap_or_default(), "workflow {number} in {window:?}");
+        }
+        let providers: BTreeMap<_, _> = service.provider_latency(tenant, window).await.unwrap().into_iter().collect();
+        assert_eq!(providers, sum.providers, "{window:?}");
+        self.assert_errors(server, window, &sum).await;
+        self.assert_series(server, window).await;
+    }
+
+    async fn assert_errors(&self, server: &Server, window: Window, sum: &Contribution) {
+        let inside = self.calls.values().filter(|(facts, _)| window.contains(facts.started_at));
+        let mut errors: Vec<&LoggedError> = inside.flat_map(|(_, errors)| errors).collect();
+        errors.sort_by_key(|logged| (std::cmp::Reverse(logged.error.timestamp), logged.call_id, logged.position));
+        for &service in Service::ALL {
+            for &level in Level::ALL {
+                let filter = ErrorFilter { service: Some(service), level: Some(level) };
+                let page = Page { offset: 0, limit: 1_000_000 };
+                let log = server.analytics.errors(self.tenant, window, filter, page).await.unwrap();
+                let kind = callscope_domain::ErrorKind { service, level };
+                let expected: Vec<&LoggedError> =
+                    errors.iter().filter(|logged| logged.error.kind == kind).copied().collect();
+                assert_eq!(log.items.iter().collect::<Vec<_>>(), expected, "{window:?}");
+                assert_eq!(log.total, sum.errors.get(&kind).map_or(0, |count| count.unsigned_abs()), "{window:?}");
+            }
+        }
+    }
+
+    async fn assert_series(&self, server: &Server, window: Window) {
+        for (interval, zone) in
+            [(Interval::Hour, "Asia/Kathmandu"), (Interval::Day, "America/St_Johns"), (Interval::Week, "UTC")]
+        {
+            let zone: Zone = zone.parse().unwrap();
+            let volume = server.analytics.call_volume(self.tenant, window, interval, zone, &CallScope::Tenant);
+            for (start, totals) in volume.await.unwrap() {
+                let (_, end) = zone.bucket(interval, start);
+                let cell = Window::new(start.max(window.start()), end.min(window.end())).unwrap();
+                assert_eq!(totals, self.sum(cell).calls, "{interval} from {start:?} in {window:?}");
+            }
+        }
+    }
+}
+
+const WORKFLOWS: u128 = 4;
+const PROVIDERS: [(ProviderType, &str); 5] = [
+    (ProviderType::Stt, "deepgram"),
+    (ProviderType::Llm, "openai"),
+    (ProviderType::Tts, "openai"),
+    (ProviderType::Tts, "cartesia"),
+    (ProviderType::Stt, "Deepgram"),
+];
+
+fn workflow_slug(number: u128) -> Slug {
+    crate::samples::slug(&format!("workflow-{number}"))
+}
+
+/// Anywhere in the days of a history, boundaries and the moments before them more often than chance would have it.
+fn instant(random: &mut StdRng) -> Timestamp {
+    let instant = at(0) + Span::from_micros(random.random_range(0..DAYS * DAY_US));
+    let boundary = instant.floor([1, 15, 60, 24 * 60].map(Span::from_minutes)[random.random_range(0..4)]);
+    match random.random_range(0..6) {
+        0 => boundary,
+        1 => boundary - Span::from_micros(1),
+        _ => instant,
+    }
+}
+
+fn rich_fields(random: &mut StdRng, call: u128, started_at: Timestamp) -> callscope_domain::CallFields {
+    let status = [CallStatus::Completed, CallStatus::Completed, CallStatus::Failed, CallStatus::Active];
+    let mut fields = fields(call, status[random.random_range(0..4)], started_at);
+    let length = Span::from_micros(random.random_range(0..3_600_000_000));
+    fields.ended_at = fields.ended_at.map(|_| started_at + length);
+    fields.total_tokens = random.random_range(0..5000);
+    let number = random.random_range(0..=WORKFLOWS);
+    fields.workflow = (number < WORKFLOWS).then(|| workflow_with_id(number + 1, workflow_slug(number).as_str(), None));
+    for (provider_type, called) in PROVIDERS {
+        if random.random_bool(0.6) {
+            let samples = random.random_range(0..6);
+            let latencies: Vec<f64> = (0..samples).map(|_| random.random_range(0.001..3000.0)).collect();
+            fields.providers.push(usage(provider_type, called, &latencies));
+        }
+    }
+    for _ in 0..random.random_range(0..4) {
+        let service = Service::ALL[random.random_range(0..Service::ALL.len())];
+        let level = Level::ALL[random.random_range(0..Level::ALL.len())];
+        let timestamp = started_at + Span::from_micros(random.random_range(0..=length.as_micros()));
+        let mut error = error(timestamp, service, level, &format!("no. {}", random.random_range(0..99)));
+        error.agent = random.random_bool(0.5).then(|| name("agent"));
+        fields.errors.push(error);
+    }
+    fields
+}
+
+fn logged(call: &Call) -> Vec<LoggedError> {
+    let errors = (0..).zip(call.errors());
+    errors.map(|(position, error)| LoggedError { call_id: call.facts().id, position, error: error.clone() }).collect()
+}
