@@ -183,6 +183,8 @@ impl Analytics {
 
 fn sum(calls: &[CallFacts]) -> Contribution {
     let mut sum = Contribution::default();
-    calls.iter().for_each(|call| sum += &Contribution::of(call));
+    for call in calls {
+        sum += &Contribution::of(call);
+    }
     sum
 }
