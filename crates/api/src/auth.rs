@@ -77,17 +77,19 @@ async fn authorize(request: &HttpRequest, scope: Scope) -> Result<TenantId, Prob
     Ok(key.tenant_id)
 }
 
-/// The key that a request presents, in either of the two headers; in both only if they agree.
+/// The key that a request presents, in either of the two headers; several times only if all are the same.
 fn credential(headers: &HeaderMap) -> Result<&str, Problem> {
-    let api_key = headers.get(API_KEY_HEADER).map(text).transpose()?;
-    let bearer = headers.get(header::AUTHORIZATION).map(|value| text(value).and_then(bearer)).transpose()?;
-    match (api_key, bearer) {
-        (None, None) => Err(unauthenticated("send an API key in X-API-Key, or in Authorization as a Bearer token")),
-        (Some(one), Some(other)) if one != other => {
-            Err(unauthenticated("X-API-Key and Authorization carry different credentials; send one"))
+    let api_keys = headers.get_all(API_KEY_HEADER).map(text);
+    let bearers = headers.get_all(header::AUTHORIZATION).map(|value| text(value).and_then(bearer));
+    let mut presented = api_keys.chain(bearers);
+    let absent = || unauthenticated("send an API key in X-API-Key, or in Authorization as a Bearer token");
+    let first = presented.next().ok_or_else(absent)??;
+    for other in presented {
+        if other? != first {
+            return Err(unauthenticated("the request carries different credentials; send one"));
         }
-        (Some(key), _) | (None, Some(key)) => Ok(key),
     }
+    Ok(first)
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Problem> {

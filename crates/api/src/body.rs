@@ -1,7 +1,7 @@
 //! Bodies of the write endpoints: received within bounds, unpacked within bounds, cut into records.
 
+use crate::json;
 use crate::problem::{Problem, ProblemCode};
-use crate::record::plain;
 use crate::state::ApiState;
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
@@ -194,7 +194,7 @@ fn array(bytes: &[u8]) -> Result<Vec<&RawValue>, Problem> {
         if error.is_data() {
             Problem::invalid_field("(body)", "must be a JSON array of records")
         } else {
-            Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid JSON: {}", plain(&error)))
+            Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid JSON: {}", json::syntax(&error)))
         }
     })
 }

@@ -2,9 +2,11 @@
 
 use crate::auth::{Authorized, CallsWrite};
 use crate::body::{self, Format};
+use crate::json;
 use crate::openapi::{PutProblems, WriteProblems};
 use crate::problem::{FieldError, Problem, ProblemCode};
-use crate::record::{CallRecord, RefusedRecord, WHOLE_RECORD, parse_record, uuid};
+use crate::reading::{RefusedRecord, parse_record, uuid};
+use crate::record::CallRecord;
 use crate::state::ApiState;
 use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
@@ -123,9 +125,8 @@ impl From<TransitionKind> for PutResult {
 
 /// One refused record as a whole refused request.
 fn refused(record: RefusedRecord) -> Problem {
-    let is_json = record.errors.iter().all(|error| error.field != WHOLE_RECORD);
     match record.errors.first() {
-        Some(error) if !is_json && error.message.starts_with("is not valid JSON") => {
+        Some(error) if error.field == json::WHOLE_RECORD && error.message.starts_with(json::NOT_JSON) => {
             Problem::new(ProblemCode::MalformedRequest, format!("the body {}", error.message))
         }
         _ => Problem::invalid(record.errors),

@@ -7,9 +7,11 @@ mod auth;
 mod body;
 mod health;
 mod ingest;
+mod json;
 mod openapi;
 mod params;
 mod problem;
+mod reading;
 mod record;
 mod responses;
 mod state;
@@ -18,12 +20,14 @@ mod words;
 
 pub use openapi::document as openapi_document;
 pub use problem::FieldError;
-pub use record::{ParsedRecord, RefusedRecord, parse_record};
+pub use reading::{ParsedRecord, RefusedRecord, parse_record};
 pub use state::{ApiLimits, ApiState};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::{App, Error, middleware::from_fn, web};
+use actix_web::http::Method;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, web};
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -51,5 +55,14 @@ pub fn app(
         .service(swagger)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
+        .wrap(from_fn(head_as_get))
         .wrap(from_fn(telemetry::request_log))
+}
+
+/// Answers HEAD as GET is answered: the server's own encoder leaves the body out.
+async fn head_as_get<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
+    }
+    next.call(request).await
 }

@@ -1,7 +1,7 @@
 //! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
 
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{analytics, auth, health, ingest};
+use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, auth, health, ingest};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -62,13 +62,19 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// The paths of the document, with the methods that each knows.
+/// The paths of the document and those of its own pages, with the methods that each knows.
 static PATHS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
-    document().paths.paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item))).collect()
+    let document = document();
+    let described = document.paths.paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item)));
+    let pages = [ResourceDef::new(OPENAPI_PATH), ResourceDef::prefix(SWAGGER_PATH.trim_end_matches('/'))];
+    described.chain(pages.map(|page| (page, READ_METHODS.to_owned()))).collect()
 });
 
+/// What a path that can be read knows: see [`crate::head_as_get`].
+const READ_METHODS: &str = "GET, HEAD";
+
 fn methods(item: &PathItem) -> String {
-    let known = [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete)];
+    let known = [(READ_METHODS, &item.get), ("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete)];
     let known: Vec<&str> = known.iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| *name).collect();
     known.join(", ")
 }

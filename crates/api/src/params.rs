@@ -1,11 +1,9 @@
 //! Query strings: each parameter parsed by the domain's own rule, every fault named, nothing unknown accepted.
 
-use crate::problem::{FieldError, Problem, ProblemCode};
-use crate::words;
+use crate::problem::{FieldError, Problem, ProblemCode, TWICE, not_known};
+use crate::words::{self, timestamp};
 use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
 use callscope_domain::{Interval, Level, Period, Service, Slug, SlugFault, Timestamp, Window, Zone};
-use chrono::{DateTime, Utc};
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -17,9 +15,6 @@ const WORKFLOWS_DEFAULT: u32 = 10;
 /// Most errors of one page.
 const ERRORS_MAX: u32 = 200;
 const ERRORS_DEFAULT: u32 = 50;
-
-/// What is wrong with a timestamp.
-pub const TIMESTAMP_RULE: &str = "must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z";
 
 /// A set of parameters.
 pub trait QueryParams: Sized {
@@ -44,12 +39,15 @@ pub struct Query {
 
 impl Query {
     fn parse(query_string: &str) -> Result<Self, Problem> {
-        let malformed =
-            |_| Problem::new(ProblemCode::MalformedRequest, "the query string is not valid percent-encoded UTF-8");
-        let decoded = percent_decoded_is_utf8(query_string).map_err(malformed)?;
-        let pairs = serde_html_form::from_str(decoded).map_err(|_| {
-            Problem::new(ProblemCode::MalformedRequest, "the query string is not of the form name=value&name=value")
-        })?;
+        let malformed = |detail| Problem::new(ProblemCode::MalformedRequest, detail);
+        // The form decoder lets bad escapes through and replaces bytes that are no UTF-8; both are refused instead.
+        let is_sound = percent_decoded(query_string).is_some_and(|bytes| std::str::from_utf8(&bytes).is_ok());
+        if !is_sound {
+            return Err(malformed("the query string is not valid percent-encoded UTF-8"));
+        }
+        let pairs: Result<Vec<(String, String)>, _> = serde_html_form::from_str(query_string);
+        let named = pairs.ok().filter(|pairs| pairs.iter().all(|(name, _)| !name.is_empty()));
+        let pairs = named.ok_or_else(|| malformed("the query string is not of the form name=value&name=value"))?;
         Ok(Self { pairs, known: Vec::new(), faults: Vec::new() })
     }
 
@@ -60,7 +58,7 @@ impl Query {
         let value = values.next()?;
         let repeated = values.count() > 0;
         if repeated {
-            self.fault(name, "must not be given more than once");
+            self.fault(name, TWICE);
             return None;
         }
         match parse(&value) {
@@ -79,9 +77,12 @@ impl Query {
     fn finish(mut self) -> Result<(), Problem> {
         let unknown: Vec<String> = self.pairs.drain(..).map(|(name, _)| name).collect();
         for name in unknown {
+            if self.faults.iter().any(|fault| fault.field == name) {
+                continue;
+            }
             let message = match self.known.as_slice() {
                 [] => "is not known here; this operation takes no parameters".to_owned(),
-                known => format!("is not known here; known are {}", known.join(", ")),
+                known => not_known(known),
             };
             self.fault(&name, message);
         }
@@ -89,25 +90,22 @@ impl Query {
     }
 }
 
-/// The form decoder would replace bytes that are no UTF-8; they are refused instead.
-fn percent_decoded_is_utf8(query_string: &str) -> Result<&str, std::str::Utf8Error> {
-    let bytes = query_string.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let escaped = bytes.get(index + 1..index + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match (bytes[index], escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
-            (b'%', Some(byte)) => {
-                decoded.push(byte);
-                index += 3;
-            }
-            (byte, _) => {
-                decoded.push(byte);
-                index += 1;
-            }
+/// The bytes that a query string stands for; `None` where a `%` is not followed by two hexadecimal digits.
+fn percent_decoded(query_string: &str) -> Option<Vec<u8>> {
+    let mut rest = query_string.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte != b'%' {
+            decoded.push(byte);
+            rest = tail;
+            continue;
         }
+        let (&[high, low], tail) = tail.split_first_chunk()?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        decoded.push(digit(high)? << 4 | digit(low)?);
+        rest = tail;
     }
-    std::str::from_utf8(&decoded).map(|_| query_string)
+    Some(decoded)
 }
 
 /// For operations without parameters.
@@ -139,8 +137,8 @@ impl QueryParams for WindowParams {
     fn take(query: &mut Query) -> Self {
         Self {
             period: query.take("period", Period::from_str).unwrap_or_default(),
-            started_after: query.take("started_after", timestamp),
-            started_before: query.take("started_before", timestamp),
+            started_after: query.take("started_after", instant),
+            started_before: query.take("started_before", instant),
         }
     }
 }
@@ -264,16 +262,15 @@ sets_together!(A, B);
 sets_together!(A, B, C);
 
 fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, String> {
-    let sound = text.parse().ok().filter(|number| bounds.contains(number));
+    // Rust's own parser would let a leading + through.
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let sound = text.parse().ok().filter(|number| is_digits && bounds.contains(number));
     sound.ok_or_else(|| format!("must be a whole number from {} to {}", bounds.start(), bounds.end()))
 }
 
-/// An instant in RFC 3339.
-pub fn timestamp(text: &str) -> Result<Timestamp, Cow<'static, str>> {
-    match DateTime::parse_from_rfc3339(text) {
-        Ok(instant) => Ok(instant.with_timezone(&Utc).into()),
-        // In a query string, `+` means a space.
-        Err(_) if text.contains(' ') => Err(format!("{TIMESTAMP_RULE}; send the + of an offset as %2B").into()),
-        Err(_) => Err(TIMESTAMP_RULE.into()),
-    }
+/// An instant, as a query string holds it.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    // There, `+` means a space.
+    let hint = if text.contains(' ') { "; send the + of an offset as %2B" } else { "" };
+    timestamp(text).map_err(|rule| format!("{rule}{hint}"))
 }

@@ -89,6 +89,14 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// What is wrong with a name that stands twice.
+pub const TWICE: &str = "must not be given more than once";
+
+/// What is wrong with a name that is none of those known.
+pub fn not_known(known: &[&str]) -> String {
+    format!("is not known here; known are {}", known.join(", "))
+}
+
 /// An error, as problem details (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {

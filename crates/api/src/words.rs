@@ -1,10 +1,19 @@
-//! The domain's enumerations on the wire. The words stay the domain's; here they get a schema.
+//! The domain's enumerations and instants on the wire. The words stay the domain's; here they get a schema.
 
+use callscope_domain::Timestamp;
+use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
+
+/// An instant in RFC 3339.
+pub fn timestamp(text: &str) -> Result<Timestamp, &'static str> {
+    let instant = DateTime::parse_from_rfc3339(text);
+    let rule = "must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z";
+    instant.map(|instant| instant.with_timezone(&Utc).into()).map_err(|_| rule)
+}
 
 macro_rules! word {
     ($(#[doc = $doc:literal])+ $name:ident = $schema_name:literal) => {

@@ -30,12 +30,11 @@ impl Client {
             request = request.header("X-API-Key", key.clone());
         }
         let kept = self.connection.borrow_mut().take();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => {
-                self.opened.set(self.opened.get() + 1);
-                Connection::open(self.address).await
-            }
+        let mut connection = if let Some(connection) = kept {
+            connection
+        } else {
+            self.opened.set(self.opened.get() + 1);
+            Connection::open(self.address).await
         };
         let response = connection.send(&request).await;
         if !response.closes() {

@@ -69,6 +69,11 @@ impl Fixture {
         self.server.calls(self.tenant).await
     }
 
+    /// The tenant's calls that started in a window, by id.
+    pub async fn calls_in(&self, window: Window) -> Vec<CallFacts> {
+        self.server.calls_in(self.tenant, window).await
+    }
+
     /// The tenant's errors, as the log shows them.
     pub async fn errors(&self) -> Vec<LoggedError> {
         self.server.errors(self.tenant).await
@@ -125,8 +130,13 @@ impl Server {
 
     /// A tenant's calls, by id.
     pub async fn calls(&self, tenant: TenantId) -> Vec<CallFacts> {
+        self.calls_in(tenant, ever()).await
+    }
+
+    /// A tenant's calls that started in a window, by id.
+    pub async fn calls_in(&self, tenant: TenantId, window: Window) -> Vec<CallFacts> {
         let mut audit = self.database.begin_audit(tenant, false).await.unwrap();
-        let mut calls = audit.load_calls(ever()).await.unwrap();
+        let mut calls = audit.load_calls(window).await.unwrap();
         calls.sort_by_key(|call| call.id);
         calls
     }

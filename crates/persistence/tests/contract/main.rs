@@ -3,13 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod contents;
 mod error_log;
 mod fixture;
 mod history;
+mod isolation;
 mod lifecycle;
 mod rollups;
 mod samples;
+mod schema;
 mod tenants;
+mod transactions;
 mod workflows;
 
 use callscope_testkit::Case;
@@ -27,7 +31,17 @@ macro_rules! cases {
 use cases;
 
 fn main() -> ExitCode {
-    let cases: Vec<Case> =
-        [lifecycle::CASES, workflows::CASES, error_log::CASES, tenants::CASES, rollups::CASES].concat();
+    let cases: Vec<Case> = [
+        lifecycle::CASES,
+        workflows::CASES,
+        error_log::CASES,
+        tenants::CASES,
+        isolation::CASES,
+        rollups::CASES,
+        transactions::CASES,
+        contents::CASES,
+        schema::CASES,
+    ]
+    .concat();
     callscope_testkit::run(&cases)
 }

@@ -1,0 +1,93 @@
+//! Strictness where the JSON reader has none, and what it complains of in our words: what should have been sent, and
+//! never what was, which may be long.
+
+use crate::problem::{FieldError, TWICE, not_known};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Error;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The field that a fault of a whole record is put under.
+pub const WHOLE_RECORD: &str = "(record)";
+/// How the message about a record that is no JSON begins.
+pub const NOT_JSON: &str = "is not valid JSON";
+/// Longest path that is given back; an unknown field's name is part of it.
+const PATH_MAX: usize = 200;
+
+/// What is wrong with a record that is no `T`.
+pub fn fault<'de, T: Deserialize<'de>>(json: &'de [u8], error: &Error) -> FieldError {
+    if !error.is_data() {
+        return FieldError { field: WHOLE_RECORD.to_owned(), message: format!("{NOT_JSON}: {}", syntax(error)) };
+    }
+    // Read once more, slowly, to find where.
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let located: Result<T, _> = serde_path_to_error::deserialize(&mut reader);
+    let path = located.err().map(|located| located.path().clone()).filter(|path| path.iter().next().is_some());
+    let path: Option<String> = path.map(|path| path.to_string().chars().take(PATH_MAX).collect());
+    let text = error.to_string();
+    // A field that stands twice is found in its object.
+    let twice = text.strip_prefix("duplicate field `").and_then(|rest| rest.split('`').next());
+    let field = match (path, twice) {
+        (Some(object), Some(name)) => format!("{object}.{name}"),
+        (Some(path), None) => path,
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => WHOLE_RECORD.to_owned(),
+    };
+    let message = if twice.is_some() { TWICE.to_owned() } else { data(&text) };
+    FieldError { field, message }
+}
+
+/// What is wrong with text that is no JSON, and where.
+pub fn syntax(error: &Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    match (error.line(), error.column()) {
+        (0, _) => text.to_owned(),
+        // Most records are one line.
+        (1, column) => format!("{text} (column {column})"),
+        (line, column) => format!("{text} (line {line}, column {column})"),
+    }
+}
+
+/// What a value should have been.
+fn data(text: &str) -> String {
+    let (text, _) = text.rsplit_once(" at line ").unwrap_or((text, ""));
+    let Some((what, expected)) = text.rsplit_once(", expected ") else { return "is not what it must be".to_owned() };
+    if what.starts_with("unknown field ") {
+        let known: Vec<&str> =
+            expected.trim_start_matches("one of ").split(", ").map(|name| name.trim_matches('`')).collect();
+        return not_known(&known);
+    }
+    let expected = match expected {
+        "a sequence" => "a list",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        other => other,
+    };
+    format!("must be {expected}")
+}
+
+/// A `T` from a JSON object. A struct by itself would take a list as well, its fields by position.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}

@@ -1,0 +1,119 @@
+//! Migrations: that they run once, and that both databases get the same tables.
+
+use crate::cases;
+use crate::fixture::{Fixture, Server};
+use callscope_persistence::{Database, OpenError};
+use callscope_testkit::{Backend, Case, Scratch};
+use futures_util::future::join_all;
+
+pub const CASES: &[Case] = cases![
+    migrating_again_changes_nothing,
+    servers_that_start_at_once_migrate_once,
+    both_databases_have_the_same_columns_and_keys,
+    every_key_and_index_starts_with_the_tenant,
+    an_unknown_url_is_refused,
+];
+
+async fn migrating_again_changes_nothing(fixture: Fixture) {
+    fixture.write([crate::samples::completed(1, crate::samples::at(0))]).await;
+    let before = columns(&fixture).await;
+    assert_eq!(Database::migrate(fixture.scratch.url()).await.unwrap(), 0);
+    assert_eq!(columns(&fixture).await, before);
+    assert_eq!(fixture.calls().await.len(), 1);
+}
+
+async fn servers_that_start_at_once_migrate_once(fixture: Fixture) {
+    for _ in 0..5 {
+        let scratch = Scratch::empty(fixture.backend).await;
+        let migrated = join_all((0..6).map(|_| {
+            tokio::spawn({
+                let url = scratch.url().to_owned();
+                async move { Database::migrate(&url).await }
+            })
+        }));
+        let mut migrated: Vec<usize> = migrated.await.into_iter().map(|done| done.unwrap().unwrap()).collect();
+        migrated.sort_unstable();
+        assert_eq!(migrated, [0, 0, 0, 0, 0, 1]);
+        Server::start(scratch.url()).await.analytics.ping().await.unwrap();
+    }
+}
+
+async fn both_databases_have_the_same_columns_and_keys(fixture: Fixture) {
+    let lite = Fixture::new(Backend::Sqlite).await;
+    let columns = columns(&fixture).await;
+    assert_eq!(columns, self::columns(&lite).await);
+    assert!(columns.contains(&"calls.call_id NOT NULL key 2".to_owned()), "{columns:?}");
+    assert!(columns.contains(&"calls.ended_at".to_owned()), "{columns:?}");
+    assert_eq!(indexes(&fixture).await, indexes(&lite).await);
+}
+
+async fn every_key_and_index_starts_with_the_tenant(fixture: Fixture) {
+    let indexes = indexes(&fixture).await;
+    assert!(indexes.len() > 6, "{indexes:?}");
+    let elsewhere: Vec<_> = indexes.iter().filter(|index| !index.contains("(tenant_id")).collect();
+    // What finds a tenant cannot start with it.
+    assert_eq!(elsewhere, ["api_keys(secret_hash)", "tenants(slug)"]);
+    let columns = columns(&fixture).await;
+    let first_keys: Vec<_> = columns.iter().filter(|column| column.ends_with(" key 1")).collect();
+    assert!(first_keys.iter().all(|column| column.contains(".tenant_id ")), "{first_keys:?}");
+    assert_eq!(first_keys.len(), 9);
+}
+
+async fn an_unknown_url_is_refused(fixture: Fixture) {
+    let name = fixture.backend.name();
+    for url in ["", "mysql://localhost/x", name, &format!(" {name}://x"), "sqlite:x.db"] {
+        assert!(matches!(Database::migrate(url).await, Err(OpenError::UnknownScheme)), "{url}");
+    }
+    for url in ["sqlite://", "sqlite://:memory:"] {
+        assert!(matches!(Database::migrate(url).await, Err(OpenError::NoPath)), "{url}");
+    }
+}
+
+/// Each column of each table, in order: `table.column`, whether it may be NULL, and its place in the primary key.
+async fn columns(fixture: &Fixture) -> Vec<String> {
+    let sql = match fixture.backend {
+        Backend::Sqlite => {
+            "SELECT m.name || '.' || c.name || CASE WHEN c.\"notnull\" THEN ' NOT NULL' ELSE '' END
+                 || CASE WHEN c.pk > 0 THEN ' key ' || c.pk ELSE '' END AS value
+             FROM sqlite_master m, pragma_table_info(m.name) c
+             WHERE m.type = 'table' AND m.name NOT LIKE '\\_\\_%' ESCAPE '\\' AND m.name NOT LIKE 'sqlite%'
+             ORDER BY m.name, c.cid"
+        }
+        Backend::Postgres => {
+            "SELECT c.table_name || '.' || c.column_name || CASE c.is_nullable WHEN 'NO' THEN ' NOT NULL' ELSE '' END
+                 || COALESCE(' key ' || k.ordinal_position, '') AS value
+             FROM information_schema.columns c
+             LEFT JOIN information_schema.table_constraints t
+                 ON t.table_schema = c.table_schema AND t.table_name = c.table_name
+                 AND t.constraint_type = 'PRIMARY KEY'
+             LEFT JOIN information_schema.key_column_usage k
+                 ON k.constraint_name = t.constraint_name AND k.table_schema = c.table_schema
+                 AND k.table_name = c.table_name AND k.column_name = c.column_name
+             WHERE c.table_schema = 'public' AND c.table_name NOT LIKE '\\_\\_%'
+             ORDER BY c.table_name COLLATE \"C\", c.ordinal_position"
+        }
+    };
+    fixture.values(sql).await.into_iter().map(Option::unwrap).collect()
+}
+
+/// The columns of each index that is not a primary key's: `table(column, …)`, sorted.
+async fn indexes(fixture: &Fixture) -> Vec<String> {
+    let sql = match fixture.backend {
+        Backend::Sqlite => {
+            "SELECT m.name || '(' || (SELECT group_concat(x.name, ', ') FROM pragma_index_info(i.name) x) || ')' AS value
+             FROM sqlite_master m, pragma_index_list(m.name) i
+             WHERE m.type = 'table' AND i.origin <> 'pk' AND m.name NOT LIKE '\\_\\_%' ESCAPE '\\'"
+        }
+        Backend::Postgres => {
+            "SELECT t.relname || '(' || (
+                 SELECT string_agg(a.attname, ', ' ORDER BY k.place)
+                 FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
+                 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number) || ')' AS value
+             FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+             WHERE n.nspname = 'public' AND NOT i.indisprimary AND t.relname NOT LIKE '\\_\\_%'"
+        }
+    };
+    let mut indexes: Vec<String> = fixture.values(sql).await.into_iter().map(Option::unwrap).collect();
+    indexes.sort_unstable();
+    indexes
+}
