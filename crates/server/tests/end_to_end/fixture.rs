@@ -1,0 +1,99 @@
+//! A database of a test's own, and commands of the binary that use it.
+
+use crate::client::Client;
+use crate::process::{Finished, Server, run};
+use callscope_testkit::{Backend, Scratch};
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Settings by the names of their environment variables.
+pub type Environment<'a> = &'a [(&'a str, &'a str)];
+
+/// A folder and an empty database.
+pub struct Fixture {
+    folder: TempDir,
+    scratch: Scratch,
+}
+
+impl Fixture {
+    /// An empty database, without schema.
+    pub fn new(backend: Backend) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { folder: TempDir::new().unwrap(), scratch: runtime.block_on(Scratch::empty(backend)) }
+    }
+
+    /// Where commands run, and where files may lie.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the database is.
+    pub fn database_url(&self) -> &str {
+        self.scratch.url()
+    }
+
+    /// A command that knows no database; of the environment of the tests it sees nothing.
+    pub fn bare_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
+        command.args(arguments).current_dir(self.folder()).env_clear();
+        command
+    }
+
+    /// A command on the database, with a free port to listen on and a log that can be read.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bare_command(arguments);
+        command.env("CALLSCOPE__DATABASE__URL", self.database_url());
+        command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");
+        command
+    }
+
+    /// Runs a command on the database to its end.
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        run(self.command(arguments), b"")
+    }
+
+    /// Creates a tenant, and gives a key of it with every scope.
+    pub fn create_tenant(&self, slug: &str) -> String {
+        self.run(&["tenants", "create", slug]).stdout_of_success();
+        self.create_key(&["--tenant", slug])
+    }
+
+    /// Creates a key.
+    pub fn create_key(&self, arguments: &[&str]) -> String {
+        let printed = self.run(&[&["keys", "create"], arguments].concat()).stdout_of_success();
+        printed.trim_end().to_owned()
+    }
+
+    /// The id of a tenant, as the list shows it.
+    pub fn tenant_id(&self, slug: &str) -> String {
+        let list = self.run(&["tenants", "list"]).stdout_of_success();
+        let line = list.lines().find(|line| line.split_whitespace().nth(1) == Some(slug));
+        line.and_then(|line| line.split_whitespace().next()).expect("the tenant is listed").to_owned()
+    }
+
+    /// Starts a server.
+    pub fn serve(&self, environment: Environment<'_>) -> Server {
+        let mut command = self.command(&["serve"]);
+        command.envs(environment.iter().copied());
+        Server::start(command)
+    }
+
+    /// Fails unless every rollup equals the sum of its calls.
+    pub fn assert_rollups_are_equal(&self) {
+        let verdict = self.run(&["rollups", "verify"]).stdout_of_success();
+        assert!(!verdict.is_empty() && verdict.lines().all(|line| line.contains(": equal (")), "{verdict}");
+    }
+}
+
+impl Server {
+    /// A client with a key.
+    pub fn client(&self, key: &str) -> Client {
+        Client::new(&self.url(), Some(key))
+    }
+
+    /// A client without one.
+    pub fn stranger(&self) -> Client {
+        Client::new(&self.url(), None)
+    }
+}
