@@ -130,7 +130,7 @@ impl Analytics {
     ) -> Result<Vec<(Provider, ProviderTotals)>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_provider_parts(tenant, &plan).await?;
-        let mut totals: BTreeMap<Provider, ProviderTotals> = sum(&parts.edge_calls).providers;
+        let mut totals: BTreeMap<Provider, ProviderTotals> = sum(&parts.edge_calls).providers.into_iter().collect();
         for (provider, bucket) in parts.buckets {
             *totals.entry(provider).or_default() += &bucket;
         }

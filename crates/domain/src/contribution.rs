@@ -5,12 +5,11 @@
 //! bounds of a record it takes some 10^8 calls of a whole day each to get there.
 
 use crate::call::{CallFacts, CallStatus};
+use crate::entries::Entries;
 use crate::errors::ErrorKind;
 use crate::histogram::LatencyHistogram;
 use crate::ids::WorkflowId;
 use crate::provider::{Provider, ProviderType};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// What one call, one bucket or one window adds to every figure. The default is zero, and holds no entries; entries
 /// that become zero are removed, so equal sums are equal values.
@@ -19,11 +18,11 @@ pub struct Contribution {
     /// The whole tenant.
     pub calls: CallTotals,
     /// By workflow; calls without one are in none of these.
-    pub workflows: BTreeMap<WorkflowId, CallTotals>,
+    pub workflows: Entries<WorkflowId, CallTotals>,
     /// By provider.
-    pub providers: BTreeMap<Provider, ProviderTotals>,
+    pub providers: Entries<Provider, ProviderTotals>,
     /// Number of errors by kind.
-    pub errors: BTreeMap<ErrorKind, i64>,
+    pub errors: Entries<ErrorKind, i64>,
 }
 
 /// Counts and sums over calls.
@@ -74,18 +73,18 @@ impl Contribution {
     #[must_use]
     pub fn of(call: &CallFacts) -> Self {
         let calls = CallTotals::of(call);
-        let mut providers: BTreeMap<Provider, ProviderTotals> = BTreeMap::new();
-        for usage in &call.providers {
-            let totals = providers.entry(usage.provider.clone()).or_default();
-            totals.calls = 1;
+        let providers = call.providers.iter().map(|usage| {
+            let mut totals = ProviderTotals { calls: 1, ..ProviderTotals::default() };
             for &latency in &usage.latencies {
                 totals.latency_us += i64::from(latency.as_micros());
                 totals.histogram.record(latency);
             }
-        }
-        let mut errors = BTreeMap::new();
-        for &kind in &call.error_kinds {
-            *errors.entry(kind).or_default() += 1;
+            (usage.provider.clone(), totals)
+        });
+        let providers = providers.collect();
+        let mut errors = Entries::default();
+        for kind in &call.error_kinds {
+            errors.update(kind, |count| *count += 1);
         }
         let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
         Self { calls, workflows, providers, errors }
@@ -94,9 +93,9 @@ impl Contribution {
     /// The same value without entries that are zero, for sums that come from outside.
     #[must_use]
     pub fn without_zeros(mut self) -> Self {
-        self.workflows.retain(|_, totals| *totals != CallTotals::default());
-        self.providers.retain(|_, totals| *totals != ProviderTotals::default());
-        self.errors.retain(|_, count| *count != 0);
+        self.workflows.retain(|totals| *totals != CallTotals::default());
+        self.providers.retain(|totals| *totals != ProviderTotals::default());
+        self.errors.retain(|count| *count != 0);
         self
     }
 
@@ -194,39 +193,18 @@ pub fn mean(sum: i64, count: i64) -> Option<f64> {
     (count > 0).then(|| sum as f64 / count as f64)
 }
 
-/// Adds one map to another, entry by entry, and removes what becomes zero.
-fn merge_entries<K: Clone + Ord, V: Clone + Default + PartialEq>(
-    mine: &mut BTreeMap<K, V>,
-    theirs: &BTreeMap<K, V>,
-    merge: impl Fn(&mut V, &V),
-) {
-    for (key, value) in theirs {
-        match mine.entry(key.clone()) {
-            Entry::Vacant(entry) => {
-                let mut sum = V::default();
-                merge(&mut sum, value);
-                if sum != V::default() {
-                    entry.insert(sum);
-                }
-            }
-            Entry::Occupied(mut entry) => {
-                merge(entry.get_mut(), value);
-                if *entry.get() == V::default() {
-                    entry.remove();
-                }
-            }
-        }
-    }
-}
-
 impl Contribution {
     fn merge(&mut self, other: &Self, sign: i64) {
         self.calls.merge(&other.calls, sign);
-        merge_entries(&mut self.workflows, &other.workflows, |mine, theirs| mine.merge(theirs, sign));
-        merge_entries(&mut self.providers, &other.providers, |mine, theirs| mine.merge(theirs, sign));
-        merge_entries(&mut self.errors, &other.errors, |mine, theirs| {
-            *mine = mine.wrapping_add(theirs.wrapping_mul(sign));
-        });
+        for (workflow, totals) in &other.workflows {
+            self.workflows.update(workflow, |mine| mine.merge(totals, sign));
+        }
+        for (provider, totals) in &other.providers {
+            self.providers.update(provider, |mine| mine.merge(totals, sign));
+        }
+        for (kind, count) in &other.errors {
+            self.errors.update(kind, |mine| *mine = mine.wrapping_add(count.wrapping_mul(sign)));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod call;
 mod contribution;
+mod entries;
 mod errors;
 mod histogram;
 mod ids;
@@ -24,6 +25,7 @@ pub use call::{
     Transition, TransitionKind, transition,
 };
 pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
+pub use entries::Entries;
 pub use errors::{CallError, ErrorKind, Level, Service};
 pub use histogram::{HistogramBytesFault, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};

@@ -27,9 +27,9 @@ pub async fn add_rollups(conn: &mut Conn, tenant: TenantId, deltas: &RollupDelta
         if delta.calls != CallTotals::default() {
             push(WHOLE_TENANT, &delta.calls);
         }
-        delta.workflows.iter().for_each(|(&workflow, totals)| push(workflow.into(), totals));
+        delta.workflows.iter().for_each(|(workflow, totals)| push((*workflow).into(), totals));
         let counts = delta.errors.iter();
-        errors.extend(counts.map(|(&kind, &count)| ErrorRollupRow::new(tenant, resolution, bucket, kind, count)));
+        errors.extend(counts.map(|(kind, count)| ErrorRollupRow::new(tenant, resolution, bucket, *kind, *count)));
     }
     for chunk in chunks(calls) {
         add_call_rollups(conn, chunk).await?;
@@ -84,18 +84,18 @@ async fn add_provider_rollups(
     deltas: &RollupDeltas,
 ) -> Result<(), StoreError> {
     use provider_rollups::columns::*;
-    let changed: Vec<(Timestamp, &BTreeMap<Provider, ProviderTotals>)> = deltas
+    let changed: Vec<(Timestamp, &Provider, &ProviderTotals)> = deltas
         .iter()
-        .filter(|(of_delta, _, delta)| *of_delta == of && !delta.providers.is_empty())
-        .map(|(_, start, delta)| (start, &delta.providers))
+        .filter(|(of_delta, ..)| *of_delta == of)
+        .flat_map(|(_, start, delta)| delta.providers.iter().map(move |(key, totals)| (start, key, totals)))
         .collect();
     for changed in changed.chunks(ROWS_PER_STATEMENT_MAX) {
-        let names: BTreeSet<&str> =
-            changed.iter().flat_map(|(_, providers)| providers.keys().map(|key| key.provider_name.as_str())).collect();
+        let starts: BTreeSet<Timestamp> = changed.iter().map(|&(start, ..)| start).collect();
+        let names: BTreeSet<&str> = changed.iter().map(|(_, key, _)| key.provider_name.as_str()).collect();
         let query = provider_rollups::table
             .filter(tenant_id.eq(Id::from(tenant)))
             .filter(resolution.eq(Word(of)))
-            .filter(bucket.eq_any(changed.iter().map(|&(start, _)| Time(start)).collect::<Vec<_>>()))
+            .filter(bucket.eq_any(starts.into_iter().map(Time).collect::<Vec<_>>()))
             .filter(provider_name.eq_any(names.into_iter().map(str::to_owned).collect::<Vec<_>>()))
             .select(columns::<ProviderRollupRow>());
         let stored: Vec<ProviderRollupRow> = conn.load(query).await?;
@@ -105,17 +105,12 @@ async fn add_provider_rollups(
             let (provider, totals) = row.try_into()?;
             sums.insert((start, provider), totals);
         }
-        let mut rows = Vec::new();
-        for (start, providers) in changed {
-            for (provider, delta) in *providers {
-                let mut sum = sums.remove(&(*start, provider.clone())).unwrap_or_default();
-                sum += delta;
-                rows.push(ProviderRollupRow::new(tenant, of, *start, provider, &sum));
-            }
-        }
-        for chunk in chunks(rows) {
-            replace_provider_rollups(conn, chunk).await?;
-        }
+        let add = |&(start, provider, delta): &(Timestamp, &Provider, &ProviderTotals)| {
+            let mut sum = sums.remove(&(start, provider.clone())).unwrap_or_default();
+            sum += delta;
+            ProviderRollupRow::new(tenant, of, start, provider, &sum)
+        };
+        replace_provider_rollups(conn, changed.iter().map(add).collect()).await?;
     }
     Ok(())
 }
@@ -208,7 +203,7 @@ impl RollupTransaction for RollupAudit {
             let bucket = found.entry(row.bucket.0).or_default();
             match row.workflow_id {
                 WHOLE_TENANT => bucket.calls = CallTotals::from(&row),
-                workflow => drop(bucket.workflows.insert(workflow.into(), CallTotals::from(&row))),
+                workflow => bucket.workflows.insert(workflow.into(), CallTotals::from(&row)),
             }
         }
         let query = provider_rollups::table

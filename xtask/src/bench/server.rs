@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const BINARY: &str = "target/release/callscope";
 
 /// A running server with one tenant and one key.
 pub struct Server {
@@ -73,7 +72,8 @@ impl Drop for Server {
 }
 
 fn command(database: &Path) -> Command {
-    let mut command = Command::new(BINARY);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let mut command = Command::new(target.join("release/callscope"));
     command
         .env("CALLSCOPE__DATABASE__URL", format!("sqlite://{}", database.display()))
         .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
