@@ -5,7 +5,7 @@ use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Buf, Bytes, BytesMut, Payload};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -18,6 +18,9 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the rest of a refused body is read and thrown away. Without that, a client that is still sending sees a
 /// broken connection and not the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Some programs start a file with it; it says nothing, and is no JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a body holds its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum Packing {
 
 /// A body as it was received, with its room in memory.
 pub struct Received {
+    /// How it holds its records.
+    pub format: Format,
     bytes: Bytes,
     packing: Packing,
     bytes_max: usize,
@@ -48,7 +53,7 @@ pub struct Received {
 }
 
 /// The media type of a body, one of `allowed`.
-pub fn format(headers: &HeaderMap, allowed: &[Format]) -> Result<Format, Problem> {
+fn format(headers: &HeaderMap, allowed: &[Format]) -> Result<Format, Problem> {
     let value = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let format = match essence.as_str() {
@@ -82,9 +87,14 @@ fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     }
 }
 
-/// Receives a whole body. Refused bodies are drained, within bounds.
-pub async fn receive(state: &ApiState, request: &HttpRequest, mut payload: Payload) -> Result<Received, Problem> {
-    let received = tokio::time::timeout(BODY_TIMEOUT, receive_within(state, request, &mut payload)).await;
+/// Receives a whole body of one of the `allowed` formats. Refused bodies are drained, within bounds.
+pub async fn receive(
+    state: &ApiState,
+    request: &HttpRequest,
+    mut payload: Payload,
+    allowed: &[Format],
+) -> Result<Received, Problem> {
+    let received = tokio::time::timeout(BODY_TIMEOUT, receive_within(state, request, &mut payload, allowed)).await;
     match received {
         Ok(Ok(received)) => Ok(received),
         Ok(Err(problem)) => {
@@ -95,7 +105,13 @@ pub async fn receive(state: &ApiState, request: &HttpRequest, mut payload: Paylo
     }
 }
 
-async fn receive_within(state: &ApiState, request: &HttpRequest, payload: &mut Payload) -> Result<Received, Problem> {
+async fn receive_within(
+    state: &ApiState,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    allowed: &[Format],
+) -> Result<Received, Problem> {
+    let format = format(request.headers(), allowed)?;
     let packing = packing(request.headers())?;
     let bytes_max = state.limits.body_bytes_max;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -112,7 +128,7 @@ async fn receive_within(state: &ApiState, request: &HttpRequest, payload: &mut P
         room.merge(take_room(state, chunk.len())?);
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Received { bytes: bytes.freeze(), packing, bytes_max, room })
+    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, room })
 }
 
 fn take_room(state: &ApiState, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
@@ -139,16 +155,19 @@ async fn drain(mut payload: Payload, bytes_max: usize) {
 impl Received {
     /// The unpacked bytes. Blocks; what it takes of the processor is bounded by the bound on bytes.
     pub fn unpack(self) -> Result<Unpacked, Problem> {
-        let Self { bytes, packing, bytes_max, room } = self;
-        let unpacked = match packing {
-            Packing::Plain => return Ok(Unpacked { bytes, _room: room }),
+        let Self { format: _, bytes, packing, bytes_max, room } = self;
+        let mut unpacked = match packing {
+            Packing::Plain => bytes,
             Packing::Gzip => read_within(flate2::read::MultiGzDecoder::new(&*bytes), bytes_max, "gzip")?,
             Packing::Zstd => {
                 let decoder = zstd::stream::read::Decoder::new(&*bytes).map_err(|_| cannot_unpack("zstd"))?;
                 read_within(decoder, bytes_max, "zstd")?
             }
         };
-        Ok(Unpacked { bytes: unpacked.into(), _room: room })
+        if unpacked.starts_with(BYTE_ORDER_MARK) {
+            unpacked.advance(BYTE_ORDER_MARK.len());
+        }
+        Ok(Unpacked { bytes: unpacked, _room: room })
     }
 }
 
@@ -159,11 +178,11 @@ pub struct Unpacked {
     _room: OwnedSemaphorePermit,
 }
 
-fn read_within(reader: impl Read, bytes_max: usize, name: &'static str) -> Result<Vec<u8>, Problem> {
+fn read_within(reader: impl Read, bytes_max: usize, name: &'static str) -> Result<Bytes, Problem> {
     let mut unpacked = Vec::new();
     let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(bound).read_to_end(&mut unpacked).map_err(|_| cannot_unpack(name))?;
-    if unpacked.len() > bytes_max { Err(too_large(bytes_max)) } else { Ok(unpacked) }
+    if unpacked.len() > bytes_max { Err(too_large(bytes_max)) } else { Ok(unpacked.into()) }
 }
 
 /// The records of a body, in order: each as its JSON.
@@ -177,6 +196,7 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
             .take(records_max + 1)
             .map(Cow::Borrowed)
             .collect(),
+        Format::Json if bytes.trim_ascii().is_empty() => Vec::new(),
         Format::Json => array(bytes)?.into_iter().map(|record| Cow::Borrowed(record.get().as_bytes())).collect(),
     };
     if records.is_empty() {
@@ -192,7 +212,10 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
 fn array(bytes: &[u8]) -> Result<Vec<&RawValue>, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_data() {
-            Problem::invalid_field("(body)", "must be a JSON array of records")
+            Problem::invalid_field(
+                "(body)",
+                "must be a JSON array of records; to send one record a line, say application/x-ndjson",
+            )
         } else {
             Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid JSON: {}", json::syntax(&error)))
         }

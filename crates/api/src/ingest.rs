@@ -101,9 +101,8 @@ async fn put_call(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<CustomizeResponder<web::Json<PutCallResponse>>, Problem> {
+    let received = body::receive(&state, &request, payload, &[Format::Json]).await?;
     let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
-    body::format(request.headers(), &[Format::Json])?;
-    let received = body::receive(&state, &request, payload).await?;
     let bytes = received.unpack()?.bytes;
     let parsed = parse_record(&bytes, asked.tenant, Some(call_id), state.clock.now()).map_err(refused)?;
     let kinds = state.ingest.submit(asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
@@ -162,11 +161,11 @@ async fn ingest_calls(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<web::Json<IngestCallsResponse>, Problem> {
-    let format = body::format(request.headers(), &[Format::Ndjson, Format::Json])?;
-    let received = body::receive(&state, &request, payload).await?;
+    let received = body::receive(&state, &request, payload, &[Format::Ndjson, Format::Json]).await?;
     let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
     let parser = state.parsers.acquire().await;
     let parsed = web::block(move || {
+        let format = received.format;
         let unpacked = received.unpack()?;
         parse_batch(&unpacked.bytes, format, records_max, tenant, now)
     });

@@ -44,7 +44,7 @@ pub fn syntax(error: &Error) -> String {
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     match (error.line(), error.column()) {
-        (0, _) => text.to_owned(),
+        (0, _) | (_, 0) => text.to_owned(),
         // Most records are one line.
         (1, column) => format!("{text} (column {column})"),
         (line, column) => format!("{text} (line {line}, column {column})"),

@@ -103,6 +103,8 @@ async fn every_way_to_send_a_batch_says_the_same() {
         post().body("application/ndjson", lines.clone()),
         post().body("Application/X-NDJSON; charset=utf-8", lines.clone()),
         post().json(array.clone()),
+        post().json(format!("\u{feff}{array}")),
+        post().ndjson(format!("\u{feff}{lines}")),
         post().body("APPLICATION/JSON;charset=utf-8", spaced),
         packed("gzip", gzip(lines.as_bytes())),
         packed("GZIP", gzip(lines.as_bytes())),

@@ -10,6 +10,7 @@ mod wire;
 
 mod active_calls;
 mod auth;
+mod bad_body;
 mod bad_query;
 mod bad_record;
 mod bad_record_fields;

@@ -1,0 +1,441 @@
+//! Bodies that are refused as a whole.
+
+use crate::client::{Client, INGEST};
+use crate::ingest::{gzip, zstd};
+use crate::layout::{answer, problem};
+use crate::records::{active, call_id, completed};
+use crate::server::{LIMITS, Server, Setup};
+use crate::table::{problems, still_works};
+use crate::wire::{Connection, Request};
+use callscope_api::ApiLimits;
+use insta::assert_snapshot;
+use std::fmt::Write;
+
+const AT: &str = "2026-01-17T10:00:00Z";
+
+fn post() -> Request {
+    Request::new("POST", INGEST)
+}
+
+fn put() -> Request {
+    Request::new("PUT", format!("{INGEST}/{}", call_id(1)))
+}
+
+fn packed(encoding: &str, bytes: Vec<u8>) -> Request {
+    post().ndjson(bytes).header("Content-Encoding", encoding)
+}
+
+fn named(table: Vec<(&str, Request)>) -> Vec<(String, Request)> {
+    table.into_iter().map(|(name, request)| (name.to_owned(), request)).collect()
+}
+
+fn line() -> String {
+    completed(1, AT, 60).to_string()
+}
+
+#[actix_web::test]
+async fn types_and_encodings() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let mut untyped = post();
+    untyped.body = line().into_bytes();
+    let mut untyped_put = put();
+    untyped_put.body = line().into_bytes();
+    let (zipped, zstandard) = (gzip(line().as_bytes()), zstd(line().as_bytes()));
+    let truncated = |bytes: &[u8]| bytes[..bytes.len() - 9].to_vec();
+    let mut damaged = zipped.clone();
+    damaged[20] ^= 0xff;
+    let table = vec![
+        ("no Content-Type", untyped),
+        ("no Content-Type for one call", untyped_put),
+        ("text/plain", post().body("text/plain", line())),
+        ("a form", post().body("application/x-www-form-urlencoded", "call_id=1")),
+        ("JSON with a suffix", post().body("application/json5", line())),
+        ("an empty Content-Type", post().body("", line())),
+        ("many lines for one call", put().ndjson(line())),
+        ("an unknown encoding", packed("br", line().into_bytes())),
+        ("two encodings", packed("gzip, gzip", gzip(&zipped))),
+        ("an empty encoding", packed("", line().into_bytes())),
+        ("gzip that is none", packed("gzip", line().into_bytes())),
+        ("gzip cut short", packed("gzip", truncated(&zipped))),
+        ("gzip with a wrong bit", packed("gzip", damaged)),
+        ("gzip with something after it", packed("gzip", [zipped.clone(), b"{}".to_vec()].concat())),
+        ("gzip of nothing", packed("gzip", gzip(b""))),
+        ("zstd that is none", packed("zstd", zipped.clone())),
+        ("zstd cut short", packed("zstd", truncated(&zstandard))),
+        ("zstd of white space", packed("zstd", zstd(b" \n\t\r\n"))),
+        ("gzip cut short for one call", put().json(truncated(&zipped)).header("Content-Encoding", "gzip")),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    no Content-Type
+      415 unsupported_media_type: Content-Type must be application/x-ndjson or application/json
+    no Content-Type for one call
+      415 unsupported_media_type: Content-Type must be application/json
+    text/plain
+      415 unsupported_media_type: Content-Type must be application/x-ndjson or application/json
+    a form
+      415 unsupported_media_type: Content-Type must be application/x-ndjson or application/json
+    JSON with a suffix
+      415 unsupported_media_type: Content-Type must be application/x-ndjson or application/json
+    an empty Content-Type
+      415 unsupported_media_type: Content-Type must be application/x-ndjson or application/json
+    many lines for one call
+      415 unsupported_media_type: Content-Type must be application/json
+    an unknown encoding
+      415 unsupported_media_type: Content-Encoding must be gzip, zstd or identity
+    two encodings
+      415 unsupported_media_type: Content-Encoding must be gzip, zstd or identity
+    an empty encoding
+      415 unsupported_media_type: Content-Encoding must be gzip, zstd or identity
+    gzip that is none
+      400 malformed_request: the body is not valid gzip, or is cut short
+    gzip cut short
+      400 malformed_request: the body is not valid gzip, or is cut short
+    gzip with a wrong bit
+      400 malformed_request: the body is not valid gzip, or is cut short
+    gzip with something after it
+      400 malformed_request: the body is not valid gzip, or is cut short
+    gzip of nothing
+      422 validation_error: (body): must hold at least one record
+    zstd that is none
+      400 malformed_request: the body is not valid zstd, or is cut short
+    zstd cut short
+      400 malformed_request: the body is not valid zstd, or is cut short
+    zstd of white space
+      422 validation_error: (body): must hold at least one record
+    gzip cut short for one call
+      400 malformed_request: the body is not valid gzip, or is cut short
+    ");
+    assert_eq!(acme.connections_opened(), 1);
+    still_works(&acme).await;
+}
+
+#[actix_web::test]
+async fn batches_that_hold_no_records() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let two_lines = format!("{}\n{}", line(), line());
+    let table = vec![
+        ("nothing", post().ndjson("")),
+        ("white space", post().ndjson(" \n\t\r\n \n")),
+        ("nothing as JSON", post().json("")),
+        ("white space as JSON", post().json(" \n ")),
+        ("an empty list", post().json("[ ]")),
+        ("an object", post().json(line())),
+        ("lines as JSON", post().json(two_lines.clone())),
+        ("a number", post().json("7")),
+        ("null", post().json("null")),
+        ("a list that does not end", post().json(format!("[{}", line()))),
+        ("a comma too many", post().json(format!("[{},]", line()))),
+        ("something after the list", post().json(format!("[{}] x", line()))),
+        ("a line that is no JSON", post().json("[\n{},\n{]\n]")),
+        ("text that is no UTF-8", post().json(b"[\xff]".to_vec())),
+        ("NUL", post().json("\0")),
+        ("one call: nothing", put().json("")),
+        ("one call: white space", put().json("  ")),
+        ("one call: cut short", put().json(&line()[..30])),
+        ("one call: two of them", put().json(two_lines)),
+        ("one call: a list", put().json(format!("[{}]", line()))),
+        ("one call: a comma too many, lines below", put().json("{\n  \"status\": \"active\",\n}")),
+        ("one call: single quotes", put().json("{'status': 'active'}")),
+        ("one call: no UTF-8", put().json(b"{\"status\":\"\xff\"}".to_vec())),
+        ("one call: half a surrogate", put().json(r#"{"agent":"\ud800"}"#)),
+        ("one call: NUL", put().json("{\0}")),
+        ("one call: deep", put().json("[".repeat(100_000))),
+        ("one call: deep in a field", put().json(format!("{{\"agent\":{}", "[".repeat(100_000)))),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    nothing
+      422 validation_error: (body): must hold at least one record
+    white space
+      422 validation_error: (body): must hold at least one record
+    nothing as JSON
+      422 validation_error: (body): must hold at least one record
+    white space as JSON
+      422 validation_error: (body): must hold at least one record
+    an empty list
+      422 validation_error: (body): must hold at least one record
+    an object
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+    lines as JSON
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+    a number
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+    null
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+    a list that does not end
+      400 malformed_request: the body is not valid JSON: EOF while parsing a list (column 142)
+    a comma too many
+      400 malformed_request: the body is not valid JSON: trailing comma (column 144)
+    something after the list
+      400 malformed_request: the body is not valid JSON: trailing characters (column 145)
+    a line that is no JSON
+      400 malformed_request: the body is not valid JSON: key must be a string (line 3, column 2)
+    text that is no UTF-8
+      400 malformed_request: the body is not valid JSON: expected value (column 2)
+    NUL
+      400 malformed_request: the body is not valid JSON: expected value (column 1)
+    one call: nothing
+      400 malformed_request: the body is not valid JSON: EOF while parsing a value
+    one call: white space
+      400 malformed_request: the body is not valid JSON: EOF while parsing a value (column 2)
+    one call: cut short
+      400 malformed_request: the body is not valid JSON: EOF while parsing a string (column 30)
+    one call: two of them
+      400 malformed_request: the body is not valid JSON: trailing characters (line 2, column 1)
+    one call: a list
+      422 validation_error: (record): must be an object
+    one call: a comma too many, lines below
+      400 malformed_request: the body is not valid JSON: trailing comma (line 3, column 1)
+    one call: single quotes
+      400 malformed_request: the body is not valid JSON: key must be a string (column 2)
+    one call: no UTF-8
+      400 malformed_request: the body is not valid JSON: invalid unicode code point (column 12)
+    one call: half a surrogate
+      400 malformed_request: the body is not valid JSON: unexpected end of hex escape (column 17)
+    one call: NUL
+      400 malformed_request: the body is not valid JSON: key must be a string (column 2)
+    one call: deep
+      422 validation_error: (record): must be an object
+    one call: deep in a field
+      422 validation_error: agent: must be a string
+    ");
+    assert_eq!(acme.connections_opened(), 1);
+    still_works(&acme).await;
+}
+
+#[actix_web::test]
+async fn lines_that_are_no_json_cost_only_themselves() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let deep = format!("{{\"errors\":[{{\"details\":{}", "{\"a\":".repeat(100_000));
+    let lines: [&[u8]; 9] = [
+        b"{\"call_id\":\"\xff\"}",
+        b"\0\0\0",
+        b"{\"agent\":\"a\0b\"}",
+        "\u{feff}{}".as_bytes(),
+        b"[{}]",
+        b"{} {}",
+        b"{\"call_id\": tru",
+        deep.as_bytes(),
+        b"<html>",
+    ];
+    let mut body = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        body.extend_from_slice(line);
+        let good = active(u32::try_from(number).expect("few lines"), AT);
+        body.extend_from_slice(format!("\n{good}\n").as_bytes());
+    }
+    assert_snapshot!(answer(&acme.send(&post().ndjson(body)).await), @r#"
+    200
+    {
+      "accepted":9,
+      "rejected":[
+        {
+          "index":0,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: invalid unicode code point (column 13)"}]
+        },
+        {
+          "index":2,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: expected value (column 1)"}]
+        },
+        {
+          "index":4,
+          "call_id":null,
+          "errors":[
+            {
+              "field":"(record)",
+              "message":"is not valid JSON: control character (\\u0000-\\u001F) found while parsing a string (column 12)"
+            }
+          ]
+        },
+        {
+          "index":6,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: expected value (column 1)"}]
+        },
+        {"index":8,"call_id":null,"errors":[{"field":"(record)","message":"must be an object"}]},
+        {
+          "index":10,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: trailing characters (column 4)"}]
+        },
+        {
+          "index":12,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: EOF while parsing a value (column 15)"}]
+        },
+        {
+          "index":14,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: EOF while parsing a value (column 500022)"}]
+        },
+        {
+          "index":16,
+          "call_id":null,
+          "errors":[{"field":"(record)","message":"is not valid JSON: expected value (column 1)"}]
+        }
+      ],
+      "dropped_samples":0
+    }
+    "#);
+    assert_eq!(acme.active_calls().await.value()["count"], lines.len());
+}
+
+fn small() -> Setup {
+    let limits = ApiLimits { body_bytes_max: 100_000, batch_records_max: 3, inflight_bytes_max: 1_000_000 };
+    Setup { limits, ..Setup::default() }
+}
+
+fn chunked(bytes: usize) -> Request {
+    let chunk = format!("{:x}\r\n{}\r\n", 10_000, " ".repeat(10_000));
+    let body = chunk.repeat(bytes / 10_000) + "0\r\n\r\n";
+    post().ndjson(body).header("Transfer-Encoding", "chunked")
+}
+
+#[actix_web::test]
+async fn bodies_over_the_limits() {
+    let server = Server::start_with(small()).await;
+    let acme = server.tenant("acme").await;
+    let zeros = vec![b'\n'; 50_000_000];
+    let lines = |count: usize| vec!["{}"; count].join("\n");
+    let table = vec![
+        ("announced", post().ndjson(" ".repeat(100_001))),
+        ("announced for one call", put().json(" ".repeat(100_001))),
+        ("in chunks", chunked(110_000)),
+        ("a gzip bomb", packed("gzip", gzip(&zeros))),
+        ("a zstd bomb", packed("zstd", zstd(&zeros))),
+        ("a gzip bomb for one call", put().json(gzip(&zeros)).header("Content-Encoding", "gzip")),
+        ("a byte over it, packed", packed("zstd", zstd(&vec![b' '; 100_001]))),
+        ("four lines", post().ndjson(lines(4))),
+        ("four objects", post().json("[{},{},{},{}]")),
+        ("more lines than could be told", post().ndjson(lines(30_000))),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    announced
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    announced for one call
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    in chunks
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a gzip bomb
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a zstd bomb
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a gzip bomb for one call
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a byte over it, packed
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    four lines
+      413 payload_too_large: the body must hold at most 3 records; split it
+    four objects
+      413 payload_too_large: the body must hold at most 3 records; split it
+    more lines than could be told
+      413 payload_too_large: the body must hold at most 3 records; split it
+    ");
+    // At the limits all is well.
+    let at_the_limit = format!("{}\n{}", line(), " ".repeat(100_000 - line().len() - 1));
+    for request in [post().ndjson(at_the_limit.clone()), packed("gzip", gzip(at_the_limit.as_bytes()))] {
+        assert_eq!(acme.send(&request).await.value()["accepted"], 1);
+    }
+    let three: Vec<String> = (1..=3).map(|number| active(number, AT).to_string()).collect();
+    assert_eq!(acme.send(&post().ndjson(format!("\n{}\n\n", three.join("\n\n")))).await.value()["accepted"], 3);
+}
+
+#[actix_web::test]
+async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let too_many = "{}\n".repeat(LIMITS.batch_records_max + 1);
+    let bomb = gzip(&vec![b'\n'; LIMITS.body_bytes_max + 1]);
+    let table = vec![
+        ("100 MB", post().ndjson(vec![b' '; 100_000_000])),
+        ("100 MB for one call", put().json(vec![b' '; 100_000_000])),
+        ("50,001 records", post().ndjson(too_many)),
+        ("64 MiB and a byte, packed", packed("gzip", bomb)),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    100 MB
+      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+    100 MB for one call
+      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+    50,001 records
+      413 payload_too_large: the body must hold at most 50000 records; split it
+    64 MiB and a byte, packed
+      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+    ");
+    still_works(&acme).await;
+}
+
+#[actix_web::test]
+async fn an_announced_body_that_is_too_large_is_refused_before_it_is_sent() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
+    let request = post()
+        .header("Content-Type", "application/json")
+        .header("X-API-Key", key)
+        .header("Content-Length", "100000000");
+    let mut connection = Connection::open(server.address).await;
+    connection.write(request.head().as_bytes()).await;
+    connection.finish().await;
+    assert!(problem(&connection.read("POST").await).starts_with("413 payload_too_large"));
+}
+
+#[actix_web::test]
+async fn a_body_that_is_cut_off_stores_nothing() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
+    let mut seen = String::new();
+    let length = format!("{}", line().len() + 100);
+    let requests = [
+        post().header("Content-Length", length.clone()),
+        put().header("Content-Length", length),
+        post().header("Transfer-Encoding", "chunked"),
+    ];
+    for request in requests {
+        let request = request.header("Content-Type", "application/json").header("X-API-Key", key.clone());
+        let mut connection = Connection::open(server.address).await;
+        connection.write(request.head().as_bytes()).await;
+        let start = if request.head().contains("chunked") { format!("ff\r\n{}", line()) } else { line() };
+        connection.write(start.as_bytes()).await;
+        connection.finish().await;
+        let _ = writeln!(seen, "{}", problem(&connection.read("POST").await));
+        assert!(connection.is_at_end().await);
+    }
+    assert_snapshot!(seen, @"
+    400 malformed_request: the body was cut off
+    400 malformed_request: the body was cut off
+    400 malformed_request: the body was cut off
+    ");
+    still_works(&acme).await;
+}
+
+#[actix_web::test]
+async fn many_bodies_at_once_are_more_than_there_is_room_for() {
+    let limits = ApiLimits { inflight_bytes_max: 150_000, ..small().limits };
+    let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
+    let body = format!("{}\n{}", line(), " ".repeat(90_000));
+    let head = post().header("Content-Type", "application/x-ndjson").header("X-API-Key", key);
+    let head = head.header("Content-Length", body.len().to_string()).head();
+    // The first body stays unfinished until its bytes have been counted.
+    let mut first = Connection::open(server.address).await;
+    first.write(head.as_bytes()).await;
+    first.write(&body.as_bytes()[..body.len() - 1]).await;
+    let second: &Client = &acme;
+    let refused = loop {
+        let response = second.send(&post().ndjson(body.clone())).await;
+        if response.status != 200 {
+            break response;
+        }
+    };
+    assert_snapshot!(problem(&refused), @"503 overloaded: too many bodies are being received; nothing was stored");
+    first.write(&body.as_bytes()[body.len() - 1..]).await;
+    assert_eq!(first.read("POST").await.status, 200);
+    assert_eq!(second.send(&post().ndjson(body)).await.status, 200);
+}
