@@ -23,7 +23,7 @@ async fn migrating_again_changes_nothing(fixture: Fixture) {
 }
 
 async fn servers_that_start_at_once_migrate_once(fixture: Fixture) {
-    for _ in 0..5 {
+    for _ in 0..6 {
         let scratch = Scratch::empty(fixture.backend).await;
         let migrated = join_all((0..6).map(|_| {
             tokio::spawn({
