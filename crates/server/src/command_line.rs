@@ -9,7 +9,7 @@ use std::time::Duration;
 ///
 /// Try it: `callscope demo`. Run it: create a tenant and a key, then `callscope serve`.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "callscope", version, arg_required_else_help = true)]
 pub struct CommandLine {
     /// A TOML file with settings that differ from the defaults; the environment wins over it.
     #[arg(long, global = true, value_name = "FILE", env = "CALLSCOPE_CONFIG")]

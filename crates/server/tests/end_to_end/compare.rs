@@ -77,12 +77,9 @@ impl Comparison<'_> {
             // Up to a few past the last.
             let offset = random.random_range(0..=usize::try_from(matching["total"].as_u64().unwrap()).unwrap() + 2);
             let limit = random.random_range(1..=200);
-            let mut question = format!("{question}&offset={offset}&limit={limit}");
-            for (name, value) in [("service", service), ("level", level)] {
-                if let Some(value) = value {
-                    question += &format!("&{name}={value}");
-                }
-            }
+            let by_service = service.map_or_else(String::new, |service| format!("&service={service}"));
+            let by_level = level.map_or_else(String::new, |level| format!("&level={level}"));
+            let question = format!("{question}&offset={offset}&limit={limit}{by_service}{by_level}");
             assert_alike(client, &question, &figures::errors(world, window, (service, level), (offset, limit)));
         }
     }
@@ -122,23 +119,19 @@ fn compare(field: &str, actual: &Value, expected: &Value) -> Result<(), String> 
             if field == "details" {
                 return if ours == theirs { Ok(()) } else { differs() };
             }
-            let pairs = theirs.iter().map(|(name, value)| (name.as_str(), &ours[name], value));
-            pairs
-                .map(|(name, ours, theirs)| {
-                    compare(name, ours, theirs).map_err(|difference| format!(".{name}{difference}"))
-                })
-                .collect()
+            let mut pairs = theirs.iter().map(|(name, value)| (name.as_str(), &ours[name], value));
+            pairs.try_for_each(|(name, ours, theirs)| {
+                compare(name, ours, theirs).map_err(|difference| format!(".{name}{difference}"))
+            })
         }
         (Value::Array(ours), Value::Array(theirs)) => {
             if ours.len() != theirs.len() {
                 return Err(format!(": {} entries, but should be {}", ours.len(), theirs.len()));
             }
-            let pairs = ours.iter().zip(theirs).enumerate();
-            pairs
-                .map(|(index, (ours, theirs))| {
-                    compare(field, ours, theirs).map_err(|difference| format!("[{index}]{difference}"))
-                })
-                .collect()
+            let mut pairs = ours.iter().zip(theirs).enumerate();
+            pairs.try_for_each(|(index, (ours, theirs))| {
+                compare(field, ours, theirs).map_err(|difference| format!("[{index}]{difference}"))
+            })
         }
         (Value::Number(ours), Value::Number(theirs)) if theirs.is_f64() => {
             let (ours, theirs) = (ours.as_f64().unwrap(), theirs.as_f64().unwrap());

@@ -82,9 +82,7 @@ fn deliver(random: &mut StdRng, client: &Client, world: &mut World, deliveries: 
     while !rest.is_empty() {
         let (body, others) = rest.split_at(random.random_range(1..=BODY_RECORDS_MAX).min(rest.len()));
         let dropped: u64 = body.iter().map(dropped_samples).sum();
-        for record in body {
-            world.receive(record);
-        }
+        world.receive_all(body);
         assert_eq!(client.send(body, *Transport::ALL.choose(random).unwrap()), dropped);
         rest = others;
         for record in rest.split_off(..rest.len().min(3)).unwrap_or_default() {

@@ -3,6 +3,8 @@
 use crate::client::Client;
 use crate::process::{Finished, Server, run};
 use callscope_testkit::{Backend, Scratch};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -77,6 +79,13 @@ impl Fixture {
         let mut command = self.command(&["serve"]);
         command.envs(environment.iter().copied());
         Server::start(command)
+    }
+
+    /// Changes what is stored, behind the program's back.
+    pub fn tamper(&self, statement: &str) {
+        let path = self.database_url().strip_prefix("sqlite://").expect("only SQLite can be tampered with so far");
+        let mut connection = SqliteConnection::establish(path).unwrap();
+        connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {statement}")).unwrap();
     }
 
     /// Fails unless every rollup equals the sum of its calls.

@@ -19,11 +19,16 @@ macro_rules! on_each_backend {
     };
 }
 
+mod audit;
 mod client;
+mod commands;
 mod compare;
 mod comparison;
+mod configuration;
+mod crash;
 mod figures;
 mod fixture;
+mod isolation;
 mod process;
 mod records;
 mod windows;

@@ -62,6 +62,13 @@ pub enum Reception {
 }
 
 impl World {
+    /// Takes records in, in their order.
+    pub fn receive_all(&mut self, records: &[Value]) {
+        for record in records {
+            self.receive(record);
+        }
+    }
+
     /// Takes a record in. An active one never reopens a finished call; any other replaces what was known.
     pub fn receive(&mut self, record: &Value) -> Reception {
         let call = Call::read(record);

@@ -1,0 +1,156 @@
+//! Tenants and keys from the command line.
+
+use crate::fixture::Fixture;
+use crate::process::eventually;
+use callscope_testkit::Backend;
+use serde_json::json;
+
+on_each_backend!(
+    help_names_every_command,
+    tenants_are_created_and_listed,
+    a_tenant_that_cannot_be_is_refused_with_the_reason,
+    a_new_key_is_alone_on_standard_output_and_opens_both_scopes,
+    a_key_opens_no_more_than_its_scopes,
+    a_revoked_key_opens_nothing,
+    a_key_expires,
+    a_key_that_cannot_be_is_refused_with_the_reason,
+);
+
+fn help_names_every_command(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let help = fixture.run(&["--help"]).stdout_of_success();
+    for command in ["serve", "migrate", "tenants", "keys", "rollups", "import", "demo", "--config"] {
+        assert!(
+            help.contains(&format!("\n  {command}")) || help.contains(&format!("  {command} ")),
+            "{command}: {help}"
+        );
+    }
+    for (command, parts) in [
+        ("tenants", &["create", "list"][..]),
+        ("keys", &["create", "list", "revoke"]),
+        ("rollups", &["verify", "rebuild"]),
+    ] {
+        let help = fixture.run(&[command, "--help"]).stdout_of_success();
+        assert!(parts.iter().all(|part| help.contains(&format!("\n  {part}"))), "{help}");
+    }
+    assert!(fixture.run(&["--version"]).stdout_of_success().starts_with("callscope 0."));
+    assert!(fixture.run(&[]).stderr_of_failure().contains("Usage:"));
+    assert!(fixture.run(&["dance"]).stderr_of_failure().contains("dance"));
+}
+
+fn tenants_are_created_and_listed(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    assert!(fixture.run(&["tenants", "create", "clinic"]).stdout_of_success().contains("created tenant clinic"));
+    fixture.run(&["tenants", "create", "bakery_2", "--name", "Bäckerei am Markt"]).stdout_of_success();
+    let list = fixture.run(&["tenants", "list"]).stdout_of_success();
+    assert_eq!(list.lines().count(), 3, "{list}");
+    assert!(list.lines().any(|line| line.contains(" clinic ") && line.ends_with(" clinic")), "{list}");
+    assert!(list.lines().any(|line| line.contains(" bakery_2 ") && line.ends_with("Bäckerei am Markt")), "{list}");
+}
+
+fn a_tenant_that_cannot_be_is_refused_with_the_reason(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.create_tenant("clinic");
+    let duplicate = fixture.run(&["tenants", "create", "clinic"]).stderr_of_failure();
+    assert!(duplicate.contains("the tenant clinic exists already"), "{duplicate}");
+    for slug in ["", "Clinic", "-clinic", "a b", "clinic/1", &"c".repeat(65)] {
+        let refused = fixture.run(&["tenants", "create", "--", slug]).stderr_of_failure();
+        assert!(refused.contains("<SLUG>") && refused.contains("lower-case"), "{slug:?}: {refused}");
+    }
+    assert_eq!(fixture.run(&["tenants", "list"]).stdout_of_success().lines().count(), 2);
+}
+
+fn a_new_key_is_alone_on_standard_output_and_opens_both_scopes(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.run(&["tenants", "create", "clinic"]).stdout_of_success();
+    let created = fixture.run(&["keys", "create", "--tenant", "clinic", "--name", "dashboard"]);
+    assert!(created.stderr.contains("shown this once"), "{created:?}");
+    let printed = created.stdout_of_success();
+    let key = printed.strip_suffix('\n').unwrap();
+    assert!(key.starts_with("cs_live_") && key.len() > 40 && key.chars().all(|c| c.is_ascii_graphic()), "{printed:?}");
+    let list = fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success();
+    assert!(list.contains(" valid ") && list.contains("never") && list.contains("dashboard"), "{list}");
+    assert!(!list.contains(key) && !list.contains(&key["cs_live_".len()..]), "{list}");
+    let client = fixture.serve(&[]).client(key);
+    drop(client);
+    let server = fixture.serve(&[]);
+    assert_eq!(server.client(key).get("/api/v1/analytics/summary").status, 200);
+    assert_eq!(server.client(key).put(&record()).status, 201);
+    assert_eq!(server.client(&key.replace("cs_live_", "cs_live_0")).get("/api/v1/analytics/summary").status, 401);
+}
+
+fn record() -> serde_json::Value {
+    json!({"call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "status": "completed",
+           "started_at": "2025-06-01T10:00:00Z", "ended_at": "2025-06-01T10:01:00Z"})
+}
+
+fn a_key_opens_no_more_than_its_scopes(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.create_tenant("clinic");
+    let reader = fixture.create_key(&["--tenant", "clinic", "--scope", "analytics:read"]);
+    let writer = fixture.create_key(&["--tenant", "clinic", "--scope", "calls:write"]);
+    let server = fixture.serve(&[]);
+    for (key, may_read, may_write) in [(reader, 200, 403), (writer, 403, 201)] {
+        assert_eq!(server.client(&key).get("/api/v1/analytics/summary").status, may_read);
+        assert_eq!(server.client(&key).put(&record()).status, may_write);
+    }
+}
+
+fn a_revoked_key_opens_nothing(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let key = fixture.create_tenant("clinic");
+    let other = fixture.create_tenant("bakery");
+    let server = fixture.serve(&[]);
+    let client = server.client(&key);
+    client.ask("summary");
+    let list = fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success();
+    let id = list.lines().nth(1).and_then(|line| line.split_whitespace().next()).unwrap();
+    // One tenant's key cannot be revoked through another.
+    let refused = fixture.run(&["keys", "revoke", "--tenant", "bakery", id]).stderr_of_failure();
+    assert!(refused.contains("bakery has no key"), "{refused}");
+    client.ask("summary");
+    fixture.run(&["keys", "revoke", "--tenant", "clinic", id]).stdout_of_success();
+    eventually("the end of the key", || (client.get("/api/v1/analytics/summary").status == 401).then_some(()));
+    let answer = client.get("/api/v1/analytics/summary");
+    assert_eq!(
+        (answer.content_type.as_str(), &answer.json()["code"]),
+        ("application/problem+json", &json!("authentication_error"))
+    );
+    server.client(&other).ask("summary");
+    assert!(fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success().contains(" revoked "));
+}
+
+fn a_key_expires(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.create_tenant("clinic");
+    let server = fixture.serve(&[]);
+    let long = fixture.create_key(&["--tenant", "clinic", "--expires-in", "90d"]);
+    let short = fixture.create_key(&["--tenant", "clinic", "--expires-in", "3s"]);
+    let status = || server.client(&short).get("/api/v1/analytics/summary").status;
+    assert_eq!(status(), 200);
+    eventually("the end of the key", || (status() == 401).then_some(()));
+    server.client(&long).ask("summary");
+    let list = fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success();
+    assert!(list.contains(" expired "), "{list}");
+}
+
+fn a_key_that_cannot_be_is_refused_with_the_reason(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.create_tenant("clinic");
+    for (arguments, reason) in [
+        (&["keys", "create", "--tenant", "nobody"][..], "there is no tenant nobody"),
+        (&["keys", "list", "--tenant", "nobody"], "there is no tenant nobody"),
+        (&["keys", "create", "--tenant", "No Slug"], "lower-case"),
+        (&["keys", "create", "--tenant", "clinic", "--scope", "everything"], "analytics:read"),
+        (&["keys", "create", "--tenant", "clinic", "--expires-in", "soon"], "--expires-in"),
+        (&["keys", "create", "--tenant", "clinic", "--expires-in", "1000000y"], "too long"),
+        (&["keys", "create"], "--tenant"),
+        (&["keys", "revoke", "--tenant", "clinic", "17"], "<KEY_ID>"),
+        (&["keys", "revoke", "--tenant", "clinic", "31c02e4f-12e0-4af0-869b-aab222503a09"], "has no key"),
+    ] {
+        let refused = fixture.run(arguments);
+        assert_eq!(refused.stdout, "", "{arguments:?}");
+        let complaint = refused.stderr_of_failure();
+        assert!(complaint.contains(reason), "{arguments:?}: {complaint}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Settings from files and from the environment, and what is refused.
+
+use crate::fixture::{Environment, Fixture};
+use crate::process::{Server, run};
+use callscope_testkit::Backend;
+use std::net::TcpListener;
+
+on_each_backend!(
+    an_unknown_setting_is_refused_with_its_path,
+    a_value_that_cannot_be_is_refused_with_its_path,
+    a_file_is_read_and_the_environment_wins_over_it,
+    the_database_url_of_the_environment_is_honoured,
+    a_port_in_use_is_reported,
+);
+
+/// What a command complains of that must not start.
+fn complaint(fixture: &Fixture, arguments: &[&str], environment: Environment<'_>) -> String {
+    let mut command = fixture.command(arguments);
+    command.envs(environment.iter().copied());
+    run(command, b"").stderr_of_failure()
+}
+
+fn write(fixture: &Fixture, name: &str, text: &str) {
+    std::fs::write(fixture.folder().join(name), text).unwrap();
+}
+
+fn an_unknown_setting_is_refused_with_its_path(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    for (text, path) in
+        [("[server]\nbnid = \"127.0.0.1:1\"\n", "server.bnid"), ("[severs]\n", "severs"), ("port = 1\n", "port")]
+    {
+        write(&fixture, "wrong.toml", text);
+        let complaint = complaint(&fixture, &["--config", "wrong.toml", "serve"], &[]);
+        assert!(complaint.contains(path), "{path}: {complaint}");
+    }
+    for (variable, path) in [
+        ("CALLSCOPE__INGEST__BATCH_WIAT", "ingest.batch_wiat"),
+        ("CALLSCOPE__SEVER__BIND", "sever"),
+        ("CALLSCOPE__LOG__LEVEL__DEEP", "log.level"),
+    ] {
+        let complaint = complaint(&fixture, &["serve"], &[(variable, "1")]);
+        assert!(complaint.contains(path), "{path}: {complaint}");
+    }
+}
+
+fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    for (variable, value, path) in [
+        ("CALLSCOPE__INGEST__ACTIVE_CALL_TIMEOUT", "4 parsecs", "ingest.active_call_timeout"),
+        ("CALLSCOPE__INGEST__BATCH_WAIT", "-1s", "ingest.batch_wait"),
+        ("CALLSCOPE__SERVER__SHUTDOWN_TIMEOUT", "30", "server.shutdown_timeout"),
+        ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "64 elephants", "ingest.body_bytes_max"),
+        ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "0", "ingest.body_bytes_max"),
+        ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "1TiB", "ingest.inflight_bytes_max"),
+        ("CALLSCOPE__INGEST__QUEUE_RECORDS_MAX", "many", "ingest.queue_records_max"),
+        ("CALLSCOPE__INGEST__QUEUE_RECORDS_MAX", "10", "ingest.queue_records_max"),
+        ("CALLSCOPE__DATABASE__POOL_SIZE", "0", "database.pool_size"),
+        ("CALLSCOPE__DATABASE__URL", "mysql://localhost/calls", "database.url"),
+        ("CALLSCOPE__SERVER__BIND", "localhost", "server.bind"),
+        ("CALLSCOPE__LOG__FORMAT", "xml", "log.format"),
+        ("CALLSCOPE__LOG__LEVEL", "callscope=loud", "log.level"),
+    ] {
+        let complaint = complaint(&fixture, &["serve"], &[(variable, value)]);
+        assert!(complaint.contains(path), "{variable}={value}: {complaint}");
+    }
+    let complaint = complaint(&fixture, &["--config", "nowhere.toml", "serve"], &[]);
+    assert!(complaint.contains("nowhere.toml"), "{complaint}");
+    write(&fixture, "broken.toml", "[server\n");
+    let mut command = fixture.command(&["serve"]);
+    command.env("CALLSCOPE_CONFIG", "broken.toml");
+    let complaint = run(command, b"").stderr_of_failure();
+    assert!(complaint.contains("broken.toml") || complaint.contains("line 1"), "{complaint}");
+}
+
+fn a_file_is_read_and_the_environment_wins_over_it(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let url = fixture.database_url();
+    let text = format!(
+        "[server]\nbind = \"127.0.0.2:0\"\n[database]\nurl = \"{url}\"\n[log]\nformat = \"json\"\nlevel = \"info\"\n"
+    );
+    write(&fixture, "callscope.toml", &text);
+    let server = Server::start(fixture.bare_command(&["--config", "callscope.toml", "serve"]));
+    assert_eq!(server.address.ip().to_string(), "127.0.0.2");
+    assert_eq!(server.stranger().get("/health").status, 200);
+    drop(server);
+    let mut command = fixture.bare_command(&["serve", "--config", "callscope.toml"]);
+    command.env("CALLSCOPE__SERVER__BIND", "127.0.0.3:0");
+    assert_eq!(Server::start(command).address.ip().to_string(), "127.0.0.3");
+    let mut command = fixture.bare_command(&["serve"]);
+    command.env("CALLSCOPE_CONFIG", "callscope.toml");
+    assert_eq!(Server::start(command).address.ip().to_string(), "127.0.0.2");
+}
+
+fn the_database_url_of_the_environment_is_honoured(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let other = Fixture::new(backend);
+    let tenants = |urls: Environment<'_>| {
+        let mut command = fixture.bare_command(&["tenants", "list"]);
+        command.envs(urls.iter().copied());
+        run(command, b"").stdout_of_success()
+    };
+    fixture.create_tenant("clinic");
+    other.create_tenant("bakery");
+    let (clinic, bakery) = (fixture.database_url(), other.database_url());
+    assert!(tenants(&[("DATABASE_URL", clinic)]).contains("clinic"));
+    assert!(tenants(&[("DATABASE_URL", bakery)]).contains("bakery"));
+    // The name that says whose it is wins.
+    assert!(tenants(&[("DATABASE_URL", bakery), ("CALLSCOPE__DATABASE__URL", clinic)]).contains("clinic"));
+    write(&fixture, "bakery.toml", &format!("[database]\nurl = \"{bakery}\"\n"));
+    let over_file = tenants(&[("CALLSCOPE_CONFIG", "bakery.toml"), ("DATABASE_URL", clinic)]);
+    assert!(over_file.contains("clinic") && !over_file.contains("bakery"), "{over_file}");
+    assert!(tenants(&[("CALLSCOPE_CONFIG", "bakery.toml")]).contains("bakery"));
+}
+
+fn a_port_in_use_is_reported(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let complaint = complaint(&fixture, &["serve"], &[("CALLSCOPE__SERVER__BIND", &address)]);
+    assert!(complaint.contains(&format!("cannot listen on {address}")), "{complaint}");
+    assert!(complaint.contains("in use"), "{complaint}");
+}
