@@ -3,10 +3,10 @@
 use crate::cases;
 use crate::fixture::{Fixture, ever};
 use crate::samples::{at, completed, error, fields, name, record, sound, usage, workflow};
-use callscope_analytics::ports::CallScope;
+use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
 use callscope_domain::{
-    CallFields, CallStatus, Interval, Latency, Level, MESSAGE_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, Resolution,
-    Service, Span, TOTAL_TOKENS_MAX, Timestamp, TransitionKind, Window, Zone,
+    CallFields, CallStatus, CallTotals, Interval, Latency, Level, MESSAGE_MAX, PROVIDERS_PER_CALL_MAX, ProviderType,
+    Resolution, Service, Span, TOTAL_TOKENS_MAX, Timestamp, TransitionKind, Window, Zone,
 };
 use callscope_testkit::Case;
 
@@ -50,9 +50,9 @@ async fn texts_come_back_as_they_were_written(fixture: Fixture) {
 
         let only = Window::new(call.started_at, call.started_at + Span::from_minutes(1)).unwrap();
         let service = &fixture.server.analytics;
-        let page = callscope_analytics::ports::Page { offset: 0, limit: 10 };
-        let log = service.errors(fixture.tenant, only, Default::default(), page).await.unwrap();
-        let errors: Vec<_> = log.items.into_iter().map(|logged| logged.error).collect();
+        let page = Page { offset: 0, limit: 10 };
+        let page_of_log = service.errors(fixture.tenant, only, ErrorFilter::default(), page).await.unwrap();
+        let errors: Vec<_> = page_of_log.items.into_iter().map(|logged| logged.error).collect();
         assert_eq!(errors, call.errors);
         let stats = service.workflow_stats(fixture.tenant, only, 10).await.unwrap();
         assert_eq!(stats.iter().map(|figures| figures.workflow.name.as_str()).collect::<Vec<_>>(), [text]);
@@ -114,9 +114,6 @@ async fn instants_come_back_to_the_microsecond_whatever_the_century(fixture: Fix
             for length in [Span::from_micros(1), Span::from_hours(1)] {
                 let window = Window::new(start, start + length).unwrap();
                 let summary = fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await;
-                // An hour after the last instant before a boundary holds the first one after it.
-                let neighbours = instants.iter().filter(|&&other| window.contains(other) && other < started_at).count();
-                assert_eq!(neighbours, 0);
                 assert_eq!(summary.unwrap().totals.total, expected, "{window:?}");
             }
         }
@@ -170,7 +167,7 @@ async fn a_batch_of_many_providers_is_written_whole(fixture: Fixture) {
 async fn nothing_is_asked_of_a_database_without_calls(fixture: Fixture) {
     let (service, tenant) = (&fixture.server.analytics, fixture.tenant);
     service.ping().await.unwrap();
-    assert_eq!(fixture.totals().await, Default::default());
+    assert_eq!(fixture.totals().await, CallTotals::default());
     assert_eq!(service.workflow_stats(tenant, ever(), 10).await.unwrap(), []);
     assert_eq!(service.provider_latency(tenant, ever()).await.unwrap(), []);
     assert_eq!(fixture.errors().await, []);

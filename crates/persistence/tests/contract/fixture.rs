@@ -2,7 +2,7 @@
 
 use crate::samples::{at, id, name};
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
-use callscope_analytics::ports::{CallStore, ErrorFilter, LoggedError, Page, RollupStore, TenantStore};
+use callscope_analytics::ports::{CallScope, CallStore, ErrorFilter, LoggedError, Page, RollupStore, TenantStore};
 use callscope_analytics::rollups::{Audit, verify};
 use callscope_analytics::service::Analytics;
 use callscope_domain::{CallFacts, CallTotals, Incoming, Slug, Tenant, TenantId, Timestamp, TransitionKind, Window};
@@ -60,8 +60,8 @@ impl Fixture {
 
     /// The tenant's sums over all time.
     pub async fn totals(&self) -> CallTotals {
-        let tenant = callscope_analytics::ports::CallScope::Tenant;
-        self.server.analytics.summary(self.tenant, ever(), &tenant).await.unwrap().totals
+        let scope = CallScope::Tenant;
+        self.server.analytics.summary(self.tenant, ever(), &scope).await.unwrap().totals
     }
 
     /// The tenant's calls, by id.

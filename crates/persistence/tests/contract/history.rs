@@ -33,7 +33,9 @@ impl History {
     /// What arrives next: new calls, replacements with another start, late and early records, timeouts.
     pub fn arrivals(&mut self, count: usize) -> Vec<Incoming> {
         let arrivals: Vec<Incoming> = (0..count).map(|_| self.arrival()).collect();
-        arrivals.iter().for_each(|incoming| self.apply(incoming));
+        for incoming in &arrivals {
+            self.apply(incoming);
+        }
         arrivals
     }
 

@@ -1,9 +1,9 @@
 //! A call's life: `active -> completed | failed`, in whatever order records arrive.
 
 use crate::cases;
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, ever};
 use crate::samples::{LENGTH, active, at, completed, error, failed, fields, overdue, record, usage};
-use callscope_analytics::ports::CallScope;
+use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
 use callscope_domain::{CallStatus, CallTotals, Level, ProviderType, Service, StageTotals, Window};
 use callscope_testkit::Case;
@@ -128,8 +128,8 @@ async fn a_corrected_start_moves_the_call_to_its_new_bucket(fixture: Fixture) {
         let window = Window::new(at(first), at(first + day)).unwrap();
         let summary = fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await.unwrap();
         assert_eq!(summary.totals.total, expected, "day from minute {first}");
-        let page = callscope_analytics::ports::Page { offset: 0, limit: 10 };
-        let log = fixture.server.analytics.errors(fixture.tenant, window, Default::default(), page).await.unwrap();
+        let page = Page { offset: 0, limit: 10 };
+        let log = fixture.server.analytics.errors(fixture.tenant, window, ErrorFilter::default(), page).await.unwrap();
         assert_eq!((log.total, log.items.len()), (expected.unsigned_abs(), usize::try_from(expected).unwrap()));
     }
     fixture.assert_sound().await;
@@ -180,7 +180,7 @@ async fn a_replacement_takes_back_what_the_old_record_said(fixture: Fixture) {
     fixture.write([record(call)]).await;
     let totals = fixture.totals().await;
     assert_eq!((totals.llm, totals.total_tokens), (StageTotals { samples: 1, latency_us: 50_000 }, 1));
-    let figures = fixture.server.analytics.provider_latency(fixture.tenant, crate::fixture::ever()).await.unwrap();
+    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
     let used: Vec<_> = figures.iter().map(|(provider, _)| provider.provider_name.as_str()).collect();
     assert_eq!(used, ["groq"]);
     fixture.assert_sound().await;

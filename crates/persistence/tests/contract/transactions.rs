@@ -1,7 +1,7 @@
 //! All or nothing, and exact beside others.
 
 use crate::cases;
-use crate::fixture::{Fixture, Server};
+use crate::fixture::{Fixture, Server, ever};
 use crate::history::History;
 use crate::samples::{at, completed, error, failed, fields, id, record, usage};
 use callscope_analytics::deltas::plan_changes;
@@ -94,7 +94,7 @@ async fn a_transaction_that_is_abandoned_at_work_leaves_no_trace(fixture: Fixtur
 async fn a_dropped_audit_leaves_no_trace(fixture: Fixture) {
     fixture.write([rich(1, 3)]).await;
     let mut audit = fixture.server.database.begin_audit(fixture.tenant, true).await.unwrap();
-    audit.delete_rollups(crate::fixture::ever()).await.unwrap();
+    audit.delete_rollups(ever()).await.unwrap();
     drop(audit);
     fixture.assert_sound().await;
     assert_eq!(fixture.write([rich(1, 4)]).await, [TransitionKind::Replaced]);
