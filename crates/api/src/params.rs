@@ -123,7 +123,7 @@ impl QueryParams for NoParams {
 pub struct WindowParams {
     /// The length of the window. Without bounds the window ends now; with one bound it is this long; with both bounds
     /// this is ignored.
-    #[param(value_type = Option<words::Period>, inline, default = "24h", example = "24h", required = false)]
+    #[param(value_type = words::PeriodOrDefault, inline, example = "24h", required = false)]
     pub period: Period,
     /// The first instant of the window, RFC 3339, inclusive. A `+` in an offset must be sent as `%2B`.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
@@ -177,7 +177,7 @@ impl From<WorkflowParam> for CallScope {
 #[into_params(parameter_in = Query)]
 pub struct SeriesParams {
     /// The width of a bucket. More than 10,000 buckets are refused.
-    #[param(value_type = Option<words::Interval>, inline, default = "hour", example = "hour", required = false)]
+    #[param(value_type = words::IntervalOrDefault, inline, example = "hour", required = false)]
     pub interval: Interval,
     /// The IANA time zone whose hours, days and weeks the buckets are, daylight saving included.
     #[param(value_type = Option<String>, default = "UTC", example = "Europe/Berlin", required = false)]

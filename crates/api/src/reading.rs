@@ -233,6 +233,10 @@ fn details_object(json: &str) -> Result<Box<str>, String> {
     if depth(json) > DETAILS_DEPTH_MAX {
         return Err(format!("must be nested at most {DETAILS_DEPTH_MAX} deep"));
     }
+    // It is given back as it stands; what a strict reader chokes on would cost it the whole page of errors.
+    if serde_json::from_str::<serde_json::Value>(json).is_err() {
+        return Err("must not hold half a surrogate pair, nor a number past the range of 64-bit floats".to_owned());
+    }
     Ok(json.into())
 }
 

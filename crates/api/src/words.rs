@@ -69,3 +69,38 @@ word! {
     /// Where an error arose.
     Service = "ErrorService"
 }
+
+macro_rules! or_default {
+    ($(#[doc = $doc:literal])+ $name:ident = $word:ident) => {
+        $(#[doc = $doc])+
+        pub struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                with_default($word::schema(), callscope_domain::$word::default().as_str())
+            }
+        }
+
+        impl ToSchema for $name {}
+    };
+}
+
+or_default! {
+    /// The schema of an interval that may be left out. (A `default` beside `inline` would give a schema that nothing
+    /// is of.)
+    IntervalOrDefault = Interval
+}
+or_default! {
+    /// The schema of a period that may be left out.
+    PeriodOrDefault = Period
+}
+
+fn with_default(schema: RefOr<Schema>, default: &'static str) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.default = Some(default.into());
+            object.into()
+        }
+        other => other,
+    }
+}

@@ -15,6 +15,12 @@ fn with_latencies(text: &str) -> String {
     sound().with("providers", vec![provider("deepgram", "LATENCIES")]).to_string().replace("\"LATENCIES\"", text)
 }
 
+fn with_details(text: &str) -> String {
+    let mut error = error(AT, "stt", "error", "Timeout");
+    error["details"] = "DETAILS".into();
+    sound().error(error).to_string().replace("\"DETAILS\"", text)
+}
+
 #[actix_web::test]
 async fn providers() {
     let of = |name, value: Value| case(name, "providers", value);
@@ -134,6 +140,8 @@ async fn errors() {
         of("details a list", set("details", json!([1]))),
         of("details text", set("details", "timeout".into())),
         of("details too large", set("details", json!({"x": "y".repeat(16 * 1024 - 7)}))),
+        ("details with a number past any", with_details(r#"{"a":1e400}"#)),
+        ("details with half a surrogate pair", with_details(r#"{"a":"\ud800"}"#)),
         of("details too deep", set("details", deep(32))),
         of("unknown field", set("code", 504.into())),
         of(
@@ -185,6 +193,10 @@ async fn errors() {
       422 validation_error: errors[0].details: must be a JSON object
     details too large
       422 validation_error: errors[0].details: must be at most 16384 bytes of JSON
+    details with a number past any
+      422 validation_error: errors[0].details: must not hold half a surrogate pair, nor a number past the range of 64-bit floats
+    details with half a surrogate pair
+      422 validation_error: errors[0].details: must not hold half a surrogate pair, nor a number past the range of 64-bit floats
     details too deep
       422 validation_error: errors[0].details: must be nested at most 32 deep
     unknown field

@@ -1,5 +1,6 @@
 //! A client with one method a route.
 
+use crate::document;
 use crate::records::Record;
 use crate::wire::{Connection, Request, Response};
 use std::cell::{Cell, RefCell};
@@ -37,6 +38,7 @@ impl Client {
             Connection::open(self.address).await
         };
         let response = connection.send(&request).await;
+        document::check(&request, &response);
         if !response.closes() {
             self.connection.replace(Some(connection));
         }

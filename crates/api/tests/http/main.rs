@@ -1,9 +1,13 @@
 //! The HTTP interface as a client meets it: a real application behind a real socket, over a real store.
 
 mod client;
+mod document;
+mod failures;
 mod layout;
 mod records;
+mod schema;
 mod server;
+mod slow;
 mod store;
 mod table;
 mod wire;
@@ -16,6 +20,7 @@ mod bad_record;
 mod bad_record_fields;
 mod bad_record_parts;
 mod bad_route;
+mod body_limits;
 mod call_volume;
 mod error_log;
 mod ingest;

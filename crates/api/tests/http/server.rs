@@ -122,6 +122,12 @@ impl Server {
         secret.reveal().to_owned()
     }
 
+    /// A new key of some tenant.
+    pub async fn any_key(&self) -> String {
+        let tenants = self.store.list_tenants().await.expect("tenants");
+        self.key(tenants.first().expect("a tenant").id, Scope::ALL).await
+    }
+
     /// A client with a key.
     pub fn client(&self, key: &str) -> Client {
         Client::new(self.address, Some(key.to_owned()))

@@ -1,0 +1,190 @@
+//! Bodies that are too large, too many, or cut off.
+
+use crate::client::{Client, INGEST};
+use crate::ingest::{gzip, zstd};
+use crate::layout::problem;
+use crate::records::{active, call_id, completed};
+use crate::server::{LIMITS, Server, Setup};
+use crate::table::{problems, still_works};
+use crate::wire::{Connection, Request};
+use callscope_api::ApiLimits;
+use insta::assert_snapshot;
+use std::fmt::Write;
+
+const AT: &str = "2026-01-17T10:00:00Z";
+
+fn post() -> Request {
+    Request::new("POST", INGEST)
+}
+
+fn put() -> Request {
+    Request::new("PUT", format!("{INGEST}/{}", call_id(1)))
+}
+
+fn packed(encoding: &str, bytes: Vec<u8>) -> Request {
+    post().ndjson(bytes).header("Content-Encoding", encoding)
+}
+
+fn named(table: Vec<(&str, Request)>) -> Vec<(String, Request)> {
+    table.into_iter().map(|(name, request)| (name.to_owned(), request)).collect()
+}
+
+fn line() -> String {
+    completed(1, AT, 60).to_string()
+}
+
+fn small() -> Setup {
+    let limits = ApiLimits { body_bytes_max: 100_000, batch_records_max: 3, inflight_bytes_max: 1_000_000 };
+    Setup { limits, ..Setup::default() }
+}
+
+fn chunked(bytes: usize) -> Request {
+    let chunk = format!("{:x}\r\n{}\r\n", 10_000, " ".repeat(10_000));
+    let body = chunk.repeat(bytes / 10_000) + "0\r\n\r\n";
+    post().ndjson(body).header("Transfer-Encoding", "chunked")
+}
+
+#[actix_web::test]
+async fn bodies_over_the_limits() {
+    let server = Server::start_with(small()).await;
+    let acme = server.tenant("acme").await;
+    let zeros = vec![b'\n'; 50_000_000];
+    let lines = |count: usize| vec!["{}"; count].join("\n");
+    let table = vec![
+        ("announced", post().ndjson(" ".repeat(100_001))),
+        ("announced for one call", put().json(" ".repeat(100_001))),
+        ("in chunks", chunked(110_000)),
+        ("a gzip bomb", packed("gzip", gzip(&zeros))),
+        ("a zstd bomb", packed("zstd", zstd(&zeros))),
+        ("a gzip bomb for one call", put().json(gzip(&zeros)).header("Content-Encoding", "gzip")),
+        ("a byte over it, packed", packed("zstd", zstd(&vec![b' '; 100_001]))),
+        ("four lines", post().ndjson(lines(4))),
+        ("four objects", post().json("[{},{},{},{}]")),
+        ("more lines than could be told", post().ndjson(lines(30_000))),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    announced
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    announced for one call
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    in chunks
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a gzip bomb
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a zstd bomb
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a gzip bomb for one call
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    a byte over it, packed
+      413 payload_too_large: the body must be at most 100000 bytes, as sent and after decompression; split it
+    four lines
+      413 payload_too_large: the body must hold at most 3 records; split it
+    four objects
+      413 payload_too_large: the body must hold at most 3 records; split it
+    more lines than could be told
+      413 payload_too_large: the body must hold at most 3 records; split it
+    ");
+    // At the limits all is well.
+    let at_the_limit = format!("{}\n{}", line(), " ".repeat(100_000 - line().len() - 1));
+    for request in [post().ndjson(at_the_limit.clone()), packed("gzip", gzip(at_the_limit.as_bytes()))] {
+        assert_eq!(acme.send(&request).await.value()["accepted"], 1);
+    }
+    let three: Vec<String> = (1..=3).map(|number| active(number, AT).to_string()).collect();
+    assert_eq!(acme.send(&post().ndjson(format!("\n{}\n\n", three.join("\n\n")))).await.value()["accepted"], 3);
+}
+
+#[actix_web::test]
+async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let too_many = "{}\n".repeat(LIMITS.batch_records_max + 1);
+    let bomb = gzip(&vec![b'\n'; LIMITS.body_bytes_max + 1]);
+    let table = vec![
+        ("100 MB", post().ndjson(vec![b' '; 100_000_000])),
+        ("100 MB for one call", put().json(vec![b' '; 100_000_000])),
+        ("50,001 records", post().ndjson(too_many)),
+        ("64 MiB and a byte, packed", packed("gzip", bomb)),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    100 MB
+      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+    100 MB for one call
+      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+    50,001 records
+      413 payload_too_large: the body must hold at most 50000 records; split it
+    64 MiB and a byte, packed
+      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+    ");
+    still_works(&acme).await;
+}
+
+#[actix_web::test]
+async fn an_announced_body_that_is_too_large_is_refused_before_it_is_sent() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
+    let request = post()
+        .header("Content-Type", "application/json")
+        .header("X-API-Key", key)
+        .header("Content-Length", "100000000");
+    let mut connection = Connection::open(server.address).await;
+    connection.write(request.head().as_bytes()).await;
+    connection.finish().await;
+    assert!(problem(&connection.read("POST").await).starts_with("413 payload_too_large"));
+}
+
+#[actix_web::test]
+async fn a_body_that_is_cut_off_stores_nothing() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
+    let mut seen = String::new();
+    let length = format!("{}", line().len() + 100);
+    let requests = [
+        post().header("Content-Length", length.clone()),
+        put().header("Content-Length", length),
+        post().header("Transfer-Encoding", "chunked"),
+    ];
+    for request in requests {
+        let request = request.header("Content-Type", "application/json").header("X-API-Key", key.clone());
+        let mut connection = Connection::open(server.address).await;
+        connection.write(request.head().as_bytes()).await;
+        let start = if request.head().contains("chunked") { format!("ff\r\n{}", line()) } else { line() };
+        connection.write(start.as_bytes()).await;
+        connection.finish().await;
+        let _ = writeln!(seen, "{}", problem(&connection.read("POST").await));
+        assert!(connection.is_at_end().await);
+    }
+    assert_snapshot!(seen, @"
+    400 malformed_request: the body was cut off
+    400 malformed_request: the body was cut off
+    400 malformed_request: the body was cut off
+    ");
+    still_works(&acme).await;
+}
+
+#[actix_web::test]
+async fn many_bodies_at_once_are_more_than_there_is_room_for() {
+    let limits = ApiLimits { inflight_bytes_max: 150_000, ..small().limits };
+    let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
+    let body = format!("{}\n{}", line(), " ".repeat(90_000));
+    let head = post().header("Content-Type", "application/x-ndjson").header("X-API-Key", key);
+    let head = head.header("Content-Length", body.len().to_string()).head();
+    // The first body stays unfinished until its bytes have been counted.
+    let mut first = Connection::open(server.address).await;
+    first.write(head.as_bytes()).await;
+    first.write(&body.as_bytes()[..body.len() - 1]).await;
+    let second: &Client = &acme;
+    let refused = loop {
+        let response = second.send(&post().ndjson(body.clone())).await;
+        if response.status != 200 {
+            break response;
+        }
+    };
+    assert_snapshot!(problem(&refused), @"503 overloaded: too many bodies are being received; nothing was stored");
+    first.write(&body.as_bytes()[body.len() - 1..]).await;
+    assert_eq!(first.read("POST").await.status, 200);
+    assert_eq!(second.send(&post().ndjson(body)).await.status, 200);
+}

@@ -1,0 +1,246 @@
+//! Answers measured against the OpenAPI document: every answer of every test by [`check`], and here that each
+//! documented status can be produced, each documented parameter is accepted, and each example is true.
+
+use crate::client::Client;
+use crate::layout::problem;
+use crate::schema::conforms;
+use crate::server::{Server, Setup};
+use crate::slow::slow_body;
+use crate::store::Mode;
+use crate::wire::{Request, Response};
+use callscope_api::ApiLimits;
+use callscope_domain::Scope;
+use serde_json::Value;
+use std::sync::LazyLock;
+
+/// The document.
+pub static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(callscope_api::openapi_document()).expect("a document is JSON"));
+
+/// A documented operation.
+#[derive(Clone, Copy)]
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    value: &'static Value,
+}
+
+static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+    let methods = [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("delete", "DELETE"), ("patch", "PATCH")];
+    let paths = DOCUMENT["paths"].as_object().expect("paths");
+    let of_path = |(path, item): (&'static String, &'static Value)| {
+        methods.into_iter().filter_map(|(name, method)| Some(Operation { method, path, value: item.get(name)? }))
+    };
+    paths.iter().flat_map(of_path).collect()
+});
+
+fn operations() -> impl Iterator<Item = Operation> {
+    OPERATIONS.iter().copied()
+}
+
+impl Operation {
+    fn answers(self, method: &str, path: &str) -> bool {
+        let (ours, theirs): (Vec<&str>, Vec<&str>) = (self.path.split('/').collect(), path.split('/').collect());
+        let agree = |(our, their): (&&str, &&str)| our == their || our.starts_with('{') && !their.is_empty();
+        self.method == method && ours.len() == theirs.len() && ours.iter().zip(&theirs).all(agree)
+    }
+
+    fn statuses(self) -> Vec<u16> {
+        let responses = self.value["responses"].as_object().expect("responses");
+        responses.keys().map(|status| status.parse().expect("a status")).collect()
+    }
+
+    fn parameters(self) -> impl Iterator<Item = &'static Value> {
+        self.value["parameters"].as_array().into_iter().flatten()
+    }
+
+    /// A request that is answered well.
+    fn request(self) -> Request {
+        let id = "31c02e4f-12e0-4af0-869b-aab222503a09";
+        let request = Request::new(self.method, self.path.replace("{call_id}", id));
+        match self.method {
+            "PUT" => request.json(example_record()),
+            "POST" => request.json(format!("[{}]", example_record())),
+            _ => request,
+        }
+    }
+
+    fn writes(self) -> bool {
+        self.method != "GET"
+    }
+}
+
+fn example_record() -> String {
+    DOCUMENT["components"]["schemas"]["CallRecord"]["example"].to_string()
+}
+
+/// Checks an answer: where the document knows the operation, it knows the answer's status, media type and shape.
+pub fn check(request: &Request, response: &Response) {
+    let path = request.target.split('?').next().unwrap_or_default();
+    let Some(operation) = operations().find(|operation| operation.answers(request.method, path)) else {
+        return;
+    };
+    let name = format!("{} {} {}", request.method, request.target, response.status);
+    let documented = &operation.value["responses"][response.status.to_string()];
+    assert!(documented.is_object(), "{name} is not documented: {}", response.text());
+    let media_type = response.header("Content-Type").unwrap_or_default();
+    let schema = &documented["content"][media_type]["schema"];
+    assert!(schema.is_object(), "{name} is not documented as {media_type}");
+    if let Err(fault) = conforms(&response.value(), schema) {
+        panic!("{name}: {fault}: {}", response.text());
+    }
+    for (header, _) in documented["headers"].as_object().into_iter().flatten() {
+        assert!(response.header(header).is_some(), "{name} lacks {header}");
+    }
+}
+
+/// Makes a server answer an operation with a status.
+async fn produce(
+    server: &Server,
+    client: &Client,
+    key_of_another_scope: &str,
+    operation: Operation,
+    status: u16,
+) -> u16 {
+    let mut request = operation.request();
+    let stranger = server.stranger();
+    let client = match status {
+        401 => &stranger,
+        403 => {
+            request = request.header("X-API-Key", key_of_another_scope);
+            &stranger
+        }
+        _ => client,
+    };
+    match status {
+        400 if operation.writes() => request = request.header("Content-Encoding", "gzip"),
+        400 => request.target.push_str("?x=%ff"),
+        413 => request.body = vec![b' '; server.state.limits.body_bytes_max + 1],
+        415 => request.headers = vec![("Content-Type", "text/plain".to_owned())],
+        422 => request.target.push_str("?unknown=1"),
+        500 => server.store.set(Mode::Broken),
+        503 => server.store.set(Mode::Unavailable),
+        408 => return slow_body(server, &request).await.status,
+        // A call is new once.
+        201 => request.target = request.target.replace("aab222503a09", "aab222503a10"),
+        200 | 401 | 403 => {}
+        other => panic!("{} {} documents {other}, which nothing here produces", operation.method, operation.path),
+    }
+    if status == 201 {
+        request.body = String::from_utf8_lossy(&request.body).replace("aab222503a09", "aab222503a10").into_bytes();
+    }
+    let response = client.send(&request).await;
+    server.store.set(Mode::Sound);
+    if status >= 400 {
+        problem(&response);
+    }
+    response.status
+}
+
+#[actix_web::test]
+async fn every_documented_status_of_every_operation_is_produced() {
+    let limits = ApiLimits { body_bytes_max: 100_000, ..crate::server::LIMITS };
+    let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let reader = server.key(acme.id, &[Scope::AnalyticsRead]).await;
+    let writer = server.key(acme.id, &[Scope::CallsWrite]).await;
+    // So that the example is known, and 200 is what a PUT of it gets.
+    assert_eq!(acme.send(&Request::new("POST", crate::client::INGEST).ndjson(example_record())).await.status, 200);
+    let mut produced = 0;
+    for operation in operations() {
+        let other = if operation.writes() { &reader } else { &writer };
+        for status in operation.statuses() {
+            let seen = produce(&server, &acme, other, operation, status).await;
+            assert_eq!(seen, status, "{} {}", operation.method, operation.path);
+            produced += 1;
+        }
+    }
+    assert_eq!(produced, 6 * 7 + 10 + 11 + 3 + 1 + 3);
+}
+
+/// The values that the document gives for a parameter.
+fn values(parameter: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let schema = &parameter["schema"];
+    let listed = schema["enum"].as_array().into_iter().flatten();
+    let single = [&parameter["example"], &schema["default"], &schema["minimum"], &schema["maximum"]];
+    listed.chain(single).filter(|value| !value.is_null()).map(text).collect()
+}
+
+#[actix_web::test]
+async fn every_documented_value_of_every_parameter_is_accepted() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let mut asked = 0;
+    for operation in operations().filter(|operation| !operation.writes()) {
+        for parameter in operation.parameters() {
+            let name = parameter["name"].as_str().expect("a name");
+            assert_eq!(parameter["required"], false, "{name}");
+            assert!(parameter["description"].is_string(), "{name}");
+            assert!(!parameter["example"].is_null(), "{name}");
+            for value in values(parameter) {
+                // A bound of a window without the other is as sound as with it.
+                let target = format!("{}?{name}={}", operation.path, value.replace('+', "%2B"));
+                let response = acme.send(&Request::get(target.clone())).await;
+                assert_eq!(response.status, 200, "{target}: {}", response.text());
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 60, "{asked}");
+}
+
+#[actix_web::test]
+async fn bounds_of_numbers_are_where_the_document_says() {
+    let server = Server::start().await;
+    let acme = server.tenant("acme").await;
+    let mut asked = 0;
+    for operation in operations() {
+        for parameter in operation.parameters() {
+            let schema = &parameter["schema"];
+            let outside =
+                [schema["minimum"].as_i64().map(|least| least - 1), schema["maximum"].as_i64().map(|most| most + 1)];
+            for value in outside.into_iter().flatten() {
+                let target = format!("{}?{}={value}", operation.path, parameter["name"].as_str().expect("a name"));
+                assert_eq!(acme.send(&Request::get(target.clone())).await.status, 422, "{target}");
+                asked += 1;
+            }
+        }
+    }
+    assert_eq!(asked, 6);
+}
+
+#[test]
+fn every_example_and_default_is_of_its_schema() {
+    for operation in operations() {
+        for parameter in operation.parameters() {
+            for value in [&parameter["example"], &parameter["schema"]["default"]] {
+                let conforming = value.is_null() || conforms(value, &parameter["schema"]).is_ok();
+                assert!(conforming, "{} {}: {value}", operation.path, parameter["name"]);
+            }
+        }
+        for (status, response) in operation.value["responses"].as_object().expect("responses") {
+            for (media_type, content) in response["content"].as_object().expect("content") {
+                if let Some(example) = content.get("example") {
+                    conforms(example, &content["schema"])
+                        .unwrap_or_else(|fault| panic!("{status} {media_type}: {fault}"));
+                    assert_eq!(example["status"].to_string(), *status);
+                }
+            }
+        }
+    }
+    let record: Value = serde_json::from_str(&example_record()).expect("an example");
+    assert_eq!(conforms(&record, &serde_json::json!({"$ref": "#/components/schemas/CallRecord"})), Ok(()));
+}
+
+#[test]
+fn every_operation_says_what_it_is() {
+    let mut ids = std::collections::BTreeSet::new();
+    for operation in operations() {
+        for field in ["operationId", "summary", "description"] {
+            assert!(operation.value[field].as_str().is_some_and(|text| text.len() > 5), "{} {field}", operation.path);
+        }
+        assert!(ids.insert(operation.value["operationId"].to_string()), "{} twice", operation.value["operationId"]);
+    }
+    assert_eq!(ids.len(), 11);
+}
