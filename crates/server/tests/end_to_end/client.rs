@@ -102,6 +102,12 @@ impl Client {
         answer(request.call()).unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
+    /// Gets a path whose bytes may be anything: the status, and how many there are.
+    pub fn get_bytes(&self, path: &str) -> (u16, usize) {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_vec().unwrap().len())
+    }
+
     /// Asks an analytics endpoint, which must answer.
     pub fn ask(&self, question: &str) -> Value {
         let answer = self.get(&format!("/api/v1/analytics/{question}"));

@@ -71,8 +71,6 @@ fn a_new_key_is_alone_on_standard_output_and_opens_both_scopes(backend: Backend)
     let list = fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success();
     assert!(list.contains(" valid ") && list.contains("never") && list.contains("dashboard"), "{list}");
     assert!(!list.contains(key) && !list.contains(&key["cs_live_".len()..]), "{list}");
-    let client = fixture.serve(&[]).client(key);
-    drop(client);
     let server = fixture.serve(&[]);
     assert_eq!(server.client(key).get("/api/v1/analytics/summary").status, 200);
     assert_eq!(server.client(key).put(&record()).status, 201);
