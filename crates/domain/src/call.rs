@@ -287,3 +287,114 @@ pub fn transition(current: Option<&CallFacts>, incoming: &Incoming) -> Transitio
         (_, Incoming::Overdue { .. }) => ignored,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::{Level, Service};
+    use crate::provider::{Latency, Provider, ProviderType};
+    use crate::text::{Message, ProviderName};
+    use uuid::Uuid;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_768_646_400_000_000);
+
+    fn fields(status: CallStatus) -> CallFields {
+        let started_at = NOW - Span::from_hours(1);
+        CallFields {
+            id: CallId(Uuid::from_u128(1)),
+            status,
+            started_at,
+            ended_at: (status != CallStatus::Active).then(|| started_at + Span::from_minutes(3)),
+            end_reason: None,
+            workflow: None,
+            agent: None,
+            total_tokens: 0,
+            providers: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn record(status: CallStatus) -> Incoming {
+        Incoming::Record(Arc::new(Call::accept(fields(status), NOW).unwrap()))
+    }
+
+    fn faults_of(change: impl FnOnce(&mut CallFields)) -> Vec<CallFault> {
+        let mut fields = fields(CallStatus::Completed);
+        change(&mut fields);
+        Call::accept(fields, NOW).err().unwrap_or_default()
+    }
+
+    fn after(current: &Incoming, incoming: &Incoming) -> TransitionKind {
+        transition(transition(None, current).next.as_ref(), incoming).kind
+    }
+
+    #[test]
+    fn each_rule_is_named_when_it_is_broken() {
+        let error = |timestamp| CallError {
+            timestamp,
+            kind: ErrorKind { service: Service::Stt, level: Level::Error },
+            message: Message::new("lost").unwrap(),
+            details: None,
+            agent: None,
+        };
+        let start = NOW - Span::from_hours(1);
+        let micro = Span::from_micros(1);
+        assert_eq!(faults_of(|_| ()), []);
+        assert_eq!(faults_of(|call| call.ended_at = None), [CallFault::EndMissing]);
+        assert_eq!(faults_of(|call| call.status = CallStatus::Active), [CallFault::EndWhileActive]);
+        assert_eq!(faults_of(|call| call.ended_at = Some(start)), []);
+        assert_eq!(faults_of(|call| call.ended_at = Some(start - micro)), [CallFault::EndBeforeStart]);
+        assert_eq!(faults_of(|call| call.ended_at = Some(start + CALL_DURATION_MAX)), []);
+        assert_eq!(faults_of(|call| call.ended_at = Some(start + CALL_DURATION_MAX + micro)), [CallFault::TooLong]);
+        assert_eq!(faults_of(|call| call.total_tokens = -1), [CallFault::TokensOutOfBounds]);
+        let end = start + Span::from_minutes(3);
+        let at_the_bounds = vec![error(start - CLOCK_SKEW_MAX), error(end + CLOCK_SKEW_MAX)];
+        assert_eq!(faults_of(|call| call.errors = at_the_bounds), []);
+        let outside = vec![error(start), error(end + CLOCK_SKEW_MAX + micro)];
+        assert_eq!(faults_of(|call| call.errors = outside), [CallFault::ErrorOutsideCall(1)]);
+        let future = NOW + FUTURE_START_MAX + micro;
+        let ahead = |call: &mut CallFields| (call.started_at, call.ended_at) = (future, Some(future));
+        assert_eq!(faults_of(ahead), [CallFault::StartInFuture]);
+    }
+
+    #[test]
+    fn entries_of_the_same_provider_are_merged() {
+        let usage = |name: &str, micros| ProviderUse {
+            provider: Provider { provider_type: ProviderType::Stt, provider_name: ProviderName::new(name).unwrap() },
+            latencies: vec![Latency::from_micros(micros).unwrap()],
+        };
+        let providers = vec![usage("a", 1), usage("b", 2), usage("a", 3)];
+        let call = Call::accept(CallFields { providers, ..fields(CallStatus::Completed) }, NOW).unwrap();
+        let counts: Vec<usize> = call.facts().providers.iter().map(|usage| usage.latencies.len()).collect();
+        assert_eq!(counts, [2, 1]);
+    }
+
+    #[test]
+    fn a_call_is_created_replaced_and_never_reopened() {
+        use CallStatus::{Active, Completed, Failed};
+        assert_eq!(transition(None, &record(Failed)).kind, TransitionKind::Created);
+        assert_eq!(after(&record(Active), &record(Active)), TransitionKind::Replaced);
+        assert_eq!(after(&record(Active), &record(Completed)), TransitionKind::Replaced);
+        assert_eq!(after(&record(Completed), &record(Failed)), TransitionKind::Replaced);
+        assert_eq!(after(&record(Completed), &record(Active)), TransitionKind::Ignored);
+    }
+
+    #[test]
+    fn only_an_overdue_active_call_times_out() {
+        let overdue = |started_before| Incoming::Overdue { id: CallId(Uuid::from_u128(1)), started_before };
+        let started_at = NOW - Span::from_hours(1);
+        assert_eq!(after(&record(CallStatus::Active), &overdue(NOW)), TransitionKind::TimedOut);
+        assert_eq!(after(&record(CallStatus::Active), &overdue(started_at)), TransitionKind::Ignored);
+        assert_eq!(after(&record(CallStatus::Completed), &overdue(NOW)), TransitionKind::Ignored);
+        assert_eq!(transition(None, &overdue(NOW)).kind, TransitionKind::Ignored);
+    }
+
+    #[test]
+    fn a_timed_out_call_has_failed_without_an_end() {
+        let active = transition(None, &record(CallStatus::Active)).next;
+        let overdue = Incoming::Overdue { id: CallId(Uuid::from_u128(1)), started_before: NOW };
+        let closed = transition(active.as_ref(), &overdue).next.unwrap();
+        assert_eq!((closed.status, closed.ended_at), (CallStatus::Failed, None));
+        assert_eq!(transition(Some(&closed), &record(CallStatus::Completed)).kind, TransitionKind::Replaced);
+    }
+}

@@ -226,8 +226,126 @@ impl std::ops::AddAssign<&Self> for CallTotals {
     }
 }
 
+impl<'a> std::iter::Sum<&'a Self> for ProviderTotals {
+    fn sum<I: Iterator<Item = &'a Self>>(all: I) -> Self {
+        let all: Vec<&Self> = all.collect();
+        Self {
+            calls: all.iter().fold(0, |sum, totals| sum.wrapping_add(totals.calls)),
+            latency_us: all.iter().fold(0, |sum, totals| sum.wrapping_add(totals.latency_us)),
+            histogram: all.iter().map(|totals| &totals.histogram).sum(),
+        }
+    }
+}
+
 impl std::ops::AddAssign<&Self> for ProviderTotals {
     fn add_assign(&mut self, other: &Self) {
         self.merge(other, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::CallFacts;
+    use crate::errors::{Level, Service};
+    use crate::ids::CallId;
+    use crate::provider::{Latency, ProviderUse};
+    use crate::text::ProviderName;
+    use crate::time::{Span, Timestamp};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn provider_use() -> impl Strategy<Value = ProviderUse> {
+        let latencies =
+            prop::collection::vec((1_u32..2_000_000).prop_filter_map("in bounds", Latency::from_micros), 0..6);
+        (0..ProviderType::ALL.len(), 0..3_u8, latencies).prop_map(|(stage, name, latencies)| ProviderUse {
+            provider: Provider {
+                provider_type: ProviderType::ALL[stage],
+                provider_name: ProviderName::new(format!("provider-{name}")).unwrap(),
+            },
+            latencies,
+        })
+    }
+
+    fn error_kind() -> impl Strategy<Value = ErrorKind> {
+        (0..Service::ALL.len(), 0..Level::ALL.len())
+            .prop_map(|(service, level)| ErrorKind { service: Service::ALL[service], level: Level::ALL[level] })
+    }
+
+    /// Calls as records leave them, but for a provider that may stand twice in a list of three.
+    fn call() -> impl Strategy<Value = CallFacts> {
+        let status = 0..CallStatus::ALL.len();
+        let providers = prop::collection::vec(provider_use(), 0..2);
+        let errors = prop::collection::vec(error_kind(), 0..4);
+        (status, 0_i64..90_000, prop::option::of(0_u128..3), 0_i64..5_000, providers, errors).prop_map(
+            |(status, seconds, workflow, total_tokens, providers, error_kinds)| {
+                let status = CallStatus::ALL[status];
+                let started_at = Timestamp::from_micros(0);
+                let ended_at = (status != CallStatus::Active).then(|| started_at + Span::from_seconds(seconds));
+                let workflow_id = workflow.map(|id| WorkflowId(Uuid::from_u128(id + 1)));
+                let id = CallId(Uuid::nil());
+                CallFacts { id, status, started_at, ended_at, workflow_id, total_tokens, providers, error_kinds }
+            },
+        )
+    }
+
+    fn sum_of(calls: &[CallFacts]) -> Contribution {
+        let mut sum = Contribution::default();
+        calls.iter().for_each(|call| sum += &Contribution::of(call));
+        sum
+    }
+
+    fn plus(left: &Contribution, right: &Contribution) -> Contribution {
+        let mut sum = left.clone();
+        sum += right;
+        sum
+    }
+
+    proptest! {
+        #[test]
+        fn addition_is_associative_and_commutative(
+            a in prop::collection::vec(call(), 0..4),
+            b in prop::collection::vec(call(), 0..4),
+            c in prop::collection::vec(call(), 0..4),
+        ) {
+            let (a, b, c) = (sum_of(&a), sum_of(&b), sum_of(&c));
+            prop_assert_eq!(plus(&a, &b), plus(&b, &a));
+            prop_assert_eq!(plus(&plus(&a, &b), &c), plus(&a, &plus(&b, &c)));
+        }
+
+        #[test]
+        fn adding_then_subtracting_is_zero(calls in prop::collection::vec(call(), 0..6), other in call()) {
+            let sum = sum_of(&calls);
+            let mut difference = plus(&sum, &Contribution::of(&other));
+            difference -= &Contribution::of(&other);
+            prop_assert_eq!(&difference, &sum);
+            difference -= &sum;
+            prop_assert!(difference.is_zero());
+        }
+
+        #[test]
+        fn the_sum_of_provider_totals_equals_adding_one_after_the_other(calls in prop::collection::vec(call(), 0..6)) {
+            let totals: Vec<ProviderTotals> =
+                calls.iter().flat_map(|call| Contribution::of(call).providers).map(|(_, totals)| totals).collect();
+            let mut one_after_the_other = ProviderTotals::default();
+            totals.iter().for_each(|totals| one_after_the_other += totals);
+            prop_assert_eq!(totals.iter().sum::<ProviderTotals>(), one_after_the_other);
+        }
+    }
+
+    #[test]
+    fn what_has_no_data_has_no_average() {
+        let nothing = CallTotals::default();
+        assert_eq!((nothing.success_rate(), nothing.avg_duration_seconds()), (None, None));
+        assert_eq!((nothing.stt.avg_latency_ms(), ProviderTotals::default().avg_latency_ms()), (None, None));
+    }
+
+    #[test]
+    fn a_call_without_a_known_end_does_not_touch_the_average_duration() {
+        let ended = CallTotals { total: 1, failed: 1, ended: 1, duration_us: 2_000_000, ..CallTotals::default() };
+        let timed_out = CallTotals { total: 1, failed: 1, ..CallTotals::default() };
+        let mut sum = ended;
+        sum += &timed_out;
+        assert_eq!((sum.avg_duration_seconds(), sum.success_rate()), (Some(2.0), Some(0.0)));
     }
 }

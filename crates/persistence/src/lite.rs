@@ -1,38 +1,76 @@
-//! An SQLite connection for async code: each piece of work moves the connection to a thread for blocking work and
-//! back again. Dropping a future half-way costs the connection, never the runtime.
+//! An SQLite connection for async code: a thread of its own does the work that is sent to it, one piece at a time.
+//!
+//! Dropping a future half-way leaves the work to be finished there; the pool then closes the connection, which undoes
+//! an open transaction. The runtime is never blocked.
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError};
 use std::path::PathBuf;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
 
-/// A connection, unless work on it was abandoned.
-pub struct Lite(Option<SqliteConnection>);
+type Work = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
+
+/// A connection; when it is dropped, its thread closes it and ends.
+pub struct Lite {
+    work: mpsc::Sender<Work>,
+    /// Whether work is under way, or was left, or a transaction is open: then no one else may have the connection.
+    is_broken: bool,
+}
 
 impl Lite {
+    /// Opens a file, on a thread of its own.
+    async fn open(path: String, role: LiteRole) -> Result<Self, ConnectionError> {
+        let (work, inbox) = mpsc::channel::<Work>();
+        let (opened, outcome) = oneshot::channel();
+        let serve = move || match establish(&path, role) {
+            Ok(mut connection) => {
+                if opened.send(Ok(())).is_ok() {
+                    inbox.iter().for_each(|work| work(&mut connection));
+                }
+            }
+            // Whoever went away does not need the reason.
+            Err(error) => drop(opened.send(Err(error))),
+        };
+        std::thread::Builder::new()
+            .name("sqlite".to_owned())
+            .spawn(serve)
+            .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+        outcome.await.map_err(|_| ConnectionError::BadConnection("the connection's thread ended".to_owned()))??;
+        Ok(Self { work, is_broken: false })
+    }
+
     /// Runs blocking work on the connection.
     pub async fn with<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
     ) -> QueryResult<T> {
-        let mut connection = self.0.take().ok_or_else(|| lost("earlier work on this connection was abandoned"))?;
-        let done = tokio::task::spawn_blocking(move || {
-            let outcome = work(&mut connection);
-            (connection, outcome)
+        let (done, outcome) = oneshot::channel();
+        self.is_broken = true;
+        let work: Work = Box::new(move |connection| {
+            let outcome = work(connection);
+            let is_broken = AnsiTransactionManager::is_broken_transaction_manager(connection);
+            let _ = done.send((outcome, is_broken));
         });
-        let (connection, outcome) = done.await.map_err(|_| lost("work on this connection panicked"))?;
-        self.0 = Some(connection);
+        self.work.send(work).map_err(|_| lost())?;
+        let (outcome, is_broken) = outcome.await.map_err(|_| lost())?;
+        self.is_broken = is_broken;
         outcome
-    }
-
-    fn is_broken(&mut self) -> bool {
-        self.0.as_mut().is_none_or(AnsiTransactionManager::is_broken_transaction_manager)
     }
 }
 
-fn lost(reason: &'static str) -> Error {
-    Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(reason.to_owned()))
+fn establish(path: &str, role: LiteRole) -> Result<SqliteConnection, ConnectionError> {
+    let mut connection = SqliteConnection::establish(path)?;
+    connection.batch_execute(role.pragmas()).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// The connection's thread has ended: work on it panicked.
+fn lost() -> Error {
+    let reason = "the connection's thread ended".to_owned();
+    Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(reason))
 }
 
 /// What a connection is opened for.
@@ -79,14 +117,7 @@ impl bb8::ManageConnection for LiteManager {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<Lite, ConnectionError> {
-        let (path, role) = (self.path.to_string_lossy().into_owned(), self.role);
-        let opened = tokio::task::spawn_blocking(move || {
-            let mut connection = SqliteConnection::establish(&path)?;
-            connection.batch_execute(role.pragmas()).map_err(ConnectionError::CouldntSetupConfiguration)?;
-            Ok::<_, ConnectionError>(connection)
-        });
-        let connection = opened.await.map_err(|error| ConnectionError::BadConnection(error.to_string()))??;
-        Ok(Lite(Some(connection)))
+        Lite::open(self.path.to_string_lossy().into_owned(), self.role).await
     }
 
     async fn is_valid(&self, _: &mut Lite) -> Result<(), ConnectionError> {
@@ -94,6 +125,6 @@ impl bb8::ManageConnection for LiteManager {
     }
 
     fn has_broken(&self, connection: &mut Lite) -> bool {
-        connection.is_broken()
+        connection.is_broken
     }
 }

@@ -12,9 +12,6 @@ use command_line::{Command, CommandLine};
 use settings::Settings;
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let command_line = CommandLine::parse();
