@@ -1,15 +1,18 @@
 //! Bodies that are too large, too many, or cut off.
 
-use crate::client::{Client, INGEST};
+use crate::client::INGEST;
 use crate::ingest::{gzip, zstd};
 use crate::layout::problem;
 use crate::records::{active, call_id, completed};
 use crate::server::{LIMITS, Server, Setup};
+use crate::slow::held_body;
 use crate::table::{problems, still_works};
 use crate::wire::{Connection, Request};
 use callscope_api::ApiLimits;
 use insta::assert_snapshot;
 use std::fmt::Write;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 const AT: &str = "2026-01-17T10:00:00Z";
 
@@ -168,23 +171,17 @@ async fn many_bodies_at_once_are_more_than_there_is_room_for() {
     let limits = ApiLimits { inflight_bytes_max: 150_000, ..small().limits };
     let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
-    let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
-    let body = format!("{}\n{}", line(), " ".repeat(90_000));
-    let head = post().header("Content-Type", "application/x-ndjson").header("X-API-Key", key);
-    let head = head.header("Content-Length", body.len().to_string()).head();
-    // The first body stays unfinished until its bytes have been counted.
-    let mut first = Connection::open(server.address).await;
-    first.write(head.as_bytes()).await;
-    first.write(&body.as_bytes()[..body.len() - 1]).await;
-    let second: &Client = &acme;
-    let refused = loop {
-        let response = second.send(&post().ndjson(body.clone())).await;
-        if response.status != 200 {
-            break response;
-        }
+    let big = post().ndjson(format!("{}\n{}", line(), " ".repeat(90_000)));
+    let (taken, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let second = async {
+        taken.notified().await;
+        let refused = acme.send(&big).await;
+        end.notify_one();
+        refused
     };
+    let (first, refused) = tokio::join!(held_body(&server, &big, taken.clone(), end.clone()), second);
+    assert_eq!(first.status, 200);
     assert_snapshot!(problem(&refused), @"503 overloaded: too many bodies are being received; nothing was stored");
-    first.write(&body.as_bytes()[body.len() - 1..]).await;
-    assert_eq!(first.read("POST").await.status, 200);
-    assert_eq!(second.send(&post().ndjson(body)).await.status, 200);
+    // There is room again.
+    assert_eq!(acme.send(&big).await.status, 200);
 }

@@ -1,36 +1,61 @@
-//! A body that never ends, without the wait: the application is called in this process, whose time jumps on.
+//! Bodies that stop halfway: the application is called without a socket, so that a test can tell what it has taken,
+//! and need not wait where time matters.
 
 use crate::server::Server;
 use crate::wire::{Request, Response};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::Method;
-use actix_web::test::{TestRequest, init_service};
+use actix_web::http::header::HeaderValue;
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::web::Bytes;
 use futures_util::stream;
 use futures_util::{Stream, StreamExt};
 use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
-type BoxedPayload = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
+type Chunk = Result<Bytes, PayloadError>;
 
 /// Sends the request's body and then nothing more, without an end, and waits for the answer.
 pub async fn slow_body(server: &Server, request: &Request) -> Response {
+    let key = server.any_key().await;
+    tokio::time::pause();
+    let response = send_with_rest(server, request, &key, stream::pending()).await;
+    tokio::time::resume();
+    response
+}
+
+/// Sends the request's body, says so when the application has taken it, and ends it when told to.
+pub async fn held_body(server: &Server, request: &Request, taken: Arc<Notify>, end: Arc<Notify>) -> Response {
+    let key = server.any_key().await;
+    let rest = stream::once(async move {
+        taken.notify_one();
+        end.notified().await;
+        Ok(Bytes::new())
+    });
+    send_with_rest(server, request, &key, rest).await
+}
+
+async fn send_with_rest(
+    server: &Server,
+    request: &Request,
+    key: &str,
+    rest: impl Stream<Item = Chunk> + 'static,
+) -> Response {
     let service = init_service(callscope_api::app(server.state.clone())).await;
-    let mut builder =
-        TestRequest::with_uri(&request.target).method(Method::from_bytes(request.method.as_bytes()).expect("a method"));
-    let headers = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
-    for header in headers.chain([("X-API-Key", server.any_key().await.as_str())]) {
-        builder = builder.insert_header(header);
+    let method = Method::from_bytes(request.method.as_bytes()).expect("a method");
+    let mut builder = TestRequest::with_uri(&request.target).method(method).insert_header(("X-API-Key", key));
+    for (name, value) in &request.headers {
+        builder = builder.insert_header((*name, value.as_str()));
     }
     let start = stream::iter([Ok(Bytes::from(request.body.clone()))]);
-    let endless: BoxedPayload = Box::pin(start.chain(stream::pending()));
-    let (slow, _) = builder.to_request().replace_payload(Payload::Stream { payload: endless });
-    tokio::time::pause();
-    let response = actix_web::test::call_service(&service, slow).await;
-    tokio::time::resume();
-    let text = |value: &actix_web::http::header::HeaderValue| value.to_str().expect("text").to_owned();
+    let body: Pin<Box<dyn Stream<Item = Chunk>>> = Box::pin(start.chain(rest));
+    let (request, _) = builder.to_request().replace_payload(Payload::Stream { payload: body });
+    let response = call_service(&service, request).await;
+    let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
     let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let status = response.status().as_u16();
-    let body = actix_web::test::read_body(response).await.to_vec();
+    let body = read_body(response).await.to_vec();
     Response { status, headers, body, continued: false }
 }
