@@ -6,7 +6,7 @@ use crate::history::History;
 use crate::samples::{active, at, completed, id, overdue, slug};
 use callscope_analytics::ports::{AnalyticsStore, CallScope, CallStore, ErrorFilter, Page, RollupStore};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
-use callscope_domain::{CallId, Resolution, Span, TenantId, Window, WindowPlan};
+use callscope_domain::{CallId, Resolution, Span, TenantId, Timestamp, Window, WindowPlan};
 use callscope_testkit::Case;
 use std::fmt::Debug;
 
@@ -31,6 +31,12 @@ async fn each_tenant_sees_what_it_would_see_alone(fixture: Fixture) {
         let (one, other) = (fixture.server.write(tenants[0], one), fixture.server.write(tenants[1], other));
         tokio::join!(one, other);
     }
+    // In the parts of a minute at the edges.
+    for (tenant, number) in [(0, 1000), (1, 1001)] {
+        let at_edges = [completed(number, edges()[0]), completed(number + 10, edges()[1])];
+        alone[tenant].1.server.write(tenants[tenant], at_edges.clone()).await;
+        fixture.server.write(tenants[tenant], at_edges).await;
+    }
     for (tenant, alone) in alone {
         let (together, alone) = (everything(&fixture.server, tenant).await, everything(&alone.server, tenant).await);
         for ((what, seen), (_, expected)) in together.into_iter().zip(alone) {
@@ -39,12 +45,16 @@ async fn each_tenant_sees_what_it_would_see_alone(fixture: Fixture) {
     }
 }
 
+/// The first and the last instant of the window that is asked about.
+fn edges() -> [Timestamp; 2] {
+    [at(1) + Span::from_seconds(1), at(4 * 24 * 60 - 1) - Span::from_seconds(1)]
+}
+
 /// What a tenant sees, by the function that shows it.
 async fn everything(server: &Server, tenant: TenantId) -> Vec<(String, Vec<String>)> {
     let store = &server.database;
     // Whole buckets of every width, and two parts of a minute.
-    let second = Span::from_seconds(1);
-    let plan = WindowPlan::new(Window::new(at(1) + second, at(4 * 24 * 60 - 1) - second).unwrap(), Resolution::Day);
+    let plan = WindowPlan::new(Window::new(edges()[0], edges()[1] + Span::from_micros(1)).unwrap(), Resolution::Day);
     let mut seen = Vec::new();
     for scope in [CallScope::Tenant, CallScope::Workflow(slug("workflow-0"))] {
         let parts = store.load_call_parts(tenant, &scope, &plan).await.unwrap();
