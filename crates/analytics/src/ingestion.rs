@@ -4,8 +4,10 @@
 use crate::deltas::plan_changes;
 use crate::ports::{CallStore, CallTransaction, StoreError};
 use callscope_domain::{CallId, Incoming, TenantId, TransitionKind};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
@@ -36,6 +38,9 @@ pub enum SubmitError {
     /// The server is going down.
     #[error("the server is shutting down")]
     Closed,
+    /// Writing it panicked, which is a bug; its transaction was undone.
+    #[error("the records could not be written")]
+    Panicked,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
@@ -76,7 +81,7 @@ impl IngestQueue {
         })?;
         let (answer, written) = oneshot::channel();
         self.sender.send(Submission { tenant, arrivals, answer, room }).map_err(|_| SubmitError::Closed)?;
-        written.await.map_err(|_| SubmitError::Closed)?
+        written.await.map_err(|_| SubmitError::Panicked)?
     }
 
     /// Takes no more; the writer finishes what waits, and ends.
@@ -110,7 +115,11 @@ impl Writer {
     pub async fn run(mut self) {
         while let Some(first) = self.next().await {
             let batch = self.fill(first).await;
-            self.write(batch).await;
+            // Whoever waits for a batch that panics hears of it, since the answer's sender is dropped; the next
+            // batch is another one's.
+            if AssertUnwindSafe(self.write(batch)).catch_unwind().await.is_err() {
+                tracing::error!("writing a batch of records panicked");
+            }
         }
     }
 

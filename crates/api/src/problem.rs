@@ -256,6 +256,7 @@ impl From<SubmitError> for Problem {
                 Self::new(ProblemCode::Overloaded, "too many records are waiting to be written; nothing was stored")
             }
             SubmitError::Closed => Self::new(ProblemCode::Unavailable, "the server is shutting down"),
+            SubmitError::Panicked => Self::new(ProblemCode::InternalError, INTERNAL_DETAIL),
             SubmitError::Store(error) => Self::from(&*error),
         }
     }

@@ -1,0 +1,168 @@
+//! The writer and its queue, over a store that does as it is told.
+
+use async_trait::async_trait;
+use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
+use callscope_analytics::ports::{CallStore, CallTransaction, StoreError, TenantChanges};
+use callscope_domain::{
+    Call, CallFacts, CallFields, CallId, CallStatus, Incoming, TenantId, Timestamp, TransitionKind,
+};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What a transaction of the store does when calls are saved.
+#[derive(Clone, Copy)]
+enum Save {
+    Conflicts,
+    IsUnavailable,
+    Panics,
+}
+
+/// Remembers the number of calls of each commit.
+#[derive(Clone, Default)]
+struct ObedientStore {
+    /// What the next transactions do; the ones after them succeed.
+    orders: Arc<Mutex<VecDeque<Save>>>,
+    commits: Arc<Mutex<Vec<usize>>>,
+}
+
+impl ObedientStore {
+    fn with_orders(orders: impl IntoIterator<Item = Save>) -> Self {
+        Self { orders: Arc::new(Mutex::new(orders.into_iter().collect())), ..Self::default() }
+    }
+
+    fn commits(&self) -> Vec<usize> {
+        self.commits.lock().expect("no test panics with the lock").clone()
+    }
+}
+
+#[async_trait]
+impl CallStore for ObedientStore {
+    async fn begin(&self) -> Result<Box<dyn CallTransaction>, StoreError> {
+        Ok(Box::new(ObedientTransaction { store: self.clone(), calls: 0 }))
+    }
+
+    fn one_transaction_for_all_tenants(&self) -> bool {
+        true
+    }
+
+    async fn list_overdue_calls(&self, _: TenantId, _: Timestamp, _: u32) -> Result<Vec<CallId>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+struct ObedientTransaction {
+    store: ObedientStore,
+    calls: usize,
+}
+
+#[async_trait]
+impl CallTransaction for ObedientTransaction {
+    async fn lock_calls(&mut self, _: TenantId, _: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn save(&mut self, _: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
+        self.calls += changes.calls.len();
+        let order = self.store.orders.lock().expect("no test panics with the lock").pop_front();
+        match order {
+            None => Ok(()),
+            Some(Save::Conflicts) => Err(StoreError::Conflict("in the way".into())),
+            Some(Save::IsUnavailable) => Err(StoreError::Unavailable("away".into())),
+            Some(Save::Panics) => panic!("as ordered"),
+        }
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.store.commits.lock().expect("no test panics with the lock").push(self.calls);
+        Ok(())
+    }
+}
+
+const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+const LIMITS: IngestLimits = IngestLimits { queue_records_max: 10, batch_records_max: 10, batch_wait: Duration::ZERO };
+
+fn records(ids: std::ops::Range<u128>) -> Vec<Incoming> {
+    let started_at = Timestamp::from_micros(0);
+    let record = |id| {
+        let fields = CallFields {
+            id: CallId(Uuid::from_u128(id)),
+            status: CallStatus::Active,
+            started_at,
+            ended_at: None,
+            end_reason: None,
+            workflow: None,
+            agent: None,
+            total_tokens: 0,
+            providers: Vec::new(),
+            errors: Vec::new(),
+        };
+        Incoming::Record(Arc::new(Call::accept(fields, started_at).expect("the record is sound")))
+    };
+    ids.map(record).collect()
+}
+
+async fn submit(queue: &IngestQueue, ids: std::ops::Range<u128>) -> Result<Vec<TransitionKind>, SubmitError> {
+    queue.submit(TENANT, records(ids)).await
+}
+
+#[tokio::test]
+async fn submissions_that_wait_share_a_transaction_and_get_their_own_answers() {
+    let store = ObedientStore::default();
+    let (queue, writer) = ingestion(Arc::new(store.clone()), LIMITS);
+    // The second submission names a call of the first, so it replaces what that one has created.
+    let (first, second, ()) = tokio::join!(submit(&queue, 0..2), submit(&queue, 1..4), async {
+        tokio::task::yield_now().await;
+        queue.close();
+        writer.run().await;
+    });
+    use TransitionKind::{Created, Replaced};
+    assert_eq!(first.expect("it is written"), [Created, Created]);
+    assert_eq!(second.expect("it is written"), [Replaced, Created, Created]);
+    assert_eq!(store.commits(), [4]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_an_empty_submission_needs_no_room() {
+    let (queue, writer) = ingestion(Arc::new(ObedientStore::default()), LIMITS);
+    let waiting = {
+        let queue = queue.clone();
+        tokio::spawn(async move { submit(&queue, 0..8).await })
+    };
+    tokio::task::yield_now().await;
+    assert!(matches!(submit(&queue, 8..11).await, Err(SubmitError::Overloaded)));
+    assert!(submit(&queue, 0..0).await.expect("nothing is to be written").is_empty());
+    let writer = tokio::spawn(writer.run());
+    assert!(waiting.await.expect("it does not panic").is_ok());
+    assert!(submit(&queue, 8..11).await.is_ok(), "there is room again");
+    queue.close();
+    assert!(matches!(submit(&queue, 0..1).await, Err(SubmitError::Closed)));
+    writer.await.expect("the writer ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_tried_again_within_a_bound() {
+    let store = ObedientStore::with_orders([Save::Conflicts; 4]);
+    let (queue, writer) = ingestion(Arc::new(store.clone()), LIMITS);
+    tokio::spawn(writer.run());
+    assert!(submit(&queue, 0..3).await.is_ok());
+    assert_eq!(store.commits(), [3]);
+
+    let store = ObedientStore::with_orders([Save::Conflicts; 5]);
+    let (queue, writer) = ingestion(Arc::new(store.clone()), LIMITS);
+    tokio::spawn(writer.run());
+    assert!(matches!(submit(&queue, 0..3).await, Err(SubmitError::Store(_))));
+    assert_eq!(store.commits(), [] as [usize; 0]);
+}
+
+#[tokio::test]
+async fn the_writer_outlives_a_store_that_fails_or_panics() {
+    let store = ObedientStore::with_orders([Save::IsUnavailable, Save::Panics]);
+    let (queue, writer) = ingestion(Arc::new(store.clone()), LIMITS);
+    tokio::spawn(writer.run());
+    assert!(matches!(submit(&queue, 0..3).await, Err(SubmitError::Store(_))));
+    assert!(matches!(submit(&queue, 0..3).await, Err(SubmitError::Panicked)));
+    assert!(submit(&queue, 0..3).await.is_ok());
+    assert_eq!(store.commits(), [3]);
+}
