@@ -5,11 +5,28 @@ use std::process::Command;
 use std::time::Instant;
 
 /// The checks after the tests; `.ci/run` runs the tests first, with the command of the README.
-const CHECKS: &[(&str, &[&str], &[(&str, &str)])] = &[
-    ("format", &["fmt", "--all", "--check"], &[]),
-    ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]),
-    ("rustdoc", &["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
+const CHECKS: &[Check] = &[
+    Check { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
+    Check {
+        name: "clippy",
+        arguments: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+        environment: &[],
+    },
+    Check {
+        name: "rustdoc",
+        arguments: &["doc", "--workspace", "--no-deps", "--locked"],
+        environment: &[("RUSTDOCFLAGS", "-D warnings")],
+    },
 ];
+
+const TESTS: Check = Check { name: "tests", arguments: &["test", "--workspace", "--locked"], environment: &[] };
+
+/// A cargo command that must succeed.
+struct Check {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+}
 
 /// Set by `.ci/run`, which has run the tests already.
 const SKIP_TESTS: &str = "CALLSCOPE_CI_TESTS_DONE";
@@ -18,27 +35,28 @@ const SKIP_TESTS: &str = "CALLSCOPE_CI_TESTS_DONE";
 pub fn run() -> anyhow::Result<()> {
     super::dependencies::check()?;
     super::openapi::run(true)?;
-    for (name, arguments, environment) in CHECKS {
-        step(name, arguments, environment)?;
+    for check in CHECKS {
+        check.run()?;
     }
     if std::env::var_os(SKIP_TESTS).is_some() {
         println!("tests were run before, as {SKIP_TESTS} says");
         return Ok(());
     }
-    step("tests", &["test", "--workspace", "--locked"], &[])
+    TESTS.run()
 }
 
-fn step(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
-    println!("--- {name}: cargo {}", arguments.join(" "));
-    let started = Instant::now();
-    let status = Command::new(env!("CARGO"))
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .status()
-        .with_context(|| format!("cannot run {name}"))?;
-    if !status.success() {
-        bail!("{name} failed");
+impl Check {
+    fn run(&self) -> anyhow::Result<()> {
+        let Self { name, arguments, environment } = self;
+        println!("--- {name}: cargo {}", arguments.join(" "));
+        let started = Instant::now();
+        let mut command = Command::new(env!("CARGO"));
+        command.args(*arguments).envs(environment.iter().copied());
+        let status = command.status().with_context(|| format!("cannot run {name}"))?;
+        if !status.success() {
+            bail!("{name} failed");
+        }
+        println!("--- {name}: ok after {} s", started.elapsed().as_secs());
+        Ok(())
     }
-    println!("--- {name}: ok after {} s", started.elapsed().as_secs());
-    Ok(())
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("callscope-domain", &[]),
     ("callscope-synthetic", &[]),
+    ("callscope-testkit", &[]),
     ("callscope-analytics", &["callscope-domain"]),
     ("callscope-persistence", &["callscope-analytics", "callscope-domain"]),
     ("callscope-api", &["callscope-analytics", "callscope-domain"]),

@@ -117,9 +117,11 @@ async fn submissions_that_wait_share_a_transaction_and_get_their_own_answers() {
         queue.close();
         writer.run().await;
     });
-    use TransitionKind::{Created, Replaced};
-    assert_eq!(first.expect("it is written"), [Created, Created]);
-    assert_eq!(second.expect("it is written"), [Replaced, Created, Created]);
+    assert_eq!(first.expect("it is written"), [TransitionKind::Created; 2]);
+    assert_eq!(
+        second.expect("it is written"),
+        [TransitionKind::Replaced, TransitionKind::Created, TransitionKind::Created]
+    );
     assert_eq!(store.commits(), [4]);
 }
 

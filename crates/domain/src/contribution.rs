@@ -291,7 +291,9 @@ mod tests {
 
     fn sum_of(calls: &[CallFacts]) -> Contribution {
         let mut sum = Contribution::default();
-        calls.iter().for_each(|call| sum += &Contribution::of(call));
+        for call in calls {
+            sum += &Contribution::of(call);
+        }
         sum
     }
 
@@ -328,7 +330,9 @@ mod tests {
             let totals: Vec<ProviderTotals> =
                 calls.iter().flat_map(|call| Contribution::of(call).providers).map(|(_, totals)| totals).collect();
             let mut one_after_the_other = ProviderTotals::default();
-            totals.iter().for_each(|totals| one_after_the_other += totals);
+            for totals in &totals {
+                one_after_the_other += totals;
+            }
             prop_assert_eq!(totals.iter().sum::<ProviderTotals>(), one_after_the_other);
         }
     }

@@ -232,7 +232,9 @@ mod tests {
 
     fn histogram(latencies: &[Latency]) -> LatencyHistogram {
         let mut histogram = LatencyHistogram::default();
-        latencies.iter().for_each(|&latency| histogram.record(latency));
+        for &latency in latencies {
+            histogram.record(latency);
+        }
         histogram
     }
 

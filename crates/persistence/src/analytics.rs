@@ -38,7 +38,7 @@ impl AnalyticsStore for Database {
     }
 
     async fn count_active_calls(&self, tenant: TenantId, scope: &CallScope) -> Result<u64, StoreError> {
-        let mut conn = self.connection(Access::Read).await?;
+        let mut conn = self.transaction(Access::Read).await?;
         let workflows = workflows_of(&mut conn, tenant, scope).await?;
         let count: Vec<i64> = conn
             .load(
@@ -49,6 +49,7 @@ impl AnalyticsStore for Database {
                     .count(),
             )
             .await?;
+        conn.commit().await?;
         Ok(count.first().map_or(0, |count| count.unsigned_abs()))
     }
 

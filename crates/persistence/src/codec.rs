@@ -80,8 +80,8 @@ fn kind_byte(kind: ErrorKind) -> u8 {
     byte.to_le_bytes()[0]
 }
 
-fn position<T: PartialEq>(all: &[T], value: T) -> usize {
-    all.iter().position(|candidate| *candidate == value).unwrap_or_default()
+fn position<T: Copy + PartialEq>(all: &[T], value: T) -> usize {
+    all.iter().position(|&candidate| candidate == value).unwrap_or_default()
 }
 
 fn take_number(bytes: &mut &[u8]) -> Result<usize, Malformed> {
@@ -118,6 +118,17 @@ mod tests {
             .flat_map(|&service| Level::ALL.iter().map(move |&level| ErrorKind { service, level }))
             .collect();
         assert_eq!(decode_kinds(&encode_kinds(&kinds)).unwrap(), kinds);
+    }
+
+    #[test]
+    fn the_stored_layout_never_changes() {
+        // Written by the first version. If this fails, databases can no longer be read: add a version instead.
+        let providers = [usage(ProviderType::Llm, "openai", &[402.0]), usage(ProviderType::Tts, "x", &[])];
+        let bytes = [&[1, 1, 6][..], b"openai", &[1, 0xd0, 0xc4, 0x18, 2, 1], b"x", &[0]].concat();
+        assert_eq!(encode_providers(&providers), bytes);
+        let kind = |service, level| ErrorKind { service, level };
+        let kinds = [kind(Service::Stt, Level::Error), kind(Service::Tool, Level::Warning)];
+        assert_eq!(encode_kinds(&kinds), [0x00, 0x41]);
     }
 
     #[test]

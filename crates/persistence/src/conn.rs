@@ -32,6 +32,7 @@ impl<T, U> Query<U> for T where
 }
 
 /// A connection lent by a pool.
+#[expect(clippy::large_enum_variant, reason = "a request has one of these; a box would cost more than it saves")]
 pub enum Conn {
     /// To PostgreSQL.
     Pg(bb8::PooledConnection<'static, PgManager>),

@@ -63,13 +63,13 @@ enum Pools {
 impl Database {
     /// Brings the schema up to date, and says how many migrations that took.
     pub async fn migrate(url: &str) -> Result<usize, OpenError> {
-        let migrated = match sqlite_path(url)? {
-            Some(path) => {
+        let migrated = match location(url)? {
+            Location::Sqlite(path) => {
                 create_folder(&path)?;
                 let path = path.to_string_lossy().into_owned();
                 tokio::task::spawn_blocking(move || migrations::migrate_sqlite(&path)).await
             }
-            None => {
+            Location::Postgres => {
                 let url = url.to_owned();
                 tokio::task::spawn_blocking(move || migrations::migrate_postgres(&url)).await
             }
@@ -79,12 +79,12 @@ impl Database {
 
     /// Opens a database whose schema is up to date.
     pub async fn open(options: &DatabaseOptions) -> Result<Self, OpenError> {
-        let pools = match sqlite_path(&options.url)? {
-            Some(path) => Pools::Lite {
+        let pools = match location(&options.url)? {
+            Location::Sqlite(path) => Pools::Lite {
                 writer: pool(options, 1, LiteManager::new(path.clone(), LiteRole::Writer)).await?,
                 readers: pool(options, readers_max(options), LiteManager::new(path, LiteRole::Reader)).await?,
             },
-            None => {
+            Location::Postgres => {
                 let mut config = ManagerConfig::default();
                 // A query on each checkout would cost a round trip; a dead connection shows on first use.
                 config.recycling_method = RecyclingMethod::Fast;
@@ -138,17 +138,22 @@ where
         .map_err(|error| OpenError::Connect(error.into()))
 }
 
-/// The file that an SQLite URL names; `None` for a PostgreSQL URL.
-fn sqlite_path(url: &str) -> Result<Option<PathBuf>, OpenError> {
+/// Where a URL points.
+enum Location {
+    Sqlite(PathBuf),
+    Postgres,
+}
+
+fn location(url: &str) -> Result<Location, OpenError> {
     if POSTGRES_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-        return Ok(None);
+        return Ok(Location::Postgres);
     }
     let path = url.strip_prefix(SQLITE_SCHEME).ok_or(OpenError::UnknownScheme)?;
     // An in-memory database would be another one for each connection, and durable for none.
     if path.is_empty() || path.starts_with(':') {
         return Err(OpenError::NoPath);
     }
-    Ok(Some(PathBuf::from(path)))
+    Ok(Location::Sqlite(PathBuf::from(path)))
 }
 
 fn create_folder(path: &Path) -> Result<(), OpenError> {

@@ -1,6 +1,6 @@
 //! Storage behind the ports of `callscope-analytics`: Diesel on PostgreSQL and on embedded SQLite.
 //!
-//! Every query is written once and must be valid on both (see [`conn`]). No SQL here computes a metric: it loads,
+//! Every query is written once and must be valid on both (the module `conn` sees to that). No SQL here computes a metric: it loads,
 //! adds and stores what the domain computed.
 
 mod analytics;

@@ -28,7 +28,9 @@ impl Lite {
         let serve = move || match establish(&path, role) {
             Ok(mut connection) => {
                 if opened.send(Ok(())).is_ok() {
-                    inbox.iter().for_each(|work| work(&mut connection));
+                    for work in inbox {
+                        work(&mut connection);
+                    }
                 }
             }
             // Whoever went away does not need the reason.

@@ -1,12 +1,13 @@
 //! The tables, as both migrations make them.
 
-#![expect(clippy::wildcard_imports, reason = "table! writes this code; the migrations say what columns mean")]
-
-use crate::sql::{Instant, Key};
-use diesel::sql_types::*;
+/// What columns are made of.
+mod sql_types {
+    pub use crate::sql::{Instant, Key};
+    pub use diesel::sql_types::*;
+}
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     tenants (tenant_id) {
         tenant_id -> Key,
         slug -> Text,
@@ -16,7 +17,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     tenant_revisions (tenant_id) {
         tenant_id -> Key,
         revision -> BigInt,
@@ -24,7 +25,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     api_keys (tenant_id, key_id) {
         tenant_id -> Key,
         key_id -> Key,
@@ -38,7 +39,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     workflows (tenant_id, workflow_id) {
         tenant_id -> Key,
         workflow_id -> Key,
@@ -49,7 +50,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     calls (tenant_id, call_id) {
         tenant_id -> Key,
         call_id -> Key,
@@ -66,7 +67,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     call_errors (tenant_id, call_id, position) {
         tenant_id -> Key,
         call_id -> Key,
@@ -82,7 +83,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     call_rollups (tenant_id, resolution, workflow_id, bucket) {
         tenant_id -> Key,
         resolution -> Text,
@@ -104,7 +105,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     provider_rollups (tenant_id, resolution, bucket, provider_type, provider_name) {
         tenant_id -> Key,
         resolution -> Text,
@@ -118,7 +119,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    use super::*;
+    use super::sql_types::*;
     error_rollups (tenant_id, resolution, bucket, service, level) {
         tenant_id -> Key,
         resolution -> Text,

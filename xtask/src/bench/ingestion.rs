@@ -109,7 +109,7 @@ pub fn floor(database: &Path, folder: &Path) -> anyhow::Result<f64> {
     let mut select = source.prepare("SELECT * FROM calls ORDER BY rowid")?;
     anyhow::ensure!(select.column_count() == CALL_COLUMNS, "the calls table has changed: mend the benchmark");
     let mut rows = select.query([])?;
-    let row = format!("({})", vec!["?"; CALL_COLUMNS].join(","));
+    let row = format!("({})", ["?"; CALL_COLUMNS].join(","));
     let insert = format!("INSERT INTO calls VALUES {}", vec![row; FLOOR_ROWS].join(","));
     let (mut total, mut elapsed) = (0, 0.0);
     loop {

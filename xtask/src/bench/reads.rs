@@ -23,8 +23,8 @@ const QUESTIONS: &[(&str, &str)] = &[
 /// Asks every server the same questions in turn, so that a slow moment of the machine meets all of them.
 pub fn compare(servers: &[(String, Server)], questions: usize) -> anyhow::Result<()> {
     println!("\n## Reads: 30 days, uncached, over HTTP; p50 and p99 in ms, and the p50 as a multiple of the smallest");
-    let labels: Vec<&str> = servers.iter().map(|(label, _)| label.as_str()).collect();
-    println!("{:<20} {}", "", labels.iter().map(|label| format!("{label:>27}")).collect::<String>());
+    let labels: Vec<String> = servers.iter().map(|(label, _)| format!("{label:>28}")).collect();
+    println!("{:<20} {}", "", labels.concat());
     let agent = ureq::Agent::new_with_defaults();
     for (name, parameters) in QUESTIONS {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(7);
@@ -43,7 +43,7 @@ pub fn compare(servers: &[(String, Server)], questions: usize) -> anyhow::Result
         let cells = times.iter_mut().zip(&medians).map(|(times, median)| {
             format!("{median:>9.2} {:>8.2} {:>7.2}x ", percentile_ms(times, 99), median / medians[0])
         });
-        println!("{name:<20} {}", cells.collect::<String>());
+        println!("{name:<20} {}", cells.collect::<Vec<_>>().concat());
     }
     Ok(())
 }
@@ -63,10 +63,11 @@ fn ask(
     (after, before): &(String, String),
 ) -> anyhow::Result<Duration> {
     let path = name.split([' ', '?']).next().unwrap_or_default();
-    let mut url = format!("http://{}/api/v1/analytics/{path}", server.address);
-    if !parameters.is_empty() {
-        url += &format!("?started_after={after}&started_before={before}{}", parameters.trim_end_matches('&'));
-    }
+    let query = match parameters {
+        "" => String::new(),
+        parameters => format!("?started_after={after}&started_before={before}{}", parameters.trim_end_matches('&')),
+    };
+    let url = format!("http://{}/api/v1/analytics/{path}{query}", server.address);
     let started = Instant::now();
     agent.get(&url).header("X-API-Key", &server.key).call()?.into_body().read_to_vec()?;
     Ok(started.elapsed())
