@@ -2,11 +2,11 @@
 //! and only then answers everyone who waits.
 
 use crate::deltas::plan_changes;
-use crate::ports::{CallStore, CallTransaction, StoreError};
+use crate::ports::{CallStore, CallTransaction, StoreError, source};
 use callscope_domain::{CallId, Incoming, TenantId, TransitionKind};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,8 @@ pub struct IngestLimits {
     pub batch_wait: Duration,
 }
 
-/// Why a submission was not written. Nothing of it was.
+/// Why a submission was not written, or is not known to have been: when the database goes away during a commit, no one
+/// can tell. Sending it again is always right.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The queue is full; later is better.
@@ -151,43 +152,39 @@ impl Writer {
     }
 
     async fn write(&self, batch: Vec<Submission>) {
+        let store = &*self.store;
+        if store.one_transaction_for_all_tenants() {
+            return write_group(store, batch).await;
+        }
         let mut by_tenant: BTreeMap<TenantId, Vec<Submission>> = BTreeMap::new();
         for submission in batch {
             by_tenant.entry(submission.tenant).or_default().push(submission);
         }
-        let store = &*self.store;
-        if store.one_transaction_for_all_tenants() {
-            write_group(store, by_tenant).await;
-        } else {
-            join_all(by_tenant.into_iter().map(|one| write_group(store, BTreeMap::from([one])))).await;
-        }
+        join_all(by_tenant.into_values().map(|group| write_group(store, group))).await;
     }
 }
 
-/// Writes tenants in one transaction, repeats it when another one got in its way, and answers everyone.
-async fn write_group(store: &dyn CallStore, group: BTreeMap<TenantId, Vec<Submission>>) {
-    let mut waiting = Vec::new();
-    let mut arrivals: BTreeMap<TenantId, Vec<Incoming>> = BTreeMap::new();
-    for (tenant, submissions) in group {
-        let of_tenant = arrivals.entry(tenant).or_default();
-        for submission in submissions {
-            waiting.push((tenant, submission.arrivals.len(), submission.answer, submission.room));
-            of_tenant.extend(submission.arrivals);
-        }
-    }
-    match write_with_retries(store, arrivals).await {
+/// Writes submissions in one transaction, repeats it when another one got in its way, and answers everyone. If the
+/// database chokes on it, each is tried alone: only those it really chokes on fail.
+async fn write_group(store: &dyn CallStore, group: Vec<Submission>) {
+    match write_with_retries(store, &group).await {
         Ok(mut kinds) => {
-            for (tenant, count, answer, room) in waiting {
-                let rest = kinds.get_mut(&tenant).map(|kinds| kinds.drain(..count).collect());
+            for Submission { tenant, arrivals, answer, room } in group {
+                let own = kinds.get_mut(&tenant).map(|kinds| kinds.drain(..arrivals.len()).collect());
                 drop(room);
                 // Whoever went away before the answer does not need it.
-                let _ = answer.send(Ok(rest.unwrap_or_default()));
+                let _ = answer.send(Ok(own.unwrap_or_default()));
+            }
+        }
+        Err(StoreError::Broken(_) | StoreError::Duplicate) if group.len() > 1 => {
+            for alone in group {
+                Box::pin(write_group(store, vec![alone])).await;
             }
         }
         Err(error) => {
             let error = Arc::new(error);
             tracing::error!(error = source(&error), "could not write a batch of records");
-            for (_, _, answer, room) in waiting {
+            for Submission { answer, room, .. } in group {
                 drop(room);
                 let _ = answer.send(Err(SubmitError::Store(Arc::clone(&error))));
             }
@@ -195,28 +192,26 @@ async fn write_group(store: &dyn CallStore, group: BTreeMap<TenantId, Vec<Submis
     }
 }
 
-fn source(error: &StoreError) -> &(dyn std::error::Error + 'static) {
-    std::error::Error::source(error).unwrap_or(error)
-}
+/// What became of the arrivals of each tenant, in order.
+type Kinds = BTreeMap<TenantId, VecDeque<TransitionKind>>;
 
-type Kinds = BTreeMap<TenantId, std::collections::VecDeque<TransitionKind>>;
-
-async fn write_with_retries(
-    store: &dyn CallStore,
-    arrivals: BTreeMap<TenantId, Vec<Incoming>>,
-) -> Result<Kinds, StoreError> {
+async fn write_with_retries(store: &dyn CallStore, group: &[Submission]) -> Result<Kinds, StoreError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS_MAX {
-        match write_once(store, arrivals.clone()).await {
+        match write_once(store, group).await {
             Err(StoreError::Conflict(_)) => tokio::time::sleep(pause).await,
             outcome => return outcome,
         }
         pause *= 2;
     }
-    write_once(store, arrivals).await
+    write_once(store, group).await
 }
 
-async fn write_once(store: &dyn CallStore, arrivals: BTreeMap<TenantId, Vec<Incoming>>) -> Result<Kinds, StoreError> {
+async fn write_once(store: &dyn CallStore, group: &[Submission]) -> Result<Kinds, StoreError> {
+    let mut arrivals: BTreeMap<TenantId, Vec<Incoming>> = BTreeMap::new();
+    for submission in group {
+        arrivals.entry(submission.tenant).or_default().extend_from_slice(&submission.arrivals);
+    }
     let mut transaction = store.begin().await?;
     let mut kinds = Kinds::new();
     for (tenant, arrivals) in arrivals {

@@ -28,6 +28,11 @@ pub enum StoreError {
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What an error is about, for the log: its source, if it has one.
+pub(crate) fn source(error: &StoreError) -> &(dyn std::error::Error + 'static) {
+    std::error::Error::source(error).unwrap_or(error)
+}
+
 /// Which calls a question is about, besides its window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallScope {
@@ -71,8 +76,8 @@ pub struct WorkflowLabel {
 /// What a window's provider figures are the sum of.
 #[derive(Debug, Default)]
 pub struct ProviderParts {
-    /// Totals of whole buckets.
-    pub buckets: Vec<(Provider, ProviderTotals)>,
+    /// Totals of all whole buckets together.
+    pub buckets: BTreeMap<Provider, ProviderTotals>,
     /// The calls of the plan's edges.
     pub edge_calls: Vec<CallFacts>,
 }
@@ -201,8 +206,8 @@ pub trait CallTransaction: Send {
 /// What checks and rebuilds rollups.
 #[async_trait]
 pub trait RollupStore: Send + Sync {
-    /// The start of the first and of the last day of UTC that have calls or rollups; `None` when there are neither.
-    async fn find_days(&self, tenant: TenantId) -> Result<Option<(Timestamp, Timestamp)>, StoreError>;
+    /// The starts of the days of UTC that have calls or rollups, ascending.
+    async fn list_days(&self, tenant: TenantId) -> Result<Vec<Timestamp>, StoreError>;
 
     /// Begins a transaction that sees one state of the database; with `writable`, one that may change rollups, and
     /// that no other transaction changes calls beside.

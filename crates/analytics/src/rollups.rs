@@ -78,18 +78,11 @@ pub async fn rebuild(
 }
 
 /// The days of a tenant, each with its number and their count.
-async fn days(
-    store: &dyn RollupStore,
-    tenant: TenantId,
-) -> Result<impl Iterator<Item = (u64, u64, Window)> + use<>, StoreError> {
-    let width = Resolution::Day.width();
-    let bounds = store.find_days(tenant).await?;
-    let count = bounds.map_or(0, |(first, last)| last.since(first).as_micros() / width.as_micros() + 1);
-    let first = bounds.map_or(Timestamp::from_micros(0), |(first, _)| first);
-    let count = count.cast_unsigned();
-    let starts = std::iter::successors(Some(first), move |&start| Some(start + width));
-    let windows = starts.filter_map(move |start| Window::new(start, start + width).ok());
-    Ok((0..count).zip(windows).map(move |(index, day)| (index, count, day)))
+async fn days(store: &dyn RollupStore, tenant: TenantId) -> Result<Vec<(u64, u64, Window)>, StoreError> {
+    let starts = store.list_days(tenant).await?;
+    let count = starts.len() as u64;
+    let windows = starts.into_iter().filter_map(|start| Window::new(start, start + Resolution::Day.width()).ok());
+    Ok((0..).zip(windows).map(|(index, day)| (index, count, day)).collect())
 }
 
 /// The rollups that a day's calls should have. Calls are loaded an hour at a time.

@@ -130,12 +130,11 @@ impl Analytics {
     ) -> Result<Vec<(Provider, ProviderTotals)>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_provider_parts(tenant, &plan).await?;
-        let mut by_provider: BTreeMap<Provider, Vec<ProviderTotals>> = BTreeMap::new();
-        for (provider, totals) in parts.buckets.into_iter().chain(sum(&parts.edge_calls).providers) {
-            by_provider.entry(provider).or_default().push(totals);
+        let mut sums: BTreeMap<Provider, ProviderTotals> = parts.buckets;
+        for (provider, totals) in sum(&parts.edge_calls).providers {
+            *sums.entry(provider).or_default() += &totals;
         }
-        let sums = by_provider.into_iter().map(|(provider, totals)| (provider, totals.iter().sum::<ProviderTotals>()));
-        let mut figures: Vec<_> = sums.filter(|(_, totals)| totals.calls > 0).collect();
+        let mut figures: Vec<_> = sums.into_iter().filter(|(_, totals)| totals.calls > 0).collect();
         // Stable: ties stay in the map's order, which is by name.
         figures.sort_by_key(|(provider, totals)| (provider.provider_type, std::cmp::Reverse(totals.calls)));
         Ok(figures)

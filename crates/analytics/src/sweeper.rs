@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::ingestion::IngestQueue;
-use crate::ports::{CallStore, TenantStore};
+use crate::ports::{CallStore, StoreError, TenantStore, source};
 use callscope_domain::{Incoming, Span, TenantId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,18 +36,23 @@ impl Sweeper {
             match self.sweep().await {
                 Ok(0) => {}
                 Ok(closed) => tracing::info!(closed, "closed calls whose end never came"),
-                Err(error) => tracing::warn!(error = &*error, "could not sweep overdue calls; will try again"),
+                Err(error) => tracing::warn!(error = source(&error), "could not list the tenants; will try again"),
             }
         }
     }
 
-    /// Closes what is overdue now, and says how many calls that were.
-    pub async fn sweep(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+    /// Closes what is overdue now, and says how many calls that were. A tenant for which that fails is passed over.
+    pub async fn sweep(&self) -> Result<usize, StoreError> {
         let timeout = i64::try_from(self.timeout.as_micros()).unwrap_or(i64::MAX);
         let started_before = self.clock.now() - Span::from_micros(timeout);
         let mut closed = 0;
         for tenant in self.tenants.list_tenants().await? {
-            closed += self.sweep_tenant(tenant.id, started_before).await?;
+            match self.sweep_tenant(tenant.id, started_before).await {
+                Ok(of_tenant) => closed += of_tenant,
+                Err(error) => {
+                    tracing::warn!(error = &*error, tenant = %tenant.slug, "could not close overdue calls; will try again");
+                }
+            }
         }
         Ok(closed)
     }

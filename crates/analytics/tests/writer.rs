@@ -16,6 +16,7 @@ use uuid::Uuid;
 enum Save {
     Conflicts,
     IsUnavailable,
+    IsBroken,
     Panics,
 }
 
@@ -70,6 +71,7 @@ impl CallTransaction for ObedientTransaction {
             None => Ok(()),
             Some(Save::Conflicts) => Err(StoreError::Conflict("in the way".into())),
             Some(Save::IsUnavailable) => Err(StoreError::Unavailable("away".into())),
+            Some(Save::IsBroken) => Err(StoreError::Broken("choked".into())),
             Some(Save::Panics) => panic!("as ordered"),
         }
     }
@@ -123,6 +125,21 @@ async fn submissions_that_wait_share_a_transaction_and_get_their_own_answers() {
         [TransitionKind::Replaced, TransitionKind::Created, TransitionKind::Created]
     );
     assert_eq!(store.commits(), [4]);
+}
+
+#[tokio::test]
+async fn a_submission_that_the_store_chokes_on_does_not_cost_the_others() {
+    // The batch, then the first of its two submissions alone.
+    let store = ObedientStore::with_orders([Save::IsBroken, Save::IsBroken]);
+    let (queue, writer) = ingestion(Arc::new(store.clone()), LIMITS);
+    let (first, second, ()) = tokio::join!(submit(&queue, 0..2), submit(&queue, 2..5), async {
+        tokio::task::yield_now().await;
+        queue.close();
+        writer.run().await;
+    });
+    assert!(matches!(first, Err(SubmitError::Store(_))));
+    assert!(second.is_ok());
+    assert_eq!(store.commits(), [3]);
 }
 
 #[tokio::test]

@@ -1,17 +1,19 @@
 //! Bodies of the write endpoints: received within bounds, unpacked within bounds, cut into records.
 
-use crate::json;
+use crate::json::{self, BoundedList};
 use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Buf, Bytes, BytesMut, Payload};
 use futures_util::StreamExt;
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -21,6 +23,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Some programs start a file with it; it says nothing, and is no JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Largest window of a Zstandard body, as a power of two: 64 MiB, which every level but --ultra and --long keeps to.
+const ZSTD_WINDOW_LOG_MAX: u32 = 26;
 
 /// How a body holds its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,7 @@ pub struct Received {
     bytes: Bytes,
     packing: Packing,
     bytes_max: usize,
+    inflight: Arc<Semaphore>,
     room: OwnedSemaphorePermit,
 }
 
@@ -118,22 +124,22 @@ async fn receive_within(
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    let mut room = take_room(state, 0)?;
-    let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0).min(1 << 20));
+    let mut room = take_room(&state.inflight, 0)?;
+    let mut bytes = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| malformed("the body was cut off"))?;
         if bytes.len() + chunk.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
-        room.merge(take_room(state, chunk.len())?);
+        room.merge(take_room(&state.inflight, chunk.len())?);
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, room })
+    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, inflight: Arc::clone(&state.inflight), room })
 }
 
-fn take_room(state: &ApiState, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+fn take_room(inflight: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
     let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-    std::sync::Arc::clone(&state.inflight)
+    Arc::clone(inflight)
         .try_acquire_many_owned(permits)
         .map_err(|_| Problem::new(ProblemCode::Overloaded, "too many bodies are being received; nothing was stored"))
 }
@@ -155,19 +161,22 @@ async fn drain(mut payload: Payload, bytes_max: usize) {
 impl Received {
     /// The unpacked bytes. Blocks; what it takes of the processor is bounded by the bound on bytes.
     pub fn unpack(self) -> Result<Unpacked, Problem> {
-        let Self { format: _, bytes, packing, bytes_max, room } = self;
+        let Self { format: _, bytes, packing, bytes_max, inflight, mut room } = self;
+        let sent = bytes.len();
         let mut unpacked = match packing {
             Packing::Plain => bytes,
             Packing::Gzip => read_within(flate2::read::MultiGzDecoder::new(&*bytes), bytes_max, "gzip")?,
             Packing::Zstd => {
-                let decoder = zstd::stream::read::Decoder::new(&*bytes).map_err(|_| cannot_unpack("zstd"))?;
+                let mut decoder = zstd::stream::read::Decoder::new(&*bytes).map_err(|_| cannot_unpack("zstd"))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| cannot_unpack("zstd"))?;
                 read_within(decoder, bytes_max, "zstd")?
             }
         };
+        room.merge(take_room(&inflight, unpacked.len().saturating_sub(sent))?);
         if unpacked.starts_with(BYTE_ORDER_MARK) {
             unpacked.advance(BYTE_ORDER_MARK.len());
         }
-        Ok(Unpacked { bytes: unpacked, _room: room })
+        Ok(Unpacked { bytes: unpacked, room })
     }
 }
 
@@ -175,7 +184,8 @@ impl Received {
 pub struct Unpacked {
     /// The bytes.
     pub bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    /// Their room, to be kept for as long as what was made of them is in memory.
+    pub room: OwnedSemaphorePermit,
 }
 
 fn read_within(reader: impl Read, bytes_max: usize, name: &'static str) -> Result<Bytes, Problem> {
@@ -197,7 +207,9 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
             .map(Cow::Borrowed)
             .collect(),
         Format::Json if bytes.trim_ascii().is_empty() => Vec::new(),
-        Format::Json => array(bytes)?.into_iter().map(|record| Cow::Borrowed(record.get().as_bytes())).collect(),
+        Format::Json => {
+            array(bytes, records_max)?.into_iter().map(|record| Cow::Borrowed(record.get().as_bytes())).collect()
+        }
     };
     if records.is_empty() {
         return Err(Problem::invalid_field("(body)", "must hold at least one record"));
@@ -209,8 +221,10 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
     Ok(records)
 }
 
-fn array(bytes: &[u8]) -> Result<Vec<&RawValue>, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
+fn array(bytes: &[u8], records_max: usize) -> Result<Vec<&RawValue>, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let records = BoundedList::new(records_max).deserialize(&mut reader);
+    records.and_then(|records| reader.end().map(|()| records)).map_err(|error| {
         if error.is_data() {
             Problem::invalid_field(
                 "(body)",

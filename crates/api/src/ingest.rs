@@ -1,7 +1,7 @@
 //! The write endpoints.
 
 use crate::auth::{Authorized, CallsWrite};
-use crate::body::{self, Format};
+use crate::body::{self, Format, Unpacked};
 use crate::json;
 use crate::openapi::{PutProblems, WriteProblems};
 use crate::problem::{FieldError, Problem, ProblemCode};
@@ -17,6 +17,9 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 type State = web::Data<ApiState>;
+
+/// Rejected records of a batch that are answered with all of their faults; the ones after them with the first.
+const REJECTED_IN_FULL_MAX: usize = 1000;
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -71,7 +74,7 @@ struct RejectedRecord {
     /// The call id that it gave, if it could be read.
     #[schema(required, example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
     call_id: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong with it: at most 20 faults, and after the first 1,000 rejected records only one.
     errors: Vec<FieldError>,
 }
 
@@ -103,8 +106,12 @@ async fn put_call(
 ) -> Result<CustomizeResponder<web::Json<PutCallResponse>>, Problem> {
     let received = body::receive(&state, &request, payload, &[Format::Json]).await?;
     let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
-    let bytes = received.unpack()?.bytes;
-    let parsed = parse_record(&bytes, asked.tenant, Some(call_id), state.clock.now()).map_err(refused)?;
+    let (tenant, now) = (asked.tenant, state.clock.now());
+    let (parsed, _room) = parse(&state, move || {
+        let Unpacked { bytes, room } = received.unpack()?;
+        Ok((parse_record(&bytes, tenant, Some(call_id), now).map_err(refused)?, room))
+    })
+    .await?;
     let kinds = state.ingest.submit(asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
     let result = kinds.first().copied().map_or(PutResult::Ignored, Into::into);
     let status = if matches!(result, PutResult::Created) { StatusCode::CREATED } else { StatusCode::OK };
@@ -163,17 +170,23 @@ async fn ingest_calls(
 ) -> Result<web::Json<IngestCallsResponse>, Problem> {
     let received = body::receive(&state, &request, payload, &[Format::Ndjson, Format::Json]).await?;
     let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
-    let parser = state.parsers.acquire().await;
-    let parsed = web::block(move || {
+    let (Batch { arrivals, response }, _room) = parse(&state, move || {
         let format = received.format;
-        let unpacked = received.unpack()?;
-        parse_batch(&unpacked.bytes, format, records_max, tenant, now)
-    });
-    let Batch { arrivals, response } =
-        parsed.await.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))??;
-    drop(parser);
+        let Unpacked { bytes, room } = received.unpack()?;
+        Ok((parse_batch(&bytes, format, records_max, tenant, now)?, room))
+    })
+    .await?;
     state.ingest.submit(tenant, arrivals).await?;
     Ok(web::Json(response))
+}
+
+/// Unpacks and parses on a thread for blocking work; few do so at one time.
+async fn parse<T: Send + 'static>(
+    state: &ApiState,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let _turn = state.parsers.acquire().await;
+    web::block(work).await.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))?
 }
 
 /// A batch that was read: what to write, and what to answer when that is done.
@@ -199,7 +212,10 @@ fn parse_batch(
                 response.dropped_samples += parsed.dropped_samples;
                 arrivals.push(Incoming::Record(parsed.call));
             }
-            Err(RefusedRecord { call_id, errors }) => {
+            Err(RefusedRecord { call_id, mut errors }) => {
+                if response.rejected.len() >= REJECTED_IN_FULL_MAX {
+                    errors.truncate(1);
+                }
                 response.rejected.push(RejectedRecord { index, call_id, errors });
             }
         }

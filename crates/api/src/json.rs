@@ -3,7 +3,7 @@
 
 use crate::problem::{FieldError, TWICE, not_known};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Error;
 use std::fmt;
@@ -67,6 +67,60 @@ fn data(text: &str) -> String {
         other => other,
     };
     format!("must be {expected}")
+}
+
+/// A JSON list of which at most `MAX` elements and one more are kept: enough to know that there are too many, whatever
+/// the memory that the rest would have taken.
+pub struct Bounded<T, const MAX: usize>(pub Vec<T>);
+
+impl<T, const MAX: usize> Default for Bounded<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BoundedList::new(MAX).deserialize(deserializer).map(Self)
+    }
+}
+
+/// Reads a JSON list as [`Bounded`] does, with a bound that is known only when the program runs.
+pub struct BoundedList<T>(usize, PhantomData<T>);
+
+impl<T> BoundedList<T> {
+    /// Keeps at most `max` elements and one more.
+    pub const fn new(max: usize) -> Self {
+        Self(max, PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for BoundedList<T> {
+    type Value = Vec<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedList<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() <= self.0 {
+            match list.next_element()? {
+                Some(element) => kept.push(element),
+                None => return Ok(kept),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(kept)
+    }
 }
 
 /// A `T` from a JSON object. A struct by itself would take a list as well, its fields by position.

@@ -16,6 +16,9 @@ const WORKFLOWS_DEFAULT: u32 = 10;
 const ERRORS_MAX: u32 = 200;
 const ERRORS_DEFAULT: u32 = 50;
 
+/// Most faults that are named of one query string.
+const FAULTS_MAX: usize = 20;
+
 /// A set of parameters.
 pub trait QueryParams: Sized {
     /// Takes what belongs to the set; faults are noted in the query.
@@ -77,6 +80,9 @@ impl Query {
     fn finish(mut self) -> Result<(), Problem> {
         let unknown: Vec<String> = self.pairs.drain(..).map(|(name, _)| name).collect();
         for name in unknown {
+            if self.faults.len() == FAULTS_MAX {
+                break;
+            }
             if self.faults.iter().any(|fault| fault.field == name) {
                 continue;
             }
@@ -219,7 +225,7 @@ pub struct ErrorParams {
     #[param(value_type = Option<words::Level>, inline, example = "error")]
     pub level: Option<Level>,
     /// How many errors to pass over.
-    #[param(minimum = 0, maximum = 4_294_967_295_u64, default = 0, example = 0, required = false)]
+    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, example = 0, required = false)]
     pub offset: u32,
     /// Most errors to return.
     #[param(minimum = 1, maximum = 200, default = 50, example = 50, required = false)]

@@ -6,7 +6,7 @@ use crate::record::{CallRecord, ErrorRecord, ProviderRecord, WorkflowRecord};
 use crate::words::timestamp;
 use callscope_domain::{
     Call, CallError, CallFault, CallFields, CallId, CallStatus, ErrorKind, Latency, Level, Provider, ProviderName,
-    ProviderType, ProviderUse, Service, Slug, TenantId, Text, Timestamp, Workflow, WorkflowId,
+    ProviderType, ProviderUse, SAMPLES_PER_CALL_MAX, Service, Slug, TenantId, Text, Timestamp, Workflow, WorkflowId,
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -19,6 +19,8 @@ use uuid::Uuid;
 const DETAILS_BYTES_MAX: usize = 16 * 1024;
 /// Deepest nesting of an error's details.
 const DETAILS_DEPTH_MAX: usize = 32;
+/// Most faults that are named of one record.
+const FAULTS_PER_RECORD_MAX: usize = 20;
 /// Longest call id that is given back from a record that was refused.
 const CALL_ID_ECHO_MAX: usize = 64;
 
@@ -69,7 +71,11 @@ struct Reader {
 }
 
 impl Reader {
+    /// Notes a fault, unless there are many already: an answer has a bound too.
     fn fault(&mut self, field: impl Into<String>, message: impl Display) {
+        if self.faults.len() == FAULTS_PER_RECORD_MAX {
+            return;
+        }
         self.faults.push(FieldError { field: field.into(), message: message.to_string() });
     }
 
@@ -112,11 +118,12 @@ impl Reader {
         let end_reason = self.optional(|| "end_reason".into(), record.end_reason, |text| Text::new(text));
         let workflow = record.workflow.and_then(|Object(workflow)| self.workflow(workflow));
         let agent = self.optional(|| "agent".into(), record.agent, |text| Text::new(text));
-        let providers = record.providers.unwrap_or_default().into_iter().enumerate();
+        let providers = record.providers.unwrap_or_default().0.into_iter().enumerate();
         let providers = providers.filter_map(|(index, Object(provider))| self.provider(index, provider)).collect();
         let errors: Vec<Option<CallError>> = record
             .errors
             .unwrap_or_default()
+            .0
             .into_iter()
             .enumerate()
             .map(|(index, Object(error))| self.error(index, error))
@@ -176,7 +183,11 @@ impl Reader {
         let provider_type = self.required(|| field("provider_type"), record.provider_type, ProviderType::from_str);
         let provider_name =
             self.required(|| field("provider_name"), record.provider_name, |text| ProviderName::new(text));
-        let given = record.latencies_ms.unwrap_or_default();
+        let given = record.latencies_ms.unwrap_or_default().0;
+        if given.len() > SAMPLES_PER_CALL_MAX {
+            self.fault(field("latencies_ms"), format!("must have at most {SAMPLES_PER_CALL_MAX} entries"));
+            return None;
+        }
         let latencies: Vec<Latency> = given.iter().filter_map(|latency| Latency::from_ms((*latency)?)).collect();
         self.dropped_samples += (given.len() - latencies.len()) as u64;
         Some(ProviderUse {

@@ -1,7 +1,8 @@
 //! A call record on the wire. How it becomes a call is the business of [`crate::reading`].
 
-use crate::json::Object;
+use crate::json::{Bounded, Object};
 use crate::words;
+use callscope_domain::{ERRORS_PER_CALL_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -56,11 +57,11 @@ pub struct CallRecord<'a> {
     /// What the call used of each provider. Two entries for the same provider are merged.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ProviderRecord>>, max_items = 32)]
-    pub(crate) providers: Option<Vec<Object<ProviderRecord<'a>>>>,
+    pub(crate) providers: Option<Bounded<Object<ProviderRecord<'a>>, PROVIDERS_PER_CALL_MAX>>,
     /// What went wrong. An error's position in this list is part of its id.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ErrorRecord>>, max_items = 200)]
-    pub(crate) errors: Option<Vec<Object<ErrorRecord<'a>>>>,
+    pub(crate) errors: Option<Bounded<Object<ErrorRecord<'a>>, ERRORS_PER_CALL_MAX>>,
 }
 
 /// A workflow, as a record names it.
@@ -96,8 +97,8 @@ pub struct ProviderRecord<'a> {
     /// One latency a turn, in milliseconds. What is null, not above 0, or above 600,000 is dropped and counted in
     /// `dropped_samples`; at most 10,000 over all providers of a call.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<Option<f64>>>, example = json!([118.2, 131.5]))]
-    pub(crate) latencies_ms: Option<Vec<Option<f64>>>,
+    #[schema(value_type = Option<Vec<Option<f64>>>, max_items = 10_000, example = json!([118.2, 131.5]))]
+    pub(crate) latencies_ms: Option<Bounded<Option<f64>, SAMPLES_PER_CALL_MAX>>,
 }
 
 /// One error of a call.

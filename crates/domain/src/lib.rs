@@ -5,7 +5,6 @@
 
 mod call;
 mod contribution;
-mod entries;
 mod errors;
 mod histogram;
 mod ids;
@@ -25,9 +24,8 @@ pub use call::{
     Transition, TransitionKind, transition,
 };
 pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
-pub use entries::Entries;
 pub use errors::{CallError, ErrorKind, Level, Service};
-pub use histogram::{HistogramBytesFault, LatencyHistogram};
+pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
 pub use plan::{BucketRange, Resolution, WindowPlan};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};

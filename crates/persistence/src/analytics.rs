@@ -3,7 +3,9 @@
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::fragment::{UnionAll, maybe};
-use crate::rows::{CallFactsRow, CallRollupRow, ErrorRollupRow, LoggedErrorRow, ProviderRollupRow, WorkflowRow};
+use crate::rows::{
+    CallFactsRow, CallRollupRow, ErrorRollupRow, LoggedErrorRow, ProviderRollupRow, WorkflowRow, sum_by_provider,
+};
 use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, workflows};
 use crate::sql::{Id, Time, Word};
 use async_trait::async_trait;
@@ -15,6 +17,8 @@ use callscope_domain::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, CallTotals, TenantId, Window, WindowPlan,
 };
 use diesel::prelude::*;
+use diesel::sql_types::Integer;
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// The workflow under which the whole tenant's totals are kept.
@@ -30,9 +34,14 @@ impl AnalyticsStore for Database {
     ) -> Result<CallParts, StoreError> {
         let mut conn = self.transaction(Access::Read).await?;
         let workflows = workflows_of(&mut conn, tenant, scope).await?;
-        let rows = load_call_rollups(&mut conn, tenant, workflows.clone().unwrap_or_else(|| vec![WHOLE_TENANT]), plan);
-        let buckets = rows.await?.iter().map(|row| (row.bucket.0, CallTotals::from(row))).collect();
-        let edge_calls = load_edge_calls(&mut conn, tenant, workflows, plan).await?;
+        let ids = workflows.as_deref().unwrap_or(&[WHOLE_TENANT]);
+        let rows = load_call_rollups(&mut conn, tenant, ids, plan).await?;
+        let buckets = rows.iter().map(|row| (row.bucket.0, CallTotals::from(row))).collect();
+        let mut edge_calls = load_edge_calls(&mut conn, tenant, plan).await?;
+        if let Some(ids) = &workflows {
+            let ids: HashSet<Id> = ids.iter().copied().collect();
+            edge_calls.retain(|call| call.workflow_id.is_some_and(|id| ids.contains(&Id::from(id))));
+        }
         conn.commit().await?;
         Ok(CallParts { buckets, edge_calls })
     }
@@ -40,17 +49,21 @@ impl AnalyticsStore for Database {
     async fn count_active_calls(&self, tenant: TenantId, scope: &CallScope) -> Result<u64, StoreError> {
         let mut conn = self.transaction(Access::Read).await?;
         let workflows = workflows_of(&mut conn, tenant, scope).await?;
-        let count: Vec<i64> = conn
-            .load(
-                calls::table
-                    .filter(calls::tenant_id.eq(Id::from(tenant)))
-                    .filter(calls::status.eq(Word(CallStatus::Active)))
-                    .filter(maybe(workflows.map(|ids| calls::workflow_id.eq_any(ids).assume_not_null())))
-                    .count(),
-            )
-            .await?;
+        let active = calls::table
+            .filter(calls::tenant_id.eq(Id::from(tenant)))
+            .filter(calls::status.eq(Word(CallStatus::Active)));
+        let mut total = 0;
+        match workflows {
+            None => total += conn.load::<i64>(active.count()).await?.iter().sum::<i64>(),
+            Some(ids) => {
+                for chunk in ids.chunks(WORKFLOWS_PER_QUERY_MAX) {
+                    let of_chunk = calls::workflow_id.eq_any(chunk.to_vec()).assume_not_null();
+                    total += conn.load::<i64>(active.filter(of_chunk).count()).await?.iter().sum::<i64>();
+                }
+            }
+        }
         conn.commit().await?;
-        Ok(count.first().map_or(0, |count| count.unsigned_abs()))
+        Ok(total.unsigned_abs())
     }
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
@@ -58,13 +71,10 @@ impl AnalyticsStore for Database {
         let labels: Vec<WorkflowRow> = conn
             .load(workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant))).select(columns::<WorkflowRow>()))
             .await?;
-        let mut buckets = Vec::new();
         let ids: Vec<Id> = labels.iter().map(|row| row.workflow_id).collect();
-        for chunk in ids.chunks(WORKFLOWS_PER_QUERY_MAX) {
-            let rows = load_call_rollups(&mut conn, tenant, chunk.to_vec(), plan).await?;
-            buckets.extend(rows.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))));
-        }
-        let edge_calls = load_edge_calls(&mut conn, tenant, None, plan).await?;
+        let rows = load_call_rollups(&mut conn, tenant, &ids, plan).await?;
+        let buckets = rows.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))).collect();
+        let edge_calls = load_edge_calls(&mut conn, tenant, plan).await?;
         conn.commit().await?;
         let workflows: Result<Vec<WorkflowLabel>, StoreError> = labels.into_iter().map(TryInto::try_into).collect();
         Ok(WorkflowParts { buckets, edge_calls, workflows: workflows? })
@@ -81,10 +91,9 @@ impl AnalyticsStore for Database {
                 .select(columns::<ProviderRollupRow>())
         });
         let rows: Vec<ProviderRollupRow> = load_union(&mut conn, parts.collect()).await?;
-        let buckets: Result<Vec<_>, StoreError> = rows.into_iter().map(TryInto::try_into).collect();
-        let edge_calls = load_edge_calls(&mut conn, tenant, None, plan).await?;
+        let edge_calls = load_edge_calls(&mut conn, tenant, plan).await?;
         conn.commit().await?;
-        Ok(ProviderParts { buckets: buckets?, edge_calls })
+        Ok(ProviderParts { buckets: sum_by_provider(rows)?, edge_calls })
     }
 
     async fn load_error_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ErrorParts, StoreError> {
@@ -98,7 +107,7 @@ impl AnalyticsStore for Database {
                 .select(columns::<ErrorRollupRow>())
         });
         let rows: Vec<ErrorRollupRow> = load_union(&mut conn, parts.collect()).await?;
-        let edge_calls = load_edge_calls(&mut conn, tenant, None, plan).await?;
+        let edge_calls = load_edge_calls(&mut conn, tenant, plan).await?;
         conn.commit().await?;
         Ok(ErrorParts { buckets: rows.iter().map(|row| (row.kind(), row.error_count)).collect(), edge_calls })
     }
@@ -132,12 +141,12 @@ impl AnalyticsStore for Database {
 
     async fn ping(&self) -> Result<(), StoreError> {
         let mut conn = self.connection(Access::Read).await?;
-        let _: Vec<Id> = conn.load(workflows::table.select(workflows::tenant_id).limit(1)).await?;
+        conn.load::<i32>(diesel::select(1_i32.into_sql::<Integer>())).await?;
         Ok(())
     }
 }
 
-/// Each takes a bound parameter in each of a plan's ranges; SQLite has room for 32,766 in a statement.
+/// Workflows of one statement: each is a bound parameter in each of a plan's ranges, and SQLite has room for 32,766.
 const WORKFLOWS_PER_QUERY_MAX: usize = 4000;
 
 /// The ids of a scope's workflows; `None` for the whole tenant.
@@ -146,8 +155,7 @@ async fn workflows_of(conn: &mut Conn, tenant: TenantId, scope: &CallScope) -> R
     let query = workflows::table
         .filter(workflows::tenant_id.eq(Id::from(tenant)))
         .filter(workflows::slug.eq(slug.to_string()))
-        .select(workflows::workflow_id)
-        .limit(i64::try_from(WORKFLOWS_PER_QUERY_MAX).unwrap_or(i64::MAX));
+        .select(workflows::workflow_id);
     conn.load(query).await.map(Some)
 }
 
@@ -155,34 +163,32 @@ async fn workflows_of(conn: &mut Conn, tenant: TenantId, scope: &CallScope) -> R
 async fn load_call_rollups(
     conn: &mut Conn,
     tenant: TenantId,
-    workflows: Vec<Id>,
+    workflows: &[Id],
     plan: &WindowPlan,
 ) -> Result<Vec<CallRollupRow>, StoreError> {
-    let parts = plan.ranges.iter().map(|range| {
-        call_rollups::table
-            .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
-            .filter(call_rollups::resolution.eq(Word(range.resolution)))
-            .filter(call_rollups::workflow_id.eq_any(workflows.clone()))
-            .filter(call_rollups::bucket.ge(Time(range.start)))
-            .filter(call_rollups::bucket.lt(Time(range.end)))
-            .select(columns::<CallRollupRow>())
-    });
-    load_union(conn, parts.collect()).await
+    let mut rows = Vec::new();
+    for chunk in workflows.chunks(WORKFLOWS_PER_QUERY_MAX) {
+        let parts = plan.ranges.iter().map(|range| {
+            call_rollups::table
+                .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
+                .filter(call_rollups::resolution.eq(Word(range.resolution)))
+                .filter(call_rollups::workflow_id.eq_any(chunk.to_vec()))
+                .filter(call_rollups::bucket.ge(Time(range.start)))
+                .filter(call_rollups::bucket.lt(Time(range.end)))
+                .select(columns::<CallRollupRow>())
+        });
+        rows.extend(load_union(conn, parts.collect()).await?);
+    }
+    Ok(rows)
 }
 
-/// The calls of a plan's edges, of some workflows or all.
-async fn load_edge_calls(
-    conn: &mut Conn,
-    tenant: TenantId,
-    workflows: Option<Vec<Id>>,
-    plan: &WindowPlan,
-) -> Result<Vec<CallFacts>, StoreError> {
+/// The calls of a plan's edges.
+async fn load_edge_calls(conn: &mut Conn, tenant: TenantId, plan: &WindowPlan) -> Result<Vec<CallFacts>, StoreError> {
     let parts = plan.edges.iter().map(|edge| {
         calls::table
             .filter(calls::tenant_id.eq(Id::from(tenant)))
             .filter(calls::started_at.ge(Time(edge.start())))
             .filter(calls::started_at.lt(Time(edge.end())))
-            .filter(maybe(workflows.clone().map(|ids| calls::workflow_id.eq_any(ids).assume_not_null())))
             .select(columns::<CallFactsRow>())
     });
     let rows: Vec<CallFactsRow> = load_union(conn, parts.collect()).await?;

@@ -82,13 +82,12 @@ impl Conn {
                 };
                 PgTransactions::begin_transaction_sql(&mut **conn, begin).await
             }
-            Self::Lite(conn) => {
-                let begin = match access {
-                    Access::Read => "BEGIN",
-                    Access::Write => "BEGIN IMMEDIATE",
-                };
-                conn.with(move |conn| LiteTransactions::begin_transaction_sql(conn, begin)).await
-            }
+            Self::Lite(conn) => match access {
+                Access::Read => conn.begin_read(),
+                Access::Write => {
+                    conn.with(|conn| LiteTransactions::begin_transaction_sql(conn, "BEGIN IMMEDIATE")).await
+                }
+            },
         };
         outcome.map_err(store_error)
     }

@@ -13,10 +13,12 @@ use callscope_analytics::ports::{RollupStore, RollupTransaction, StoreError};
 use callscope_domain::{
     CallFacts, CallTotals, Contribution, Provider, ProviderTotals, Resolution, TenantId, Timestamp, Window,
 };
-use diesel::dsl::{max, min};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// An instant before every call, and one that both databases can compare with: the year 1000 before our era.
+const EARLIEST_US: i64 = -93_700_000_000_000_000;
 
 /// Adds deltas to a tenant's rollups. The transaction holds the tenant's lock.
 pub async fn add_rollups(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
@@ -131,31 +133,36 @@ async fn replace_provider_rollups(conn: &mut Conn, rows: Vec<ProviderRollupRow>)
 
 #[async_trait]
 impl RollupStore for Database {
-    async fn find_days(&self, tenant: TenantId) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    async fn list_days(&self, tenant: TenantId) -> Result<Vec<Timestamp>, StoreError> {
         let tenant = Id::from(tenant);
         let mut conn = self.transaction(Access::Read).await?;
-        let of_calls = calls::table.filter(calls::tenant_id.eq(tenant));
-        // One statement each: a minimum and a maximum together would read the whole index.
-        let first = conn.load::<Option<Time>>(of_calls.select(min(calls::started_at))).await?;
-        let last = conn.load::<Option<Time>>(of_calls.select(max(calls::started_at))).await?;
         // All of a tenant's rollups are read, as they are by the audit that asks.
-        let of_rollups = call_rollups::table
-            .filter(call_rollups::tenant_id.eq(tenant))
-            .select((min(call_rollups::bucket), max(call_rollups::bucket)));
-        let of_providers = provider_rollups::table
-            .filter(provider_rollups::tenant_id.eq(tenant))
-            .select((min(provider_rollups::bucket), max(provider_rollups::bucket)));
-        let of_errors = error_rollups::table
-            .filter(error_rollups::tenant_id.eq(tenant))
-            .select((min(error_rollups::bucket), max(error_rollups::bucket)));
-        let bounds: [Vec<(Option<Time>, Option<Time>)>; 3] =
-            [conn.load(of_rollups).await?, conn.load(of_providers).await?, conn.load(of_errors).await?];
+        let of_calls = call_rollups::table.filter(call_rollups::tenant_id.eq(tenant));
+        let of_providers = provider_rollups::table.filter(provider_rollups::tenant_id.eq(tenant));
+        let of_errors = error_rollups::table.filter(error_rollups::tenant_id.eq(tenant));
+        let buckets: [Vec<Time>; 3] = [
+            conn.load(of_calls.select(call_rollups::bucket).distinct()).await?,
+            conn.load(of_providers.select(provider_rollups::bucket).distinct()).await?,
+            conn.load(of_errors.select(error_rollups::bucket).distinct()).await?,
+        ];
+        let mut days: BTreeSet<Timestamp> =
+            buckets.iter().flatten().map(|bucket| Resolution::Day.floor(bucket.0)).collect();
+        // From one day's first call to that of the next: calls are many, days are few.
+        let mut from = Time(Timestamp::from_micros(EARLIEST_US));
+        loop {
+            let later = calls::table
+                .filter(calls::tenant_id.eq(tenant))
+                .filter(calls::started_at.ge(from))
+                .order(calls::started_at)
+                .limit(1)
+                .select(calls::started_at);
+            let Some(first) = conn.load::<Time>(later).await?.first().copied() else { break };
+            let day = Resolution::Day.floor(first.0);
+            days.insert(day);
+            from = Time(day + Resolution::Day.width());
+        }
         conn.commit().await?;
-        let bounds = bounds.into_iter().flatten().flat_map(|(first, last)| [first, last]);
-        let mut days: Vec<Timestamp> =
-            bounds.chain(first).chain(last).flatten().map(|time| Resolution::Day.floor(time.0)).collect();
-        days.sort_unstable();
-        Ok(days.first().copied().zip(days.last().copied()))
+        Ok(days.into_iter().collect())
     }
 
     async fn begin_audit(&self, tenant: TenantId, writable: bool) -> Result<Box<dyn RollupTransaction>, StoreError> {
@@ -203,7 +210,7 @@ impl RollupTransaction for RollupAudit {
             let bucket = found.entry(row.bucket.0).or_default();
             match row.workflow_id {
                 WHOLE_TENANT => bucket.calls = CallTotals::from(&row),
-                workflow => bucket.workflows.insert(workflow.into(), CallTotals::from(&row)),
+                workflow => drop(bucket.workflows.insert(workflow.into(), CallTotals::from(&row))),
             }
         }
         let query = provider_rollups::table

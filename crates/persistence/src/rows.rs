@@ -6,11 +6,12 @@ use crate::schema::{api_keys, call_errors, call_rollups, calls, error_rollups, p
 use crate::sql::{Id, Time, Word};
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
-    AgentName, ApiKey, Call, CallError, CallFacts, CallStatus, CallTotals, DisplayName, ErrorKind, LatencyHistogram,
-    Level, Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Scope, Service, Slug,
-    StageTotals, Tenant, TenantId, Timestamp,
+    AgentName, ApiKey, Call, CallError, CallFacts, CallStatus, CallTotals, DisplayName, ErrorKind, HistogramSum,
+    LatencyHistogram, Level, Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Scope, Service,
+    Slug, StageTotals, Tenant, TenantId, Timestamp,
 };
 use diesel::prelude::{Insertable, Queryable, Selectable};
+use std::collections::BTreeMap;
 
 /// A whole call, to be written.
 #[derive(Insertable)]
@@ -234,6 +235,10 @@ pub struct ProviderRollupRow {
 }
 
 impl ProviderRollupRow {
+    fn provider_key(&self) -> (ProviderType, &str) {
+        (self.provider_type.0, &self.provider_name)
+    }
+
     /// The row of a tenant's bucket.
     pub fn new(
         tenant: TenantId,
@@ -264,6 +269,26 @@ impl TryFrom<ProviderRollupRow> for (Provider, ProviderTotals) {
         let totals = ProviderTotals { calls: row.call_count, latency_us: row.latency_us, histogram };
         Ok((Provider { provider_type: row.provider_type.0, provider_name }, totals))
     }
+}
+
+/// The sum of each provider's rows.
+pub fn sum_by_provider(mut rows: Vec<ProviderRollupRow>) -> Result<BTreeMap<Provider, ProviderTotals>, StoreError> {
+    // One provider after the other, so that only one array of all cells is in memory.
+    rows.sort_unstable_by(|left, right| left.provider_key().cmp(&right.provider_key()));
+    let sums = rows.chunk_by(|left, right| left.provider_key() == right.provider_key()).map(|rows| {
+        let (provider_type, name) = rows[0].provider_key();
+        let provider_name = ProviderName::new(name).map_err(damaged)?;
+        let mut histogram = HistogramSum::default();
+        let mut totals = ProviderTotals::default();
+        for row in rows {
+            totals.calls = totals.calls.wrapping_add(row.call_count);
+            totals.latency_us = totals.latency_us.wrapping_add(row.latency_us);
+            histogram.add_bytes(&row.histogram).map_err(damaged)?;
+        }
+        totals.histogram = histogram.into();
+        Ok((Provider { provider_type, provider_name }, totals))
+    });
+    sums.collect()
 }
 
 /// The number of errors of one kind in one bucket.

@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
-use callscope_api::{RefusedRecord, parse_record};
+use callscope_api::{FieldError, RefusedRecord, parse_record};
 use callscope_domain::{Incoming, TenantId};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ const CHUNK_RECORDS: usize = 5000;
 const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Rejected lines that are shown one by one.
 const REJECTED_SHOWN: u64 = 20;
+/// Different reasons that are counted one by one.
+const REASONS_MAX: usize = 100;
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// What became of all lines.
@@ -76,6 +78,13 @@ impl Importer {
             if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
                 break;
             }
+            if line.len() as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+                skip_line(&mut reader)?;
+                let message = format!("is longer than {LINE_BYTES_MAX} bytes");
+                let fault = FieldError { field: "(record)".to_owned(), message };
+                self.reject(path, number, &RefusedRecord { call_id: None, errors: vec![fault] });
+                continue;
+            }
             let record = line.trim_ascii();
             if record.is_empty() {
                 continue;
@@ -100,7 +109,10 @@ impl Importer {
         for error in &refused.errors {
             // A reason is counted without the positions in it.
             let field: String = error.field.chars().filter(|character| !character.is_ascii_digit()).collect();
-            *self.outcome.reasons.entry(format!("{field} {}", error.message)).or_default() += 1;
+            let reason = format!("{field} {}", error.message);
+            let is_new = !self.outcome.reasons.contains_key(&reason);
+            let reason = if is_new && self.outcome.reasons.len() >= REASONS_MAX { "other".to_owned() } else { reason };
+            *self.outcome.reasons.entry(reason).or_default() += 1;
             if self.outcome.rejected <= REJECTED_SHOWN {
                 let path = path.display();
                 self.bar.suspend(|| eprintln!("{path}:{line}: {} {}", error.field, error.message));
@@ -153,6 +165,19 @@ fn open_file(path: &Path, bar: &ProgressBar) -> anyhow::Result<Box<dyn BufRead +
         _ => Box::new(raw),
     };
     Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, unpacked)))
+}
+
+/// Reads on to the end of a line.
+fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<()> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let (used, is_end) = end.map_or((buffer.len(), buffer.is_empty()), |at| (at + 1, true));
+        reader.consume(used);
+        if is_end {
+            return Ok(());
+        }
+    }
 }
 
 fn report(outcome: &Outcome) {

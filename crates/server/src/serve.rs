@@ -39,7 +39,7 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()
         .worker_max_blocking_threads(BLOCKING_THREADS)
-        .shutdown_timeout(settings.server.shutdown_timeout.as_secs());
+        .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
     if settings.server.workers > 0 {
         server = server.workers(settings.server.workers);
     }
@@ -62,9 +62,9 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     if let Some(sweeper) = sweeper {
         sweeper.abort();
     }
-    // The writer ends when the last queue is gone and nothing waits.
     queue.close();
-    writer.await.context("the writer panicked")?;
+    let written = tokio::time::timeout(settings.server.shutdown_timeout, writer).await;
+    written.context("records still wait to be written; they were not acknowledged")?.context("the writer panicked")?;
     tracing::info!("stopped");
     Ok(())
 }

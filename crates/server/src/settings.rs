@@ -17,6 +17,9 @@ const DEFAULTS: &str = include_str!("../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
 const ENVIRONMENT_SEPARATOR: &str = "__";
 
+/// Longest wait for more records.
+const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Every setting; `config/default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +136,12 @@ impl Settings {
             if value == 0 {
                 bail!("setting {key}: must be at least 1");
             }
+        }
+        if self.database.acquire_timeout.is_zero() {
+            bail!("setting database.acquire_timeout: must be more than 0s");
+        }
+        if ingest.batch_wait > BATCH_WAIT_MAX {
+            bail!("setting ingest.batch_wait: must be at most 10s; every record waits that long for its answer");
         }
         if ingest.inflight_bytes_max < ingest.body_bytes_max {
             bail!("setting ingest.inflight_bytes_max: must be at least ingest.body_bytes_max, or no large body fits");

@@ -51,6 +51,7 @@ async fn providers() {
         ("a latency past any number", with_latencies("[118.2,1e999]")),
         ("a latency that is no JSON number", with_latencies("[NaN]")),
         of("too many latencies in one", json!([provider("deepgram", vec![118.2; 10_001])])),
+        of("too many that are no latencies", json!([provider("deepgram", vec![0; 100_000])])),
         of("too many latencies in all", json!([provider("a", vec![1; 5000]), provider("b", vec![1; 5001])])),
     ];
     assert_snapshot!(refusals(&table).await, @"
@@ -93,7 +94,9 @@ async fn providers() {
     a latency that is no JSON number
       400 malformed_request: the body is not valid JSON: expected value (column 115)
     too many latencies in one
-      422 validation_error: providers: must have at most 10000 latencies in total
+      422 validation_error: providers[0].latencies_ms: must have at most 10000 entries
+    too many that are no latencies
+      422 validation_error: providers[0].latencies_ms: must have at most 10000 entries
     too many latencies in all
       422 validation_error: providers: must have at most 10000 latencies in total
     ");
@@ -149,6 +152,7 @@ async fn errors() {
             set("service", Value::Null).as_array().map_or(Value::Null, |list| json!([list[0], {"level": "x"}])),
         ),
         of("too many errors", vec![one(); 201].into()),
+        of("far too many errors, all empty", vec![json!({}); 100_000].into()),
     ];
     assert_snapshot!(refusals(&table).await, @"
     errors not a list
@@ -210,6 +214,28 @@ async fn errors() {
         errors[1].message: is required
     too many errors
       422 validation_error: errors: must have at most 200 entries
+    far too many errors, all empty
+      422 validation_error: 20 fields are at fault
+        errors[0].timestamp: is required
+        errors[0].service: is required
+        errors[0].level: is required
+        errors[0].message: is required
+        errors[1].timestamp: is required
+        errors[1].service: is required
+        errors[1].level: is required
+        errors[1].message: is required
+        errors[2].timestamp: is required
+        errors[2].service: is required
+        errors[2].level: is required
+        errors[2].message: is required
+        errors[3].timestamp: is required
+        errors[3].service: is required
+        errors[3].level: is required
+        errors[3].message: is required
+        errors[4].timestamp: is required
+        errors[4].service: is required
+        errors[4].level: is required
+        errors[4].message: is required
     ");
 }
 

@@ -4,8 +4,8 @@ use crate::fixture::Server;
 use crate::samples::{active, at, error, fields, name, overdue, record, usage, workflow_with_id};
 use callscope_analytics::ports::{CallScope, ErrorFilter, LoggedError, Page};
 use callscope_domain::{
-    Call, CallFacts, CallId, CallStatus, CallTotals, Contribution, Entries, Incoming, Interval, Level, ProviderType,
-    Service, Slug, Span, TenantId, Timestamp, Window, WorkflowId, Zone,
+    Call, CallFacts, CallId, CallStatus, CallTotals, Contribution, Incoming, Interval, Level, ProviderType, Service,
+    Slug, Span, TenantId, Timestamp, Window, WorkflowId, Zone,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -99,7 +99,7 @@ impl History {
         let totals = |scope| async move { service.summary(tenant, window, &scope).await.unwrap().totals };
         assert_eq!(totals(CallScope::Tenant).await, sum.calls, "{window:?}");
         let stats = service.workflow_stats(tenant, window, usize::MAX).await.unwrap();
-        let stats: Entries<WorkflowId, CallTotals> =
+        let stats: BTreeMap<WorkflowId, CallTotals> =
             stats.into_iter().map(|figures| (figures.workflow.id, figures.totals)).collect();
         assert_eq!(stats, sum.workflows, "{window:?}");
         for number in 0..WORKFLOWS {
@@ -107,7 +107,7 @@ impl History {
             let workflow = sum.workflows.get(&workflow_with_id(number + 1, "x", None).id);
             assert_eq!(totals(scope).await, workflow.copied().unwrap_or_default(), "workflow {number} in {window:?}");
         }
-        let providers: Entries<_, _> = service.provider_latency(tenant, window).await.unwrap().into_iter().collect();
+        let providers: BTreeMap<_, _> = service.provider_latency(tenant, window).await.unwrap().into_iter().collect();
         assert_eq!(providers, sum.providers, "{window:?}");
         self.assert_errors(server, window, &sum).await;
         self.assert_series(server, window).await;

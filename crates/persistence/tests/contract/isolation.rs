@@ -66,7 +66,8 @@ async fn everything(server: &Server, tenant: TenantId) -> Vec<(String, Vec<Strin
     seen.push(("workflow parts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
     seen.push(("workflows".into(), lines(&parts.workflows)));
     let parts = store.load_provider_parts(tenant, &plan).await.unwrap();
-    seen.push(("provider parts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
+    let providers: Vec<_> = parts.buckets.into_iter().collect();
+    seen.push(("provider parts".into(), lines(&[&lines(&providers), &lines(&parts.edge_calls)])));
     let parts = store.load_error_parts(tenant, &plan).await.unwrap();
     seen.push(("error parts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
     let page = Page { offset: 0, limit: 1_000_000 };
@@ -75,7 +76,7 @@ async fn everything(server: &Server, tenant: TenantId) -> Vec<(String, Vec<Strin
         lines(&store.list_errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap()),
     ));
     seen.push(("overdue calls".into(), lines(&store.list_overdue_calls(tenant, at(99_999), 999).await.unwrap())));
-    seen.push(("days".into(), lines(&[store.find_days(tenant).await.unwrap()])));
+    seen.push(("days".into(), lines(&store.list_days(tenant).await.unwrap())));
     let mut audit = store.begin_audit(tenant, false).await.unwrap();
     seen.push(("calls".into(), lines(&audit.load_calls(ever()).await.unwrap())));
     for &resolution in Resolution::ALL {

@@ -160,7 +160,7 @@ async fn a_tenant_without_calls_has_nothing_to_check(fixture: Fixture) {
     fixture.server.write(TenantId(id(0xB)), [record(rich(&fixture, 1, at(17)))]).await;
     assert_eq!(audit(&fixture).await, Audit::default());
     assert_eq!(rebuild(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap(), Audit::default());
-    assert_eq!(fixture.server.database.find_days(fixture.tenant).await.unwrap(), None);
+    assert_eq!(fixture.server.database.list_days(fixture.tenant).await.unwrap(), []);
 }
 
 async fn rollups_that_came_back_to_zero_are_nothing(fixture: Fixture) {
