@@ -20,7 +20,7 @@ pub struct Mismatch {
 /// What a check or a rebuild went over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Days of UTC.
+    /// Days of UTC that have calls or rollups.
     pub days: u64,
     /// Calls.
     pub calls: u64,
