@@ -186,7 +186,8 @@ async fn parse<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let _turn = state.parsers.acquire().await;
-    web::block(work).await.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))?
+    let parsed = state.runtime.spawn_blocking(work).await;
+    parsed.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))?
 }
 
 /// A batch that was read: what to write, and what to answer when that is done.

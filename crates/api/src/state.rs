@@ -5,6 +5,7 @@ use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 /// The bounds of a request's body.
@@ -37,10 +38,13 @@ pub struct ApiState {
     pub(crate) inflight: Arc<Semaphore>,
     /// Room for parsers.
     pub(crate) parsers: Semaphore,
+    /// Where they run.
+    pub(crate) runtime: Handle,
 }
 
 impl ApiState {
-    /// The state over its parts.
+    /// The state over its parts. Must be called inside the runtime that bodies are to be parsed on: one for all
+    /// workers, so that few threads do that work.
     #[must_use]
     pub fn new(
         analytics: Analytics,
@@ -50,6 +54,15 @@ impl ApiState {
         limits: ApiLimits,
     ) -> Self {
         let inflight = Arc::new(Semaphore::new(limits.inflight_bytes_max.min(Semaphore::MAX_PERMITS)));
-        Self { analytics, ingest, tenants, clock, limits, inflight, parsers: Semaphore::new(PARSERS_MAX) }
+        Self {
+            analytics,
+            ingest,
+            tenants,
+            clock,
+            limits,
+            inflight,
+            parsers: Semaphore::new(PARSERS_MAX),
+            runtime: Handle::current(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::fragment::{UnionAll, maybe};
 use crate::rows::{
-    CallFactsRow, CallRollupRow, ErrorRollupRow, LoggedErrorRow, ProviderRollupRow, WorkflowRow, sum_by_provider,
+    CallFactsRow, CallRollupRow, ErrorCountRow, LoggedErrorRow, ProviderTotalsRow, WorkflowRow, sum_by_provider,
 };
 use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, workflows};
 use crate::sql::{Id, Time, Word};
@@ -88,9 +88,9 @@ impl AnalyticsStore for Database {
                 .filter(provider_rollups::resolution.eq(Word(range.resolution)))
                 .filter(provider_rollups::bucket.ge(Time(range.start)))
                 .filter(provider_rollups::bucket.lt(Time(range.end)))
-                .select(columns::<ProviderRollupRow>())
+                .select(columns::<ProviderTotalsRow>())
         });
-        let rows: Vec<ProviderRollupRow> = load_union(&mut conn, parts.collect()).await?;
+        let rows: Vec<ProviderTotalsRow> = load_union(&mut conn, parts.collect()).await?;
         let edge_calls = load_edge_calls(&mut conn, tenant, plan).await?;
         conn.commit().await?;
         Ok(ProviderParts { buckets: sum_by_provider(rows)?, edge_calls })
@@ -104,9 +104,9 @@ impl AnalyticsStore for Database {
                 .filter(error_rollups::resolution.eq(Word(range.resolution)))
                 .filter(error_rollups::bucket.ge(Time(range.start)))
                 .filter(error_rollups::bucket.lt(Time(range.end)))
-                .select(columns::<ErrorRollupRow>())
+                .select(columns::<ErrorCountRow>())
         });
-        let rows: Vec<ErrorRollupRow> = load_union(&mut conn, parts.collect()).await?;
+        let rows: Vec<ErrorCountRow> = load_union(&mut conn, parts.collect()).await?;
         let edge_calls = load_edge_calls(&mut conn, tenant, plan).await?;
         conn.commit().await?;
         Ok(ErrorParts { buckets: rows.iter().map(|row| (row.kind(), row.error_count)).collect(), edge_calls })

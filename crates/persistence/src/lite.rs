@@ -101,7 +101,7 @@ impl LiteRole {
         match self {
             Self::Writer => {
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192; PRAGMA temp_store = MEMORY;"
+                 PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 32768; PRAGMA temp_store = MEMORY;"
             }
             Self::Reader => {
                 "PRAGMA busy_timeout = 10000; PRAGMA query_only = ON; PRAGMA cache_size = -4096; \

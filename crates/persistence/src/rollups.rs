@@ -4,7 +4,7 @@ use crate::analytics::WHOLE_TENANT;
 use crate::calls::{ROWS_PER_STATEMENT_MAX, chunks, lock_tenant};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
-use crate::rows::{CallFactsRow, CallRollupRow, ErrorRollupRow, ProviderRollupRow};
+use crate::rows::{CallFactsRow, CallRollupRow, ErrorCountRow, ErrorRollupRow, ProviderRollupRow, ProviderTotalsRow};
 use crate::schema::{call_rollups, calls, error_rollups, provider_rollups};
 use crate::sql::{Id, Time, Word};
 use async_trait::async_trait;
@@ -99,8 +99,8 @@ async fn add_provider_rollups(
             .filter(resolution.eq(Word(of)))
             .filter(bucket.eq_any(starts.into_iter().map(Time).collect::<Vec<_>>()))
             .filter(provider_name.eq_any(names.into_iter().map(str::to_owned).collect::<Vec<_>>()))
-            .select(columns::<ProviderRollupRow>());
-        let stored: Vec<ProviderRollupRow> = conn.load(query).await?;
+            .select(columns::<ProviderTotalsRow>());
+        let stored: Vec<ProviderTotalsRow> = conn.load(query).await?;
         let mut sums: HashMap<(Timestamp, Provider), ProviderTotals> = HashMap::with_capacity(stored.len());
         for row in stored {
             let start = row.bucket.0;
@@ -218,8 +218,8 @@ impl RollupTransaction for RollupAudit {
             .filter(provider_rollups::resolution.eq(Word(resolution)))
             .filter(provider_rollups::bucket.ge(start))
             .filter(provider_rollups::bucket.lt(end))
-            .select(columns::<ProviderRollupRow>());
-        for row in self.conn.load::<ProviderRollupRow>(query).await? {
+            .select(columns::<ProviderTotalsRow>());
+        for row in self.conn.load::<ProviderTotalsRow>(query).await? {
             let bucket = found.entry(row.bucket.0).or_default();
             let (provider, totals) = row.try_into()?;
             bucket.providers.insert(provider, totals);
@@ -229,8 +229,8 @@ impl RollupTransaction for RollupAudit {
             .filter(error_rollups::resolution.eq(Word(resolution)))
             .filter(error_rollups::bucket.ge(start))
             .filter(error_rollups::bucket.lt(end))
-            .select(columns::<ErrorRollupRow>());
-        for row in self.conn.load::<ErrorRollupRow>(query).await? {
+            .select(columns::<ErrorCountRow>());
+        for row in self.conn.load::<ErrorCountRow>(query).await? {
             found.entry(row.bucket.0).or_default().errors.insert(row.kind(), row.error_count);
         }
         // Rows that came back to zero stay in the tables; as contributions they are nothing.

@@ -219,14 +219,13 @@ impl From<&CallRollupRow> for CallTotals {
     }
 }
 
-/// Totals of one provider in one bucket.
-#[derive(Insertable, Queryable, Selectable)]
+/// Totals of one provider in one bucket, to be written.
+#[derive(Insertable)]
 #[diesel(table_name = provider_rollups, treat_none_as_default_value = false)]
 pub struct ProviderRollupRow {
     tenant_id: Id,
     resolution: Word<Resolution>,
-    /// The start of the bucket.
-    pub bucket: Time,
+    bucket: Time,
     provider_type: Word<ProviderType>,
     provider_name: String,
     call_count: i64,
@@ -235,10 +234,6 @@ pub struct ProviderRollupRow {
 }
 
 impl ProviderRollupRow {
-    fn provider_key(&self) -> (ProviderType, &str) {
-        (self.provider_type.0, &self.provider_name)
-    }
-
     /// The row of a tenant's bucket.
     pub fn new(
         tenant: TenantId,
@@ -260,10 +255,29 @@ impl ProviderRollupRow {
     }
 }
 
-impl TryFrom<ProviderRollupRow> for (Provider, ProviderTotals) {
+/// Totals of one provider in one bucket, as they are read.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = provider_rollups)]
+pub struct ProviderTotalsRow {
+    /// The start of the bucket.
+    pub bucket: Time,
+    provider_type: Word<ProviderType>,
+    provider_name: String,
+    call_count: i64,
+    latency_us: i64,
+    histogram: Vec<u8>,
+}
+
+impl ProviderTotalsRow {
+    fn provider_key(&self) -> (ProviderType, &str) {
+        (self.provider_type.0, &self.provider_name)
+    }
+}
+
+impl TryFrom<ProviderTotalsRow> for (Provider, ProviderTotals) {
     type Error = StoreError;
 
-    fn try_from(row: ProviderRollupRow) -> Result<Self, StoreError> {
+    fn try_from(row: ProviderTotalsRow) -> Result<Self, StoreError> {
         let provider_name = ProviderName::new(row.provider_name).map_err(damaged)?;
         let histogram = LatencyHistogram::from_bytes(&row.histogram).map_err(damaged)?;
         let totals = ProviderTotals { calls: row.call_count, latency_us: row.latency_us, histogram };
@@ -272,7 +286,7 @@ impl TryFrom<ProviderRollupRow> for (Provider, ProviderTotals) {
 }
 
 /// The sum of each provider's rows.
-pub fn sum_by_provider(mut rows: Vec<ProviderRollupRow>) -> Result<BTreeMap<Provider, ProviderTotals>, StoreError> {
+pub fn sum_by_provider(mut rows: Vec<ProviderTotalsRow>) -> Result<BTreeMap<Provider, ProviderTotals>, StoreError> {
     // One provider after the other, so that only one array of all cells is in memory.
     rows.sort_unstable_by(|left, right| left.provider_key().cmp(&right.provider_key()));
     let sums = rows.chunk_by(|left, right| left.provider_key() == right.provider_key()).map(|rows| {
@@ -291,18 +305,16 @@ pub fn sum_by_provider(mut rows: Vec<ProviderRollupRow>) -> Result<BTreeMap<Prov
     sums.collect()
 }
 
-/// The number of errors of one kind in one bucket.
-#[derive(Insertable, Queryable, Selectable)]
+/// The number of errors of one kind in one bucket, to be written.
+#[derive(Insertable)]
 #[diesel(table_name = error_rollups, treat_none_as_default_value = false)]
 pub struct ErrorRollupRow {
     tenant_id: Id,
     resolution: Word<Resolution>,
-    /// The start of the bucket.
-    pub bucket: Time,
+    bucket: Time,
     service: Word<Service>,
     level: Word<Level>,
-    /// The number.
-    pub error_count: i64,
+    error_count: i64,
 }
 
 impl ErrorRollupRow {
@@ -317,7 +329,21 @@ impl ErrorRollupRow {
             error_count: errors,
         }
     }
+}
 
+/// The number of errors of one kind in one bucket, as it is read.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = error_rollups)]
+pub struct ErrorCountRow {
+    /// The start of the bucket.
+    pub bucket: Time,
+    service: Word<Service>,
+    level: Word<Level>,
+    /// The number.
+    pub error_count: i64,
+}
+
+impl ErrorCountRow {
     /// What is counted.
     pub const fn kind(&self) -> ErrorKind {
         ErrorKind { service: self.service.0, level: self.level.0 }

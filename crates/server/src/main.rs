@@ -12,7 +12,9 @@ use command_line::{Command, CommandLine};
 use settings::Settings;
 use std::process::ExitCode;
 
-#[tokio::main]
+/// One thread beside the main one: requests are served by threads of their own, and so is each SQLite connection. What
+/// is left is the writer. Fewer threads that hold records keep less memory.
+#[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     match run(command_line).await {

@@ -13,9 +13,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Threads of each worker for what would hold it up: unpacking and parsing bodies, which is bounded anyway.
-const BLOCKING_THREADS: usize = 2;
-
 /// What the server is made of, as soon as it listens.
 pub struct Running {
     /// Where it listens.
@@ -38,7 +35,6 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let state = web::Data::new(ApiState::new(analytics, queue.clone(), Arc::new(database), clock, limits));
     let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()
-        .worker_max_blocking_threads(BLOCKING_THREADS)
         .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
     if settings.server.workers > 0 {
         server = server.workers(settings.server.workers);
