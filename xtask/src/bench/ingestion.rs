@@ -17,8 +17,8 @@ use std::time::Instant;
 
 /// Records of one request.
 pub const BATCH_RECORDS: usize = 5000;
-/// Requests that are under way at one time: while one is written, the next is parsed.
-const CONNECTIONS: usize = 2;
+/// Requests that are under way at one time: while two are written together, two are parsed.
+const CONNECTIONS: usize = 4;
 const SEED: u64 = 1;
 /// Rows of one statement of the floor.
 const FLOOR_ROWS: usize = 500;
