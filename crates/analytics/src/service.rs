@@ -65,7 +65,7 @@ impl Analytics {
         let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
         let mut totals = CallTotals::default();
         parts.buckets.iter().for_each(|(_, bucket)| totals += bucket);
-        parts.edge_calls.iter().for_each(|call| totals += &Contribution::of(call).calls);
+        parts.edge_calls.iter().for_each(|call| totals += &CallTotals::of(call));
         let active_calls = self.store.count_active_calls(tenant, scope).await?;
         Ok(Summary { totals, active_calls })
     }
@@ -87,7 +87,7 @@ impl Analytics {
             cells[series.index_of(*start)].1 += bucket;
         }
         for call in &parts.edge_calls {
-            cells[series.index_of(call.started_at)].1 += &Contribution::of(call).calls;
+            cells[series.index_of(call.started_at)].1 += &CallTotals::of(call);
         }
         Ok(cells)
     }
@@ -150,7 +150,7 @@ impl Analytics {
     ) -> Result<ErrorLog, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_error_parts(tenant, &plan).await?;
-        let edges = sum(&parts.edge_calls).errors;
+        let edges = parts.edge_calls.iter().flat_map(Contribution::errors_of);
         let total: i64 = parts
             .buckets
             .into_iter()

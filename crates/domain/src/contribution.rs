@@ -84,12 +84,19 @@ impl Contribution {
             (usage.provider.clone(), totals)
         });
         let providers = providers.collect();
+        let errors = Self::errors_of(call);
+        let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
+        Self { calls, workflows, providers, errors }
+    }
+
+    /// The errors of [`Self::of`], for answers that need no other part.
+    #[must_use]
+    pub fn errors_of(call: &CallFacts) -> BTreeMap<ErrorKind, i64> {
         let mut errors = BTreeMap::new();
         for &kind in &call.error_kinds {
             *errors.entry(kind).or_default() += 1;
         }
-        let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
-        Self { calls, workflows, providers, errors }
+        errors
     }
 
     /// The same value without entries that are zero, for sums that come from outside.
@@ -109,7 +116,9 @@ impl Contribution {
 }
 
 impl CallTotals {
-    fn of(call: &CallFacts) -> Self {
+    /// The counts and sums of [`Contribution::of`], for answers that need no other part.
+    #[must_use]
+    pub fn of(call: &CallFacts) -> Self {
         let is = |status| i64::from(call.status == status);
         let mut totals = Self {
             total: 1,
