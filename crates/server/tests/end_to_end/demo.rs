@@ -7,7 +7,7 @@ use callscope_testkit::Backend;
 
 const CALLS: u64 = 2000;
 
-on_each_backend!(the_demo_prints_a_tour_that_works);
+once!(the_demo_prints_a_tour_that_works);
 
 fn the_demo_prints_a_tour_that_works(backend: Backend) {
     let fixture = Fixture::new(backend);

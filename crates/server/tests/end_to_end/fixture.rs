@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::process::{Finished, Server, run};
+use crate::session::{Session, runtime};
 use callscope_testkit::{Backend, Scratch};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -21,8 +22,7 @@ pub struct Fixture {
 impl Fixture {
     /// An empty database, without schema.
     pub fn new(backend: Backend) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { folder: TempDir::new().unwrap(), scratch: runtime.block_on(Scratch::empty(backend)) }
+        Self { folder: TempDir::new().unwrap(), scratch: runtime().block_on(Scratch::empty(backend)) }
     }
 
     /// Where commands run, and where files may lie.
@@ -83,9 +83,13 @@ impl Fixture {
 
     /// Changes what is stored, behind the program's back.
     pub fn tamper(&self, statement: &str) {
-        let path = self.database_url().strip_prefix("sqlite://").expect("only SQLite can be tampered with so far");
-        let mut connection = SqliteConnection::establish(path).unwrap();
-        connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {statement}")).unwrap();
+        let url = self.database_url();
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            let mut connection = SqliteConnection::establish(path).unwrap();
+            connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {statement}")).unwrap();
+        } else {
+            Session::open(url).execute(statement);
+        }
     }
 
     /// Fails unless every rollup equals the sum of its calls.

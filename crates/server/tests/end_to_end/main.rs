@@ -5,18 +5,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-/// Makes a test of each function, which takes the database to run on.
-macro_rules! on_each_backend {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(callscope_testkit::Backend::Sqlite);
-                }
-            )+
-        }
+/// Lists the tests of a module, which take the database to run on.
+macro_rules! cases {
+    ($backends:expr; $($test:ident),+) => {
+        pub const CASES: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
+            name: concat!(module_path!(), "::", stringify!($test)),
+            backends: $backends,
+            run: $test,
+        }),+];
     };
+}
+
+/// Lists the tests of a module that run on both databases.
+macro_rules! on_each_backend {
+    ($($test:ident),+ $(,)?) => { cases!(&callscope_testkit::Backend::ALL; $($test),+); };
+}
+
+/// Lists the tests of a module that have a database of their own.
+macro_rules! once {
+    ($($test:ident),+ $(,)?) => { cases!(&[]; $($test),+); };
 }
 
 mod audit;
@@ -34,7 +41,27 @@ mod import;
 mod isolation;
 mod process;
 mod records;
+mod session;
 mod shutdown;
 mod sweeper;
 mod windows;
 mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases = [
+        audit::CASES,
+        commands::CASES,
+        comparison::CASES,
+        configuration::CASES,
+        crash::CASES,
+        demo::CASES,
+        health::CASES,
+        import::CASES,
+        isolation::CASES,
+        shutdown::CASES,
+        sweeper::CASES,
+    ];
+    callscope_testkit::run(&cases.concat())
+}
