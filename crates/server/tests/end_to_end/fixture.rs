@@ -16,13 +16,21 @@ pub type Environment<'a> = &'a [(&'a str, &'a str)];
 /// A folder and an empty database.
 pub struct Fixture {
     folder: TempDir,
-    scratch: Scratch,
+    url: String,
+    /// Keeps the database.
+    _scratch: Option<Scratch>,
 }
 
 impl Fixture {
     /// An empty database, without schema.
     pub fn new(backend: Backend) -> Self {
-        Self { folder: TempDir::new().unwrap(), scratch: runtime().block_on(Scratch::empty(backend)) }
+        let scratch = runtime().block_on(Scratch::empty(backend));
+        Self { url: scratch.url().to_owned(), _scratch: Some(scratch), ..Self::at(String::new()) }
+    }
+
+    /// The database at a URL, which somebody else keeps.
+    pub fn at(url: String) -> Self {
+        Self { folder: TempDir::new().unwrap(), url, _scratch: None }
     }
 
     /// Where commands run, and where files may lie.
@@ -32,7 +40,7 @@ impl Fixture {
 
     /// Where the database is.
     pub fn database_url(&self) -> &str {
-        self.scratch.url()
+        &self.url
     }
 
     /// A command that knows no database; of the environment of the tests it sees nothing.

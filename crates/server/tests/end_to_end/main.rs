@@ -5,25 +5,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-/// Lists the tests of a module, which take the database to run on.
+/// Lists the tests of a module.
 macro_rules! cases {
-    ($backends:expr; $($test:ident),+) => {
+    ($backends:expr; $($test:ident = $run:expr),+) => {
         pub const CASES: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
             name: concat!(module_path!(), "::", stringify!($test)),
             backends: $backends,
-            run: $test,
+            run: $run,
         }),+];
     };
 }
 
-/// Lists the tests of a module that run on both databases.
+/// Lists the tests of a module that take the database to run on.
 macro_rules! on_each_backend {
-    ($($test:ident),+ $(,)?) => { cases!(&callscope_testkit::Backend::ALL; $($test),+); };
+    ($($test:ident),+ $(,)?) => { cases!(&callscope_testkit::Backend::ALL; $($test = $test),+); };
 }
 
-/// Lists the tests of a module that have a database of their own.
+/// Lists the tests of a module that are about PostgreSQL.
+macro_rules! on_postgres {
+    ($($test:ident),+ $(,)?) => { cases!(&[callscope_testkit::Backend::Postgres]; $($test = |_| $test()),+); };
+}
+
+/// Lists the tests of a module that choose their database themselves.
 macro_rules! once {
-    ($($test:ident),+ $(,)?) => { cases!(&[]; $($test),+); };
+    ($($test:ident),+ $(,)?) => { cases!(&[]; $($test = |_| $test()),+); };
 }
 
 mod audit;
@@ -43,6 +48,7 @@ mod process;
 mod records;
 mod session;
 mod shutdown;
+mod side_by_side;
 mod sweeper;
 mod windows;
 mod world;
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         import::CASES,
         isolation::CASES,
         shutdown::CASES,
+        side_by_side::CASES,
         sweeper::CASES,
     ];
     callscope_testkit::run(&cases.concat())
