@@ -21,6 +21,7 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
+    pub retry_after: Option<String>,
     pub text: String,
 }
 
@@ -28,6 +29,14 @@ impl Answer {
     /// The body, which must be JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails unless it is a clear refusal of what may be tried again.
+    pub fn assert_is_for_later(&self) {
+        assert_eq!((self.status, self.content_type.as_str()), (503, "application/problem+json"), "{self:?}");
+        let code = self.json()["code"].clone();
+        assert!(code == "unavailable" || code == "overloaded", "{self:?}");
+        assert!(self.retry_after.as_ref().is_some_and(|after| after.parse::<u32>().is_ok()), "{self:?}");
     }
 }
 
@@ -154,7 +163,8 @@ impl Client {
 
 fn answer(received: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, ureq::Error> {
     let mut response = received?;
-    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or_default().to_owned();
-    Ok(Answer { status: response.status().as_u16(), content_type, text: response.body_mut().read_to_string()? })
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
+    let status = response.status().as_u16();
+    Ok(Answer { status, content_type, retry_after, text: response.body_mut().read_to_string()? })
 }

@@ -25,7 +25,7 @@ const BODY_RECORDS_MAX: usize = 150;
 const ROUND: Duration = Duration::from_millis(500);
 
 /// Every call has an hour of its workflow to itself, so that a series by the hour tells about single calls.
-const SLUGS: [&str; 6] = ["flow-0", "flow-1", "flow-2", "flow-3", "flow-4", "flow-5"];
+pub const SLUGS: [&str; 6] = ["flow-0", "flow-1", "flow-2", "flow-3", "flow-4", "flow-5"];
 const HOURS: i64 = 500;
 const FIRST_HOUR: &str = "2025-03-01T00:00:00Z";
 
@@ -66,7 +66,7 @@ fn start(fixture: &Fixture) -> Server {
 }
 
 /// For each call one record of its start and one of its end, in any order: the outcome does not depend on it.
-fn records(random: &mut StdRng) -> Vec<Value> {
+pub fn records(random: &mut StdRng) -> Vec<Value> {
     let mut generator = Generator::new(SEED, Profile { error_rate: 0.3, ..Profile::default() });
     let first = FIRST_HOUR.parse::<DateTime<Utc>>().unwrap();
     let hours = even_start_times(first, first + TimeDelta::hours(HOURS), usize::try_from(HOURS).unwrap());
@@ -125,7 +125,7 @@ fn send_until_gone(client: &Client, records: &[Value], seed: u64) -> Vec<Value> 
 }
 
 /// Each acknowledged call is there once, and finished if its end was acknowledged; of the others none is there twice.
-fn assert_contains(client: &Client, acknowledged: &World) {
+pub fn assert_contains(client: &Client, acknowledged: &World) {
     let first = FIRST_HOUR.parse::<DateTime<Utc>>().unwrap();
     let end = (first + TimeDelta::hours(HOURS)).to_rfc3339_opts(SecondsFormat::Secs, true);
     for slug in SLUGS {

@@ -1,7 +1,7 @@
 //! A database of a test's own, and commands of the binary that use it.
 
 use crate::client::Client;
-use crate::process::{Finished, Server, run};
+use crate::process::{Finished, Server, eventually, run};
 use crate::session::{Session, runtime};
 use callscope_testkit::{Backend, Scratch};
 use diesel::connection::SimpleConnection;
@@ -98,6 +98,15 @@ impl Fixture {
         } else {
             Session::open(url).execute(statement);
         }
+    }
+
+    /// Waits until so many sessions of the database wait for locks.
+    pub fn wait_for_waiting(&self, count: usize) {
+        // In a transaction it would see the same again and again.
+        let session = Session::open(self.database_url());
+        let query = "SELECT count(*)::text FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("waiting for a lock", || (session.value(query) == count.to_string()).then_some(()));
     }
 
     /// Fails unless every rollup equals the sum of its calls.

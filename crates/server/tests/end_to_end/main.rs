@@ -44,6 +44,7 @@ mod fixture;
 mod health;
 mod import;
 mod isolation;
+mod outage;
 mod process;
 mod records;
 mod session;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         health::CASES,
         import::CASES,
         isolation::CASES,
+        outage::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,

@@ -22,6 +22,16 @@ impl Session {
     pub fn execute(&self, statements: &str) {
         self.runtime.block_on(self.client.batch_execute(statements)).unwrap_or_else(|error| panic!("{error:?}"));
     }
+
+    /// The only value of a query, which must be text.
+    pub fn value(&self, query: &str) -> String {
+        self.runtime.block_on(self.client.query_one(query, &[])).unwrap_or_else(|error| panic!("{error:?}")).get(0)
+    }
+}
+
+/// The table with a row for each tenant that its writers lock.
+pub fn lock_table(session: &Session) -> String {
+    session.value("SELECT coalesce(to_regclass('tenant_states'), to_regclass('tenant_revisions'))::text")
 }
 
 /// Runs what is asynchronous, one thing after the other.
