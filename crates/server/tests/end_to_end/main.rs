@@ -41,6 +41,7 @@ mod crash;
 mod demo;
 mod figures;
 mod fixture;
+mod full_disk;
 mod health;
 mod import;
 mod isolation;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         configuration::CASES,
         crash::CASES,
         demo::CASES,
+        full_disk::CASES,
         health::CASES,
         import::CASES,
         isolation::CASES,
