@@ -171,6 +171,15 @@ pub struct TenantChanges {
     pub rollups: RollupDeltas,
 }
 
+/// What a writer knows before it plans a batch; it stays so until the writer's transaction ends.
+#[derive(Debug, Default)]
+pub struct LockedCalls {
+    /// Calls that started before it are no longer kept, and none may come back; `None` when every call is kept.
+    pub kept_from: Option<Timestamp>,
+    /// Those of the asked calls that exist.
+    pub calls: Vec<CallFacts>,
+}
+
 /// Opens the transactions that change calls.
 #[async_trait]
 pub trait CallStore: Send + Sync {
@@ -194,7 +203,7 @@ pub trait CallStore: Send + Sync {
 pub trait CallTransaction: Send {
     /// Loads the calls that exist, and makes sure that no other transaction changes any of `ids`, existing or not,
     /// until this one ends. `ids` holds each id once.
-    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError>;
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError>;
 
     /// Writes changes.
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError>;

@@ -124,7 +124,7 @@ impl From<TransitionKind> for PutResult {
         match kind {
             TransitionKind::Created => Self::Created,
             TransitionKind::Replaced => Self::Replaced,
-            TransitionKind::TimedOut | TransitionKind::Ignored => Self::Ignored,
+            TransitionKind::TimedOut | TransitionKind::Ignored | TransitionKind::Expired => Self::Ignored,
         }
     }
 }

@@ -4,11 +4,12 @@ use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::rollups::add_rollups;
 use crate::rows::{CallErrorRow, CallFactsRow, CallRow, WorkflowRow};
-use crate::schema::{call_errors, calls, tenant_revisions, workflows};
+use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
+use crate::states::lock_tenant;
 use async_trait::async_trait;
-use callscope_analytics::ports::{CallStore, CallTransaction, StoreError, TenantChanges};
-use callscope_domain::{CallFacts, CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
+use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
+use callscope_domain::{CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use std::collections::HashMap;
@@ -50,9 +51,9 @@ struct CallWrite {
 
 #[async_trait]
 impl CallTransaction for CallWrite {
-    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
-        lock_tenant(&mut self.conn, tenant).await?;
-        let mut facts = Vec::new();
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
+        let state = lock_tenant(&mut self.conn, tenant).await?;
+        let mut calls = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(ROWS_PER_STATEMENT_MAX) {
             let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
             let query = calls::table
@@ -61,10 +62,10 @@ impl CallTransaction for CallWrite {
                 .select(columns::<CallFactsRow>());
             let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
             for row in rows {
-                facts.push(row.try_into()?);
+                calls.push(row.try_into()?);
             }
         }
-        Ok(facts)
+        Ok(LockedCalls { kept_from: state.calls_kept_from.map(|time| time.0), calls })
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
@@ -86,17 +87,6 @@ impl CallTransaction for CallWrite {
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         self.conn.commit().await
     }
-}
-
-/// Holds off every other writer of a tenant until the transaction ends, by raising its revision. One lock a tenant is
-/// no loss: batches of a tenant meet in the same rollup rows anyway; and one lock cannot deadlock.
-pub async fn lock_tenant(conn: &mut Conn, tenant: TenantId) -> Result<(), StoreError> {
-    let statement = diesel::insert_into(tenant_revisions::table)
-        .values((tenant_revisions::tenant_id.eq(Id::from(tenant)), tenant_revisions::revision.eq(1_i64)))
-        .on_conflict(tenant_revisions::tenant_id)
-        .do_update()
-        .set(tenant_revisions::revision.eq(tenant_revisions::revision + 1_i64));
-    conn.execute(statement).await.map(drop)
 }
 
 /// Splits owned rows into statements' worth.

@@ -4,6 +4,7 @@
 //! adds and stores what the domain computed.
 
 mod analytics;
+mod audits;
 mod calls;
 mod codec;
 mod conn;
@@ -16,6 +17,7 @@ mod rollups;
 mod rows;
 mod schema;
 mod sql;
+mod states;
 mod tenants;
 
 pub use database::{Database, DatabaseOptions, OpenError};

@@ -2,7 +2,9 @@
 
 use crate::codec::{decode_kinds, decode_providers, encode_kinds, encode_providers};
 use crate::errors::damaged;
-use crate::schema::{api_keys, call_errors, call_rollups, calls, error_rollups, provider_rollups, tenants, workflows};
+use crate::schema::{
+    api_keys, call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, tenants, workflows,
+};
 use crate::sql::{Id, Time, Word};
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
@@ -364,6 +366,14 @@ pub struct WorkflowRow {
     pub name: Option<String>,
     /// The start of the call that both are taken from.
     pub named_at: Time,
+}
+
+/// What a tenant's writers agree on.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = tenant_states)]
+pub struct TenantStateRow {
+    /// Calls that started before it are no longer kept.
+    pub calls_kept_from: Option<Time>,
 }
 
 /// A tenant.

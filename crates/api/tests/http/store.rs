@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use callscope_analytics::ports::{
-    AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorParts, LoggedError, Page,
-    ProviderParts, StoreError, TenantChanges, TenantStore, WorkflowParts,
+    AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorParts, LockedCalls,
+    LoggedError, Page, ProviderParts, StoreError, TenantChanges, TenantStore, WorkflowParts,
 };
-use callscope_domain::{ApiKey, CallFacts, CallId, KeyId, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan};
+use callscope_domain::{ApiKey, CallId, KeyId, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan};
 use callscope_persistence::Database;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
@@ -156,7 +156,7 @@ struct SwitchedTransaction {
 
 #[async_trait]
 impl CallTransaction for SwitchedTransaction {
-    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
         self.transaction.lock_calls(tenant, ids).await
     }
 

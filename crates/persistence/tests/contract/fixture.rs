@@ -164,7 +164,7 @@ impl Server {
 }
 
 async fn migrate(url: String) {
-    assert_eq!(Database::migrate(&url).await.unwrap(), 1);
+    assert_eq!(Database::migrate(&url).await.unwrap(), 2);
 }
 
 /// A window that holds every call of these tests.

@@ -113,7 +113,7 @@ async fn locking_gives_a_tenants_own_calls(fixture: Fixture) {
     let mut transaction = fixture.server.database.begin().await.unwrap();
     let ids = [1, 2, 4, 5].map(|number| CallId(id(number)));
     let mut seen = async |tenant| {
-        let mut calls = transaction.lock_calls(tenant, &ids).await.unwrap();
+        let mut calls = transaction.lock_calls(tenant, &ids).await.unwrap().calls;
         calls.sort_by_key(|call| call.id);
         calls.into_iter().map(|call| (call.id.0.as_u128(), call.started_at)).collect::<Vec<_>>()
     };
