@@ -5,6 +5,7 @@
 
 mod analytics;
 mod audits;
+mod bulk;
 mod calls;
 mod codec;
 mod conn;
@@ -13,6 +14,7 @@ mod errors;
 mod fragment;
 mod lite;
 mod migrations;
+mod pg;
 mod rollups;
 mod rows;
 mod schema;
@@ -21,3 +23,4 @@ mod states;
 mod tenants;
 
 pub use database::{Database, DatabaseOptions, OpenError};
+pub use pg::PgAddressFault;

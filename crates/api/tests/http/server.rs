@@ -68,7 +68,13 @@ impl Server {
         let folder = TempDir::new().expect("a folder");
         let url = format!("sqlite://{}", folder.path().join("calls.db").display());
         Database::migrate(&url).await.expect("a database");
-        let options = DatabaseOptions { url, pool_size: 3, acquire_timeout: Duration::from_secs(30) };
+        let options = DatabaseOptions {
+            url,
+            read_url: None,
+            pool_size: 4,
+            acquire_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_mins(1),
+        };
         let store = Arc::new(SwitchedStore::new(Database::open(&options).await.expect("a database")));
         let limits = IngestLimits {
             queue_records_max: setup.queue_records_max,
