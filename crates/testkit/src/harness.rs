@@ -21,13 +21,66 @@ pub struct Case {
     pub run: fn(Backend) -> CaseFuture,
 }
 
+/// Something to be shown without a runtime of the harness, perhaps of one database only.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockingCase {
+    /// A sentence. Its path, as `module_path!()` gives it, may come first.
+    pub name: &'static str,
+    /// Of which databases. None: it has nothing to do with them, and runs once.
+    pub backends: &'static [Backend],
+    /// Shows it of one of them.
+    pub run: fn(Backend),
+}
+
+/// What [`run`] takes.
+pub trait Runnable: Copy + Send + 'static {
+    /// A sentence, after the modules that it is in.
+    fn name(self) -> &'static str;
+    /// The databases to show it of.
+    fn backends(self) -> &'static [Backend];
+    /// Shows it, or panics.
+    fn run(self, backend: Backend);
+}
+
+impl Runnable for Case {
+    fn name(self) -> &'static str {
+        self.name
+    }
+
+    fn backends(self) -> &'static [Backend] {
+        &Backend::ALL
+    }
+
+    fn run(self, backend: Backend) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("a runtime can be made").block_on((self.run)(backend));
+    }
+}
+
+impl Runnable for BlockingCase {
+    fn name(self) -> &'static str {
+        // What comes first is the name of the binary.
+        self.name.split_once("::").map_or(self.name, |(_, name)| name)
+    }
+
+    fn backends(self) -> &'static [Backend] {
+        self.backends
+    }
+
+    fn run(self, backend: Backend) {
+        (self.run)(backend);
+    }
+}
+
 /// Runs cases as the command line says: the `main` of a test binary without libtest. Where there is no PostgreSQL
 /// server, its tests are ignored and one line says why.
 #[must_use]
-pub fn run(cases: &[Case]) -> ExitCode {
+pub fn run(cases: &[impl Runnable]) -> ExitCode {
     let arguments = Arguments::from_args();
-    let on = |backend| cases.iter().map(move |&case| trial(backend, case));
-    let mut trials: Vec<Trial> = on(Backend::Sqlite).collect();
+    let on = |backend| cases.iter().filter(move |case| case.backends().contains(&backend));
+    let on = |backend| on(backend).map(move |&case| trial(Some(backend), case));
+    let once = cases.iter().filter(|case| case.backends().is_empty()).map(|&case| trial(None, case));
+    let mut trials: Vec<Trial> = once.chain(on(Backend::Sqlite)).collect();
     let is_wanted = !arguments.list && on(Backend::Postgres).any(|trial| !arguments.is_filtered_out(&trial));
     let missing = if is_wanted { Postgres::shared().err() } else { None };
     trials.extend(on(Backend::Postgres).map(|trial| trial.with_ignored_flag(missing.is_some())));
@@ -41,10 +94,11 @@ pub fn run(cases: &[Case]) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(backend: Backend, case: Case) -> Trial {
-    Trial::test(format!("{}::{}", backend.name(), case.name), move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on((case.run)(backend));
+/// A case on one of its databases, or on none.
+fn trial(backend: Option<Backend>, case: impl Runnable) -> Trial {
+    let name = backend.map_or_else(String::new, |backend| format!("{}::", backend.name())) + case.name();
+    Trial::test(name, move || {
+        case.run(backend.unwrap_or(Backend::Sqlite));
         Ok(())
     })
 }

@@ -1,44 +1,20 @@
-//! A PostgreSQL server for one test process: started in a temporary folder, reached by a socket in it, and gone when
-//! the process ends, however it ends.
+//! PostgreSQL servers of a test process: one that all tests share, and ones of a test's own, which it may kill.
 
+use crate::cluster::{Cluster, text};
 use std::fmt;
-use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-/// Names the folder of the server's programs.
-const PG_BIN: &str = "PG_BIN";
-/// Where Debian and its kin keep each major version.
-const VERSIONS_FOLDER: &str = "/usr/lib/postgresql";
-/// Whom the server runs as when the tests run as root, which it refuses.
-const SERVER_USER: &str = "postgres";
 const TEMPLATE: &str = "migrated";
-
-/// Makes a cluster, starts it, says "ready", waits for the end of its input, and clears away. The input is a pipe
-/// from the test process, which the kernel closes when that process ends. A linguistic collation, where the server
-/// has one, shows what depends on the order of strings.
-const SCRIPT: &str = r#"
-# Nobody may be left to read "ready".
-trap '' PIPE
-bin=$1 folder=$2
-make() { "$bin/initdb" --no-sync --auth=trust --username=postgres --encoding=UTF8 --pgdata="$folder/data" "$@"; }
-settings="-c listen_addresses='' -c unix_socket_directories='$folder' -c max_connections=200 \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-{ make --locale=C --locale-provider=icu --icu-locale=en-US || make --locale=C; } >"$folder/log" 2>&1 &&
-    "$bin/pg_ctl" start --wait --pgdata="$folder/data" --log="$folder/log" --options="$settings" >>"$folder/log" &&
-    echo ready || tail -n 3 "$folder/log"
-exec >/dev/null
-cat
-"$bin/pg_ctl" stop --mode=immediate --pgdata="$folder/data"
-rm -rf "$folder"
-"#;
+/// Where nothing of a test is.
+const MAINTENANCE: &str = "postgres";
+const DEFAULT_PORT: u16 = 5432;
+/// What `ALTER SYSTEM` writes, which wins over `postgresql.conf`.
+const SETTINGS_FILE: &str = "postgresql.auto.conf";
 
 /// Why there is no server.
 #[derive(Debug)]
@@ -50,115 +26,224 @@ impl fmt::Display for NoPostgres {
     }
 }
 
-/// A running server.
+impl std::error::Error for NoPostgres {}
+
+/// What a server of a test's own is like.
+#[derive(Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// Whether it survives a power cut, as benchmarks want it. Any server survives [`Postgres::kill`].
+    pub durable: bool,
+    /// Whether it listens on a free port of 127.0.0.1, and not only on its socket.
+    pub listens: bool,
+    /// By their names in `postgresql.conf`; later ones win.
+    pub settings: Vec<(String, String)>,
+    /// By their names in the folder of its data, which is where relative paths in settings point: keys and
+    /// certificates, or a `pg_hba.conf`. Only the server may read them.
+    pub files: Vec<(String, String)>,
+}
+
+impl ServerOptions {
+    /// With one more setting.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A server. What it has is gone when this is dropped, or the process ends.
 pub struct Postgres {
-    folder: PathBuf,
-    /// When it closes, the server stops.
-    _lifeline: ChildStdin,
+    cluster: Cluster,
+    options: ServerOptions,
+    port: u16,
     template: OnceCell<()>,
+    statements: OnceCell<bool>,
     databases: AtomicU32,
 }
 
 impl Postgres {
-    /// The server of this process, started by whoever asks first.
+    /// The server of this process, started by whoever asks first. It is made for speed, counts statements where it
+    /// has the library, and must not be killed.
     pub fn shared() -> Result<&'static Self, &'static NoPostgres> {
         static SHARED: OnceLock<Result<Postgres, NoPostgres>> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start().map_err(NoPostgres)).as_ref()
+        let start = || {
+            let options = ServerOptions::default().with("synchronous_commit", "off").with("full_page_writes", "off");
+            let counting = options.clone().with("shared_preload_libraries", "pg_stat_statements");
+            let counting = counting.with("pg_stat_statements.track_utility", "off");
+            Self::start(&counting.with("pg_stat_statements.max", "20000")).or_else(|_| Self::start(&options))
+        };
+        SHARED.get_or_init(start).as_ref()
     }
 
-    fn start() -> Result<Self, String> {
-        let programs = find_programs()?;
-        // Not the user's temporary folder: a socket's path has at most 107 bytes, and the server's user must reach it.
-        let private = Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix("callscope-pg-").permissions(private).tempdir_in("/tmp");
-        let folder = folder.map_err(text)?;
-        let mut command = Command::new("sh");
-        if folder.path().metadata().map_err(text)?.uid() == 0 {
-            let (user, group) = (server_id("-u")?, server_id("-g")?);
-            chown(folder.path(), Some(user), Some(group)).map_err(text)?;
-            command.uid(user).gid(group);
-        }
-        command.args(["-c", SCRIPT, "sh"]).arg(programs).arg(folder.path()).current_dir(folder.path());
-        // In a group of its own, an interrupt from the keyboard does not reach it before its work is done.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut shell = command.spawn().map_err(text)?;
-        let (lifeline, output) = shell.stdin.take().zip(shell.stdout.take()).ok_or("no pipes")?;
-        // From here on the script clears away.
-        let folder = folder.keep();
-        let mut output = BufReader::new(output);
-        let mut said = String::new();
-        output.read_line(&mut said).map_err(text)?;
-        if said != "ready\n" {
-            output.read_to_string(&mut said).map_err(text)?;
-            return Err(format!("the server does not start: {}", said.trim_end().replace('\n', "; ")));
-        }
-        Ok(Self { folder, _lifeline: lifeline, template: OnceCell::new(), databases: AtomicU32::new(0) })
+    /// A server of one's own.
+    pub fn start(options: &ServerOptions) -> Result<Self, NoPostgres> {
+        Self::make(options, Cluster::initialize).map_err(NoPostgres)
     }
 
-    /// A new database like the one that `migrate` made of an empty one when it was first called.
+    /// Another server, which follows this one and can be read, from everything that this one holds now.
+    pub fn standby(&self) -> Result<Self, NoPostgres> {
+        let primary = format!("host={} port={} user=postgres", self.cluster.folder().display(), self.port);
+        let options = self.options.clone().with("primary_conninfo", &primary);
+        Self::make(&options, |cluster| cluster.copy(&self.cluster, self.port)).map_err(NoPostgres)
+    }
+
+    fn make(options: &ServerOptions, fill: impl FnOnce(&Cluster) -> Result<(), String>) -> Result<Self, String> {
+        let cluster = Cluster::new()?;
+        fill(&cluster)?;
+        let port = if options.listens { free_port()? } else { DEFAULT_PORT };
+        for (name, contents) in &options.files {
+            cluster.write(name, contents)?;
+        }
+        cluster.write(SETTINGS_FILE, &settings(&cluster, options, port))?;
+        cluster.start()?;
+        let options = options.clone();
+        let (template, statements, databases) = (OnceCell::new(), OnceCell::new(), AtomicU32::new(0));
+        Ok(Self { cluster, options, port, template, statements, databases })
+    }
+
+    /// Ends the server as a crash would, all of its processes at once.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn kill(&self) {
+        self.cluster.crash().expect("the server runs");
+    }
+
+    /// Starts the server again after [`Self::kill`], with the same files at the same place, and returns when it
+    /// accepts connections.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn start_again(&self) {
+        self.cluster.start().expect("the server starts again");
+    }
+
+    /// Makes a standby a server of its own, and returns when it can be written to.
+    ///
+    /// # Panics
+    ///
+    /// When it is none.
+    pub async fn promote(&self) {
+        let promoted = self.query(MAINTENANCE, "SELECT pg_promote()").await;
+        assert_eq!(promoted, ["t"]);
+    }
+
+    /// A new database without tables; gives its name.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be reached.
+    pub async fn create_database(&self) -> String {
+        self.create("").await
+    }
+
+    /// A new database like the one that `migrate` made of an empty one when it was first called; gives its name.
     pub(crate) async fn migrated_database(&self, migrate: impl AsyncFnOnce(String)) -> String {
         let template = async || {
-            self.execute(&format!("CREATE DATABASE {TEMPLATE}")).await;
+            self.execute(MAINTENANCE, &format!("CREATE DATABASE {TEMPLATE}")).await;
             migrate(self.url(TEMPLATE)).await;
         };
         self.template.get_or_init(template).await;
         self.create(&format!("TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")).await
     }
 
-    /// A new database without tables.
-    pub(crate) async fn empty_database(&self) -> String {
-        self.create("").await
-    }
-
     async fn create(&self, options: &str) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.execute(&format!("CREATE DATABASE {name} {options}")).await;
-        self.url(&name)
+        self.execute(MAINTENANCE, &format!("CREATE DATABASE {name} {options}")).await;
+        name
     }
 
-    async fn execute(&self, statement: &str) {
-        let connected = tokio_postgres::connect(&self.url("postgres"), NoTls).await;
+    /// Runs statements in a database, as superuser.
+    ///
+    /// # Panics
+    ///
+    /// When one fails.
+    pub async fn execute(&self, database: &str, statements: &str) {
+        self.query(database, statements).await;
+    }
+
+    /// Runs statements in a database, as superuser, and gives the first column of all their rows, as text; what is NULL
+    /// is empty.
+    ///
+    /// # Panics
+    ///
+    /// When one fails.
+    pub async fn query(&self, database: &str, statements: &str) -> Vec<String> {
+        let connected = tokio_postgres::connect(&self.url(database), NoTls).await;
         let (client, connection) = connected.expect("the server accepts connections");
-        let work = async move { client.batch_execute(statement).await };
+        let work = async move { client.simple_query(statements).await };
         // The connection ends when the client is dropped.
-        let (done, _) = tokio::join!(work, connection);
-        done.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        let (messages, _) = tokio::join!(work, connection);
+        let messages = messages.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+        let first = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+            _ => None,
+        };
+        messages.iter().filter_map(first).collect()
     }
 
-    fn url(&self, database: &str) -> String {
-        let host = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgres://postgres@{host}/{database}")
+    /// The text of every statement that was planned in a database so far, constants replaced, whoever sent it. None
+    /// when the server does not count statements.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be reached.
+    pub async fn statements(&self, database: &str) -> Option<Vec<String>> {
+        let counts = async || {
+            let loaded = "SELECT 1 WHERE current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%'";
+            let is_loaded = !self.query(MAINTENANCE, loaded).await.is_empty();
+            if is_loaded {
+                self.execute(MAINTENANCE, "CREATE EXTENSION pg_stat_statements").await;
+            }
+            is_loaded
+        };
+        if !*self.statements.get_or_init(counts).await {
+            return None;
+        }
+        let texts = format!(
+            "SELECT s.query FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+             WHERE d.datname = '{database}' ORDER BY s.query COLLATE \"C\""
+        );
+        Some(self.query(MAINTENANCE, &texts).await)
+    }
+
+    /// What the program under test is told: a database, through the socket.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let host = self.cluster.folder().display().to_string().replace('/', "%2F");
+        format!("postgres://postgres@{host}:{}/{database}", self.port)
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.options.listens.then(|| (Ipv4Addr::LOCALHOST, self.port).into())
     }
 }
 
-fn find_programs() -> Result<PathBuf, String> {
-    if let Some(folder) = std::env::var_os(PG_BIN).map(PathBuf::from) {
-        let reason = format!("{PG_BIN} names {}, where there is no initdb", folder.display());
-        return if has_programs(&folder) { Ok(folder) } else { Err(reason) };
+/// A file of settings.
+fn settings(cluster: &Cluster, options: &ServerOptions, port: u16) -> String {
+    let folder = cluster.folder().display().to_string();
+    let port = port.to_string();
+    let own = [
+        ("unix_socket_directories", folder.as_str()),
+        ("listen_addresses", if options.listens { "127.0.0.1" } else { "" }),
+        ("port", &port),
+        ("max_connections", "200"),
+        // What the operating system has been given outlives the server.
+        ("fsync", if options.durable { "on" } else { "off" }),
+    ];
+    let given = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut text = String::new();
+    for (name, value) in own.into_iter().chain(given) {
+        let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
     }
-    let installed = std::fs::read_dir(VERSIONS_FOLDER).into_iter().flatten().flatten();
-    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let mut installed: Vec<PathBuf> = installed.map(|entry| entry.path()).collect();
-    installed.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
-    let installed = installed.into_iter().map(|folder| folder.join("bin"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    installed
-        .chain(std::env::split_paths(&path))
-        .find(|folder| has_programs(folder))
-        .ok_or_else(|| format!("no server programs on this machine (set {PG_BIN} to the folder of initdb)"))
+    text
 }
 
-fn has_programs(folder: &Path) -> bool {
-    ["initdb", "pg_ctl", "postgres"].iter().all(|program| folder.join(program).is_file())
-}
-
-/// The number of the server's user or group.
-fn server_id(which: &str) -> Result<u32, String> {
-    let output = Command::new("id").args([which, SERVER_USER]).output().map_err(text)?;
-    let number = String::from_utf8_lossy(&output.stdout).trim().parse();
-    number.map_err(|_| format!("it does not run as root, and there is no user {SERVER_USER}"))
-}
-
-fn text(error: impl fmt::Display) -> String {
-    error.to_string()
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(text)?;
+    listener.local_addr().map(|address| address.port()).map_err(text)
 }

@@ -48,7 +48,7 @@ impl Scratch {
                 migrate(scratch.url.clone()).await;
                 scratch
             }
-            Backend::Postgres => Self { url: server().migrated_database(migrate).await, _folder: None },
+            Backend::Postgres => Self::on_server(&server().migrated_database(migrate).await),
         }
     }
 
@@ -64,8 +64,23 @@ impl Scratch {
                 let url = format!("sqlite://{}", folder.path().join("test.db").display());
                 Self { url, _folder: Some(folder) }
             }
-            Backend::Postgres => Self { url: server().empty_database().await, _folder: None },
+            Backend::Postgres => Self::on_server(&server().create_database().await),
         }
+    }
+
+    fn on_server(database: &str) -> Self {
+        Self { url: server().url(database), _folder: None }
+    }
+
+    /// The text of every statement that was planned in the database so far, constants replaced; see
+    /// [`Postgres::statements`]. None on SQLite.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be reached.
+    pub async fn statements(&self) -> Option<Vec<String>> {
+        let (scheme_and_server, database) = self.url.rsplit_once('/')?;
+        if scheme_and_server.starts_with("postgres") { server().statements(database).await } else { None }
     }
 
     /// What the program under test is told.

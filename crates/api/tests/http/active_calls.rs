@@ -3,11 +3,13 @@
 use crate::layout::answer;
 use crate::records::{active, completed, failed};
 use crate::server::Server;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 
-#[actix_web::test]
-async fn counts_what_is_active_whenever_it_started() {
-    let server = Server::start().await;
+on_each_backend!(counts_what_is_active_whenever_it_started);
+
+async fn counts_what_is_active_whenever_it_started(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     assert_snapshot!(answer(&acme.active_calls().await), @r#"
     200

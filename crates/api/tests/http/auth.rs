@@ -6,8 +6,18 @@ use crate::records::{NOW, call_id, completed, instant};
 use crate::server::Server;
 use crate::wire::Request;
 use callscope_domain::{Scope, Span};
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use std::fmt::Write;
+
+on_each_backend!(
+    without_a_valid_key_nothing_is_answered,
+    a_key_is_taken_from_either_header_and_from_both_if_they_agree,
+    a_key_does_what_its_scopes_say_and_no_more,
+    strangers_learn_nothing_about_parameters_or_bodies,
+    a_revoked_key_is_refused_from_then_on,
+    health_and_documentation_need_no_key
+);
 
 const READS: [&str; 6] = ["summary", "call-volume", "workflow-stats", "provider-latency", "errors", "active-calls"];
 
@@ -15,9 +25,8 @@ fn question(path: &str) -> Request {
     Request::get(format!("/api/v1/analytics/{path}"))
 }
 
-#[actix_web::test]
-async fn without_a_valid_key_nothing_is_answered() {
-    let server = Server::start().await;
+async fn without_a_valid_key_nothing_is_answered(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let now = instant(NOW);
     let sound = server.key(acme.id, Scope::ALL).await;
@@ -91,9 +100,8 @@ async fn without_a_valid_key_nothing_is_answered() {
     assert_eq!(stranger.connections_opened(), 1);
 }
 
-#[actix_web::test]
-async fn a_key_is_taken_from_either_header_and_from_both_if_they_agree() {
-    let server = Server::start().await;
+async fn a_key_is_taken_from_either_header_and_from_both_if_they_agree(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let soon = instant(NOW) + Span::from_micros(1);
     let key = server.key_with(acme.id, &[Scope::AnalyticsRead], |key| key.expires_at = Some(soon)).await;
@@ -110,9 +118,8 @@ async fn a_key_is_taken_from_either_header_and_from_both_if_they_agree() {
     }
 }
 
-#[actix_web::test]
-async fn a_key_does_what_its_scopes_say_and_no_more() {
-    let server = Server::start().await;
+async fn a_key_does_what_its_scopes_say_and_no_more(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let reader = server.client(&server.key(acme.id, &[Scope::AnalyticsRead]).await);
     let writer = server.client(&server.key(acme.id, &[Scope::CallsWrite]).await);
@@ -183,9 +190,8 @@ async fn a_key_does_what_its_scopes_say_and_no_more() {
     "#);
 }
 
-#[actix_web::test]
-async fn strangers_learn_nothing_about_parameters_or_bodies() {
-    let server = Server::start().await;
+async fn strangers_learn_nothing_about_parameters_or_bodies(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let reader = server.client(&server.key(acme.id, &[Scope::AnalyticsRead]).await);
     let faulty_reads = READS.map(|path| question(&format!("{path}?period=2d&nonsense=%ff")));
@@ -201,21 +207,19 @@ async fn strangers_learn_nothing_about_parameters_or_bodies() {
     }
 }
 
-#[actix_web::test]
-async fn a_revoked_key_is_refused_from_then_on() {
-    let server = Server::start().await;
+async fn a_revoked_key_is_refused_from_then_on(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     assert_eq!(acme.summary("").await.status, 200);
-    let keys = callscope_analytics::ports::TenantStore::list_keys(&*server.store, acme.id).await.unwrap();
+    let keys = callscope_analytics::ports::TenantStore::list_keys(&*server.store, acme.id).await.expect("keys");
     let revoked =
         callscope_analytics::ports::TenantStore::revoke_key(&*server.store, acme.id, keys[0].id, instant(NOW)).await;
-    assert!(revoked.unwrap());
+    assert!(revoked.expect("a key"));
     assert_eq!(problem(&acme.summary("").await), "401 authentication_error: the API key has been revoked");
 }
 
-#[actix_web::test]
-async fn health_and_documentation_need_no_key() {
-    let server = Server::start().await;
+async fn health_and_documentation_need_no_key(backend: Backend) {
+    let server = Server::start(backend).await;
     let stranger = server.stranger();
     for path in ["/health", "/health/live", "/health/ready", "/api-docs/openapi.json", "/swagger-ui/"] {
         assert_eq!(stranger.send(&Request::get(path)).await.status, 200, "{path}");

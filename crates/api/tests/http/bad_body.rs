@@ -7,7 +7,10 @@ use crate::records::{active, call_id, completed};
 use crate::server::Server;
 use crate::table::{problems, still_works};
 use crate::wire::Request;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
+
+on_each_backend!(types_and_encodings, batches_that_hold_no_records, lines_that_are_no_json_cost_only_themselves);
 
 const AT: &str = "2026-01-17T10:00:00Z";
 
@@ -31,9 +34,8 @@ fn line() -> String {
     completed(1, AT, 60).to_string()
 }
 
-#[actix_web::test]
-async fn types_and_encodings() {
-    let server = Server::start().await;
+async fn types_and_encodings(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut untyped = post();
     untyped.body = line().into_bytes();
@@ -108,9 +110,8 @@ async fn types_and_encodings() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn batches_that_hold_no_records() {
-    let server = Server::start().await;
+async fn batches_that_hold_no_records(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let two_lines = format!("{}\n{}", line(), line());
     let table = vec![
@@ -202,9 +203,8 @@ async fn batches_that_hold_no_records() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn lines_that_are_no_json_cost_only_themselves() {
-    let server = Server::start().await;
+async fn lines_that_are_no_json_cost_only_themselves(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let deep = format!("{{\"errors\":[{{\"details\":{}", "{\"a\":".repeat(100_000));
     let lines: [&[u8]; 9] = [

@@ -3,11 +3,19 @@
 use crate::server::Server;
 use crate::table::{problems, problems_of_questions, still_works};
 use crate::wire::Request;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 
-#[actix_web::test]
-async fn windows() {
-    let server = Server::start().await;
+on_each_backend!(
+    windows,
+    series_and_workflows,
+    lists,
+    operations_without_parameters_take_none,
+    strings_that_are_no_query_strings
+);
+
+async fn windows(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let seen = problems_of_questions(
         &acme,
@@ -99,9 +107,8 @@ async fn windows() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn series_and_workflows() {
-    let server = Server::start().await;
+async fn series_and_workflows(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let too_long = format!("?workflow={}", "x".repeat(65));
     let seen = problems_of_questions(
@@ -169,9 +176,8 @@ async fn series_and_workflows() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn lists() {
-    let server = Server::start().await;
+async fn lists(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let seen = problems_of_questions(
         &acme,
@@ -267,9 +273,8 @@ async fn lists() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn operations_without_parameters_take_none() {
-    let server = Server::start().await;
+async fn operations_without_parameters_take_none(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let call = "/api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09?dry_run=true";
     let table = [
@@ -292,9 +297,8 @@ async fn operations_without_parameters_take_none() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn strings_that_are_no_query_strings() {
-    let server = Server::start().await;
+async fn strings_that_are_no_query_strings(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let seen = problems_of_questions(
         &acme,

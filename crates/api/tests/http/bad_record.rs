@@ -6,6 +6,7 @@ use crate::records::{Record, active, call_id, completed};
 use crate::server::Server;
 use crate::table::still_works;
 use crate::wire::Request;
+use callscope_testkit::Backend;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -27,8 +28,8 @@ pub fn sound() -> Record {
 
 /// Puts each record, and gives each problem below its name; then sends all of them between good ones, and sees that the
 /// same is said of each and that all the good ones are kept.
-pub async fn refusals(table: &[Case]) -> String {
-    let server = Server::start().await;
+pub async fn refusals(backend: Backend, table: &[Case]) -> String {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut seen = String::new();
     let mut faults = Vec::new();

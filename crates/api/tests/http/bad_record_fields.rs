@@ -2,11 +2,13 @@
 
 use crate::bad_record::{AT, Case, case, refusals, sound};
 use crate::records::{active, call_id, completed};
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-#[actix_web::test]
-async fn ids_states_and_texts() {
+on_each_backend!(ids_states_and_texts, times, workflows, values_at_their_bounds_are_accepted);
+
+async fn ids_states_and_texts(backend: Backend) {
     let table: Vec<Case> = vec![
         case("call_id that is no UUID", "call_id", "call-1"),
         case("call_id of another type", "call_id", 1),
@@ -39,7 +41,7 @@ async fn ids_states_and_texts() {
         ("null", "null".to_owned()),
         ("nothing but an id", json!({"call_id": call_id(1)}).to_string()),
     ];
-    assert_snapshot!(refusals(&table).await, @"
+    assert_snapshot!(refusals(backend, &table).await, @"
     call_id that is no UUID
       422 validation_error: call_id: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09
     call_id of another type
@@ -99,8 +101,7 @@ async fn ids_states_and_texts() {
     ");
 }
 
-#[actix_web::test]
-async fn times() {
+async fn times(backend: Backend) {
     let table: Vec<Case> = vec![
         ("started_at missing", sound().without("started_at").to_string()),
         case("started_at null", "started_at", Value::Null),
@@ -125,7 +126,7 @@ async fn times() {
                 .to_string(),
         ),
     ];
-    assert_snapshot!(refusals(&table).await, @"
+    assert_snapshot!(refusals(backend, &table).await, @"
     started_at missing
       422 validation_error: started_at: is required
     started_at null
@@ -164,8 +165,7 @@ async fn times() {
     ");
 }
 
-#[actix_web::test]
-async fn workflows() {
+async fn workflows(backend: Backend) {
     let workflow = |name, value| case(name, "workflow", value);
     let table: Vec<Case> = vec![
         workflow("workflow as text", json!("daily-call")),
@@ -187,7 +187,7 @@ async fn workflows() {
             active(1, AT).workflow("daily", "Daily").to_string().replace(r#"{"name""#, r#"{"name":"","name""#),
         ),
     ];
-    assert_snapshot!(refusals(&table).await, @"
+    assert_snapshot!(refusals(backend, &table).await, @"
     workflow as text
       422 validation_error: workflow: must be an object
     workflow as a list
@@ -221,9 +221,8 @@ async fn workflows() {
     ");
 }
 
-#[actix_web::test]
-async fn values_at_their_bounds_are_accepted() {
-    let server = crate::server::Server::start().await;
+async fn values_at_their_bounds_are_accepted(backend: Backend) {
+    let server = crate::server::Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         sound().with("end_reason", "x".repeat(128)).with("agent", "é".repeat(128)).tokens(1_000_000_000),

@@ -4,8 +4,16 @@ use crate::bad_record::{AT, Case, case, refusals, sound};
 use crate::records::{active, call_id, error};
 use crate::server::Server;
 use crate::wire::Request;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+
+on_each_backend!(
+    providers,
+    errors,
+    parts_at_their_bounds_are_accepted,
+    a_field_twice_inside_details_is_the_clients_own_business
+);
 
 fn provider(name: &str, latencies: impl Into<Value>) -> Value {
     json!({"provider_type": "stt", "provider_name": name, "latencies_ms": latencies.into()})
@@ -21,8 +29,7 @@ fn with_details(text: &str) -> String {
     sound().error(error).to_string().replace("\"DETAILS\"", text)
 }
 
-#[actix_web::test]
-async fn providers() {
+async fn providers(backend: Backend) {
     let of = |name, value: Value| case(name, "providers", value);
     let named = |number: usize| provider(&format!("stt-{number}"), json!([]));
     let table: Vec<Case> = vec![
@@ -54,7 +61,7 @@ async fn providers() {
         of("too many that are no latencies", json!([provider("deepgram", vec![0; 100_000])])),
         of("too many latencies in all", json!([provider("a", vec![1; 5000]), provider("b", vec![1; 5001])])),
     ];
-    assert_snapshot!(refusals(&table).await, @"
+    assert_snapshot!(refusals(backend, &table).await, @"
     providers not a list
       422 validation_error: providers: must be a list
     a provider as text
@@ -102,8 +109,7 @@ async fn providers() {
     ");
 }
 
-#[actix_web::test]
-async fn errors() {
+async fn errors(backend: Backend) {
     let of = |name, value: Value| case(name, "errors", value);
     let one = || error(AT, "stt", "error", "Timeout");
     let set = |field: &str, value: Value| {
@@ -154,7 +160,7 @@ async fn errors() {
         of("too many errors", vec![one(); 201].into()),
         of("far too many errors, all empty", vec![json!({}); 100_000].into()),
     ];
-    assert_snapshot!(refusals(&table).await, @"
+    assert_snapshot!(refusals(backend, &table).await, @"
     errors not a list
       422 validation_error: errors: must be a list
     an error as text
@@ -239,9 +245,8 @@ async fn errors() {
     ");
 }
 
-#[actix_web::test]
-async fn parts_at_their_bounds_are_accepted() {
-    let server = Server::start().await;
+async fn parts_at_their_bounds_are_accepted(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let details = |details: Value| {
         let mut error = error(AT, "tool", "warning", &"é".repeat(4096));
@@ -266,9 +271,8 @@ async fn parts_at_their_bounds_are_accepted() {
     assert_eq!(value["total"], 206);
 }
 
-#[actix_web::test]
-async fn a_field_twice_inside_details_is_the_clients_own_business() {
-    let server = Server::start().await;
+async fn a_field_twice_inside_details_is_the_clients_own_business(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let json = sound()
         .with("errors", vec![error(AT, "stt", "error", "Timeout")])

@@ -5,12 +5,14 @@ use crate::records::{active, call_id};
 use crate::server::Server;
 use crate::table::still_works;
 use crate::wire::Request;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use std::fmt::Write;
 
-#[actix_web::test]
-async fn unknown_paths_and_methods() {
-    let server = Server::start().await;
+on_each_backend!(unknown_paths_and_methods, a_call_of_a_path_must_be_a_uuid, a_call_of_a_path_must_be_the_records);
+
+async fn unknown_paths_and_methods(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let call = "/api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09";
     let table = [
@@ -113,9 +115,8 @@ async fn unknown_paths_and_methods() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn a_call_of_a_path_must_be_a_uuid() {
-    let server = Server::start().await;
+async fn a_call_of_a_path_must_be_a_uuid(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut seen = String::new();
     for id in [
@@ -152,9 +153,8 @@ async fn a_call_of_a_path_must_be_a_uuid() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn a_call_of_a_path_must_be_the_records() {
-    let server = Server::start().await;
+async fn a_call_of_a_path_must_be_the_records(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let record = active(2, "2026-01-17T10:00:00Z").to_string();
     let response = acme.send(&Request::new("PUT", format!("/api/v1/ingest/calls/{}", call_id(1))).json(record)).await;

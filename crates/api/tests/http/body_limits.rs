@@ -9,10 +9,19 @@ use crate::slow::held_body;
 use crate::table::{problems, still_works};
 use crate::wire::{Connection, Request};
 use callscope_api::ApiLimits;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use std::fmt::Write;
 use std::sync::Arc;
 use tokio::sync::Notify;
+
+on_each_backend!(
+    bodies_over_the_limits,
+    a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual,
+    an_announced_body_that_is_too_large_is_refused_before_it_is_sent,
+    a_body_that_is_cut_off_stores_nothing,
+    many_bodies_at_once_are_more_than_there_is_room_for
+);
 
 const AT: &str = "2026-01-17T10:00:00Z";
 
@@ -47,9 +56,8 @@ fn chunked(bytes: usize) -> Request {
     post().ndjson(body).header("Transfer-Encoding", "chunked")
 }
 
-#[actix_web::test]
-async fn bodies_over_the_limits() {
-    let server = Server::start_with(small()).await;
+async fn bodies_over_the_limits(backend: Backend) {
+    let server = Server::start_with(backend, small()).await;
     let acme = server.tenant("acme").await;
     let zeros = vec![b'\n'; 50_000_000];
     let lines = |count: usize| vec!["{}"; count].join("\n");
@@ -96,9 +104,8 @@ async fn bodies_over_the_limits() {
     assert_eq!(acme.send(&post().ndjson(format!("\n{}\n\n", three.join("\n\n")))).await.value()["accepted"], 3);
 }
 
-#[actix_web::test]
-async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual() {
-    let server = Server::start().await;
+async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let too_many = "{}\n".repeat(LIMITS.batch_records_max + 1);
     let bomb = gzip(&vec![b'\n'; LIMITS.body_bytes_max + 1]);
@@ -121,9 +128,8 @@ async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_u
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn an_announced_body_that_is_too_large_is_refused_before_it_is_sent() {
-    let server = Server::start().await;
+async fn an_announced_body_that_is_too_large_is_refused_before_it_is_sent(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
     let request = post()
@@ -136,9 +142,8 @@ async fn an_announced_body_that_is_too_large_is_refused_before_it_is_sent() {
     assert!(problem(&connection.read("POST").await).starts_with("413 payload_too_large"));
 }
 
-#[actix_web::test]
-async fn a_body_that_is_cut_off_stores_nothing() {
-    let server = Server::start().await;
+async fn a_body_that_is_cut_off_stores_nothing(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let key = server.key(acme.id, callscope_domain::Scope::ALL).await;
     let mut seen = String::new();
@@ -166,10 +171,9 @@ async fn a_body_that_is_cut_off_stores_nothing() {
     still_works(&acme).await;
 }
 
-#[actix_web::test]
-async fn many_bodies_at_once_are_more_than_there_is_room_for() {
+async fn many_bodies_at_once_are_more_than_there_is_room_for(backend: Backend) {
     let limits = ApiLimits { inflight_bytes_max: 150_000, ..small().limits };
-    let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
+    let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     let big = post().ndjson(format!("{}\n{}", line(), " ".repeat(90_000)));
     let (taken, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));

@@ -3,10 +3,23 @@
 use crate::layout::answer;
 use crate::records::{active, completed, failed};
 use crate::server::{Server, TenantClient};
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 
-async fn server_with_a_day() -> (Server, TenantClient) {
-    let server = Server::start().await;
+on_each_backend!(
+    hours_are_the_default_and_empty_ones_are_there,
+    the_first_and_the_last_bucket_hold_only_calls_of_the_window,
+    a_window_that_ends_on_a_boundary_has_no_bucket_after_it,
+    with_a_workflow_only_its_calls_count,
+    weeks_start_on_monday,
+    days_of_berlin_are_23_and_25_hours_long_when_clocks_change,
+    days_and_weeks_of_new_york_follow_its_clocks,
+    an_hour_that_clocks_show_twice_is_two_buckets,
+    hours_and_days_of_kolkata_start_at_half_past
+);
+
+async fn server_with_a_day(backend: Backend) -> (Server, TenantClient) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-17T09:30:00Z", 60).workflow("daily-call", "Daily"),
@@ -18,9 +31,8 @@ async fn server_with_a_day() -> (Server, TenantClient) {
     (server, acme)
 }
 
-#[actix_web::test]
-async fn hours_are_the_default_and_empty_ones_are_there() {
-    let (_server, acme) = server_with_a_day().await;
+async fn hours_are_the_default_and_empty_ones_are_there(backend: Backend) {
+    let (_server, acme) = server_with_a_day(backend).await;
     assert_snapshot!(answer(&acme.call_volume("").await), @r#"
     200
     {
@@ -55,9 +67,8 @@ async fn hours_are_the_default_and_empty_ones_are_there() {
     "#);
 }
 
-#[actix_web::test]
-async fn the_first_and_the_last_bucket_hold_only_calls_of_the_window() {
-    let (_server, acme) = server_with_a_day().await;
+async fn the_first_and_the_last_bucket_hold_only_calls_of_the_window(backend: Backend) {
+    let (_server, acme) = server_with_a_day(backend).await;
     let query = "?started_after=2026-01-17T09:30:00.000001Z&started_before=2026-01-17T10:59:59.999999Z";
     assert_snapshot!(answer(&acme.call_volume(query).await), @r#"
     200
@@ -71,9 +82,8 @@ async fn the_first_and_the_last_bucket_hold_only_calls_of_the_window() {
     "#);
 }
 
-#[actix_web::test]
-async fn a_window_that_ends_on_a_boundary_has_no_bucket_after_it() {
-    let (_server, acme) = server_with_a_day().await;
+async fn a_window_that_ends_on_a_boundary_has_no_bucket_after_it(backend: Backend) {
+    let (_server, acme) = server_with_a_day(backend).await;
     let query = "?started_after=2026-01-17T10:00:00Z&started_before=2026-01-17T11:00:00Z";
     assert_snapshot!(answer(&acme.call_volume(query).await), @r#"
     200
@@ -81,9 +91,8 @@ async fn a_window_that_ends_on_a_boundary_has_no_bucket_after_it() {
     "#);
 }
 
-#[actix_web::test]
-async fn with_a_workflow_only_its_calls_count() {
-    let (_server, acme) = server_with_a_day().await;
+async fn with_a_workflow_only_its_calls_count(backend: Backend) {
+    let (_server, acme) = server_with_a_day(backend).await;
     let query = "?period=1h&started_after=2026-01-17T10:00:00Z&workflow=";
     assert_snapshot!(answer(&acme.call_volume(&format!("{query}daily-call")).await), @r#"
     200
@@ -95,9 +104,8 @@ async fn with_a_workflow_only_its_calls_count() {
     "#);
 }
 
-#[actix_web::test]
-async fn weeks_start_on_monday() {
-    let server = Server::start().await;
+async fn weeks_start_on_monday(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-04T23:59:59Z", 60),
@@ -120,9 +128,8 @@ async fn weeks_start_on_monday() {
     "#);
 }
 
-#[actix_web::test]
-async fn days_of_berlin_are_23_and_25_hours_long_when_clocks_change() {
-    let server = Server::start().await;
+async fn days_of_berlin_are_23_and_25_hours_long_when_clocks_change(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         // The last instant of Saturday, the first of Sunday, the last of the short Sunday, the first of Monday.
@@ -164,9 +171,8 @@ async fn days_of_berlin_are_23_and_25_hours_long_when_clocks_change() {
     "#);
 }
 
-#[actix_web::test]
-async fn days_and_weeks_of_new_york_follow_its_clocks() {
-    let server = Server::start().await;
+async fn days_and_weeks_of_new_york_follow_its_clocks(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2025-03-09T04:59:59Z", 60),
@@ -215,9 +221,8 @@ async fn days_and_weeks_of_new_york_follow_its_clocks() {
     "#);
 }
 
-#[actix_web::test]
-async fn an_hour_that_clocks_show_twice_is_two_buckets() {
-    let server = Server::start().await;
+async fn an_hour_that_clocks_show_twice_is_two_buckets(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[completed(1, "2025-10-26T00:30:00Z", 60), failed(2, "2025-10-26T01:30:00Z", 60)]).await;
     let query = "?started_after=2025-10-26T00:00:00Z&started_before=2025-10-26T03:00:00Z&timezone=Europe/Berlin";
@@ -234,9 +239,8 @@ async fn an_hour_that_clocks_show_twice_is_two_buckets() {
     "#);
 }
 
-#[actix_web::test]
-async fn hours_and_days_of_kolkata_start_at_half_past() {
-    let server = Server::start().await;
+async fn hours_and_days_of_kolkata_start_at_half_past(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-16T18:29:59.999999Z", 60),

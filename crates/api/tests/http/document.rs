@@ -10,8 +10,17 @@ use crate::store::Mode;
 use crate::wire::{Request, Response};
 use callscope_api::ApiLimits;
 use callscope_domain::Scope;
+use callscope_testkit::Backend;
 use serde_json::Value;
 use std::sync::LazyLock;
+
+on_each_backend!(
+    every_documented_status_of_every_operation_is_produced,
+    every_documented_value_of_every_parameter_is_accepted,
+    bounds_of_numbers_are_where_the_document_says
+);
+
+once!(every_example_and_default_is_of_its_schema, every_operation_says_what_it_is);
 
 /// The document.
 pub static DOCUMENT: LazyLock<Value> =
@@ -137,10 +146,9 @@ async fn produce(
     response.status
 }
 
-#[actix_web::test]
-async fn every_documented_status_of_every_operation_is_produced() {
+async fn every_documented_status_of_every_operation_is_produced(backend: Backend) {
     let limits = ApiLimits { body_bytes_max: 100_000, ..crate::server::LIMITS };
-    let server = Server::start_with(Setup { limits, ..Setup::default() }).await;
+    let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     let reader = server.key(acme.id, &[Scope::AnalyticsRead]).await;
     let writer = server.key(acme.id, &[Scope::CallsWrite]).await;
@@ -167,9 +175,8 @@ fn values(parameter: &Value) -> Vec<String> {
     listed.chain(single).filter(|value| !value.is_null()).map(text).collect()
 }
 
-#[actix_web::test]
-async fn every_documented_value_of_every_parameter_is_accepted() {
-    let server = Server::start().await;
+async fn every_documented_value_of_every_parameter_is_accepted(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut asked = 0;
     for operation in operations().filter(|operation| !operation.writes()) {
@@ -190,9 +197,8 @@ async fn every_documented_value_of_every_parameter_is_accepted() {
     assert!(asked > 60, "{asked}");
 }
 
-#[actix_web::test]
-async fn bounds_of_numbers_are_where_the_document_says() {
-    let server = Server::start().await;
+async fn bounds_of_numbers_are_where_the_document_says(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut asked = 0;
     for operation in operations() {
@@ -210,7 +216,6 @@ async fn bounds_of_numbers_are_where_the_document_says() {
     assert_eq!(asked, 6);
 }
 
-#[test]
 fn every_example_and_default_is_of_its_schema() {
     for operation in operations() {
         for parameter in operation.parameters() {
@@ -233,7 +238,6 @@ fn every_example_and_default_is_of_its_schema() {
     assert_eq!(conforms(&record, &serde_json::json!({"$ref": "#/components/schemas/CallRecord"})), Ok(()));
 }
 
-#[test]
 fn every_operation_says_what_it_is() {
     let mut ids = std::collections::BTreeSet::new();
     for operation in operations() {

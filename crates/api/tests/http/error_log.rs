@@ -3,12 +3,23 @@
 use crate::layout::answer;
 use crate::records::{Record, active, completed, error, failed};
 use crate::server::{Server, TenantClient};
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
+on_each_backend!(
+    without_errors_the_log_is_empty,
+    the_newest_come_first_and_ties_are_by_call_then_position,
+    filters_narrow_items_and_total_alike,
+    pages_follow_one_another_and_total_counts_what_is_on_none_of_them,
+    a_page_holds_50_unless_told_otherwise,
+    an_error_belongs_to_the_window_of_its_call,
+    details_come_back_as_they_were_sent
+);
+
 /// Nine errors in three calls; the first two and the last calls' are in the last 24 hours.
-async fn server_with_errors() -> (Server, TenantClient) {
-    let server = Server::start().await;
+async fn server_with_errors(backend: Backend) -> (Server, TenantClient) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut timeout = error("2026-01-17T10:31:00.5Z", "stt", "error", "Connection timeout to Deepgram");
     timeout["details"] = json!({"timeout_ms": 5000, "retry_count": 3});
@@ -36,9 +47,8 @@ fn ids(value: &Value) -> Vec<&str> {
     items.iter().map(|item| &item["id"].as_str().expect("an id")[33..]).collect()
 }
 
-#[actix_web::test]
-async fn without_errors_the_log_is_empty() {
-    let server = Server::start().await;
+async fn without_errors_the_log_is_empty(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[failed(1, "2026-01-17T10:00:00Z", 60)]).await;
     assert_snapshot!(answer(&acme.errors("").await), @r#"
@@ -47,9 +57,8 @@ async fn without_errors_the_log_is_empty() {
     "#);
 }
 
-#[actix_web::test]
-async fn the_newest_come_first_and_ties_are_by_call_then_position() {
-    let (_server, acme) = server_with_errors().await;
+async fn the_newest_come_first_and_ties_are_by_call_then_position(backend: Backend) {
+    let (_server, acme) = server_with_errors(backend).await;
     assert_snapshot!(answer(&acme.errors("").await), @r#"
     200
     {
@@ -130,9 +139,8 @@ async fn the_newest_come_first_and_ties_are_by_call_then_position() {
     "#);
 }
 
-#[actix_web::test]
-async fn filters_narrow_items_and_total_alike() {
-    let (_server, acme) = server_with_errors().await;
+async fn filters_narrow_items_and_total_alike(backend: Backend) {
+    let (_server, acme) = server_with_errors(backend).await;
     let cases: [(&str, &[&str], u64); 9] = [
         ("?service=stt", &["003-0", "001-0"], 2),
         ("?service=llm", &["001-1", "002-0"], 2),
@@ -150,9 +158,8 @@ async fn filters_narrow_items_and_total_alike() {
     }
 }
 
-#[actix_web::test]
-async fn pages_follow_one_another_and_total_counts_what_is_on_none_of_them() {
-    let (_server, acme) = server_with_errors().await;
+async fn pages_follow_one_another_and_total_counts_what_is_on_none_of_them(backend: Backend) {
+    let (_server, acme) = server_with_errors(backend).await;
     let all = acme.errors("").await.value();
     let all = ids(&all);
     for offset in 0..=8 {
@@ -166,9 +173,8 @@ async fn pages_follow_one_another_and_total_counts_what_is_on_none_of_them() {
     assert_eq!(far, json!({"items": [], "total": 7}));
 }
 
-#[actix_web::test]
-async fn a_page_holds_50_unless_told_otherwise() {
-    let server = Server::start().await;
+async fn a_page_holds_50_unless_told_otherwise(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let with_200 = |record: Record| {
         let one = error("2026-01-17T10:00:00Z", "stt", "error", "Again");
@@ -185,9 +191,8 @@ async fn a_page_holds_50_unless_told_otherwise() {
     }
 }
 
-#[actix_web::test]
-async fn an_error_belongs_to_the_window_of_its_call() {
-    let (_server, acme) = server_with_errors().await;
+async fn an_error_belongs_to_the_window_of_its_call(backend: Backend) {
+    let (_server, acme) = server_with_errors(backend).await;
     let cases: [(&str, &[&str]); 3] = [
         // The call started in the window, its error lies after it.
         ("?started_after=2026-01-10T08:00:00Z&started_before=2026-01-10T08:00:01Z", &["004-1", "004-0"]),
@@ -201,9 +206,8 @@ async fn an_error_belongs_to_the_window_of_its_call() {
     }
 }
 
-#[actix_web::test]
-async fn details_come_back_as_they_were_sent() {
-    let server = Server::start().await;
+async fn details_come_back_as_they_were_sent(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     // Order, duplicates, digits and escapes are the client's own.
     let details = r#"{"z":1.50,"a":{"deep":[1e300,"\u00e9\n"]},"z":12345678901234567890123}"#;

@@ -8,8 +8,16 @@ use crate::server::{Server, Setup};
 use crate::slow::slow_body;
 use crate::store::{Mode, SECRET};
 use crate::wire::Request;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use std::fmt::Write;
+
+on_each_backend!(
+    past_the_queues_bound_nothing_is_stored_and_what_waits_is_kept,
+    a_store_that_fails_is_503_or_500_and_tells_nothing,
+    a_bug_in_a_handler_is_500_and_the_server_lives_on,
+    a_body_that_takes_more_than_a_minute_is_given_up
+);
 
 const AT: &str = "2026-01-17T10:00:00Z";
 
@@ -21,9 +29,8 @@ fn put(number: u32) -> Request {
     Request::new("PUT", format!("{INGEST}/{}", call_id(number))).json(completed(number, AT, 60).to_string())
 }
 
-#[actix_web::test]
-async fn past_the_queues_bound_nothing_is_stored_and_what_waits_is_kept() {
-    let server = Server::start_with(Setup { queue_records_max: 3, ..Setup::default() }).await;
+async fn past_the_queues_bound_nothing_is_stored_and_what_waits_is_kept(backend: Backend) {
+    let server = Server::start_with(backend, Setup { queue_records_max: 3, ..Setup::default() }).await;
     let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
     server.store.hold_transactions();
     let (two, overload) = (batch(0..2), async {
@@ -46,9 +53,8 @@ async fn past_the_queues_bound_nothing_is_stored_and_what_waits_is_kept() {
     assert_eq!(globex.summary("").await.value()["total_calls"], 6);
 }
 
-#[actix_web::test]
-async fn a_store_that_fails_is_503_or_500_and_tells_nothing() {
-    let server = Server::start().await;
+async fn a_store_that_fails_is_503_or_500_and_tells_nothing(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let reads = ["summary", "call-volume", "workflow-stats", "provider-latency", "errors", "active-calls"];
     let reads = reads.map(|path| Request::get(format!("/api/v1/analytics/{path}")));
@@ -188,9 +194,8 @@ async fn a_store_that_fails_is_503_or_500_and_tells_nothing() {
     assert_eq!(acme.send(&put(1)).await.status, 201);
 }
 
-#[actix_web::test]
-async fn a_bug_in_a_handler_is_500_and_the_server_lives_on() {
-    let server = Server::start().await;
+async fn a_bug_in_a_handler_is_500_and_the_server_lives_on(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     server.store.set(Mode::Panics);
     let response = acme.send(&Request::get("/api/v1/analytics/summary").header("X-Request-Id", "mine")).await;
@@ -200,9 +205,8 @@ async fn a_bug_in_a_handler_is_500_and_the_server_lives_on() {
     assert_eq!(acme.summary("").await.status, 200);
 }
 
-#[actix_web::test]
-async fn a_body_that_takes_more_than_a_minute_is_given_up() {
-    let server = Server::start().await;
+async fn a_body_that_takes_more_than_a_minute_is_given_up(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     for request in [put(1), Request::new("POST", INGEST).ndjson("{}\n")] {
         let response = slow_body(&server, &request).await;

@@ -5,9 +5,22 @@ use crate::layout::answer;
 use crate::records::{Record, active, call_id, completed, error, failed};
 use crate::server::Server;
 use crate::wire::{Request, Response};
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use std::io::Write;
+
+on_each_backend!(
+    a_put_creates_then_replaces_then_ignores,
+    the_record_of_the_documentation_is_accepted_as_it_stands,
+    every_way_to_send_a_batch_says_the_same,
+    a_put_may_be_packed_too_and_need_not_repeat_the_id,
+    a_bad_record_never_costs_the_good_ones,
+    a_batch_of_nothing_but_bad_records_is_answered_all_the_same,
+    latencies_that_are_none_are_dropped_and_counted_and_the_call_is_kept,
+    sending_a_batch_again_changes_nothing_and_the_last_record_of_a_call_counts,
+    an_end_that_comes_first_creates_the_call_and_a_corrected_start_moves_it
+);
 
 fn post() -> Request {
     Request::new("POST", INGEST)
@@ -27,9 +40,8 @@ async fn total_calls(client: &Client) -> Value {
     client.summary("?period=30d").await.value()["total_calls"].clone()
 }
 
-#[actix_web::test]
-async fn a_put_creates_then_replaces_then_ignores() {
-    let server = Server::start().await;
+async fn a_put_creates_then_replaces_then_ignores(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let at = "2026-01-17T10:00:00Z";
     let finished = completed(1, at, 60).provider("stt", "deepgram", &[0.0, 118.2]);
@@ -58,9 +70,8 @@ async fn a_put_creates_then_replaces_then_ignores() {
     assert_eq!(summary["avg_stt_latency_ms"], Value::Null);
 }
 
-#[actix_web::test]
-async fn the_record_of_the_documentation_is_accepted_as_it_stands() {
-    let server = Server::start().await;
+async fn the_record_of_the_documentation_is_accepted_as_it_stands(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let record = r#"{"call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "status": "completed",
  "started_at": "2026-01-17T10:30:00Z", "ended_at": "2026-01-17T10:33:00Z", "end_reason": "user_hangup",
@@ -82,9 +93,8 @@ async fn the_record_of_the_documentation_is_accepted_as_it_stands() {
     assert_eq!(total_calls(&acme).await, 1);
 }
 
-#[actix_web::test]
-async fn every_way_to_send_a_batch_says_the_same() {
-    let server = Server::start().await;
+async fn every_way_to_send_a_batch_says_the_same(backend: Backend) {
+    let server = Server::start(backend).await;
     let records = [
         completed(1, "2026-01-17T10:00:00Z", 60),
         failed(2, "2026-01-17T10:00:00Z", 60),
@@ -126,9 +136,8 @@ async fn every_way_to_send_a_batch_says_the_same() {
     }
 }
 
-#[actix_web::test]
-async fn a_put_may_be_packed_too_and_need_not_repeat_the_id() {
-    let server = Server::start().await;
+async fn a_put_may_be_packed_too_and_need_not_repeat_the_id(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let record = completed(1, "2026-01-17T10:00:00Z", 60).without("call_id").to_string();
     let put = |number| Request::new("PUT", format!("{INGEST}/{}", call_id(number)));
@@ -140,9 +149,8 @@ async fn a_put_may_be_packed_too_and_need_not_repeat_the_id() {
     assert_eq!(total_calls(&acme).await, 3);
 }
 
-#[actix_web::test]
-async fn a_bad_record_never_costs_the_good_ones() {
-    let server = Server::start().await;
+async fn a_bad_record_never_costs_the_good_ones(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let at = "2026-01-17T10:00:00Z";
     let batch = [
@@ -192,9 +200,8 @@ async fn a_bad_record_never_costs_the_good_ones() {
     assert_eq!(total_calls(&globex).await, 3);
 }
 
-#[actix_web::test]
-async fn a_batch_of_nothing_but_bad_records_is_answered_all_the_same() {
-    let server = Server::start().await;
+async fn a_batch_of_nothing_but_bad_records_is_answered_all_the_same(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     assert_snapshot!(answer(&acme.send(&post().json("[{}, 1]")).await), @r#"
     200
@@ -218,9 +225,8 @@ async fn a_batch_of_nothing_but_bad_records_is_answered_all_the_same() {
     assert_eq!(total_calls(&acme).await, 0);
 }
 
-#[actix_web::test]
-async fn latencies_that_are_none_are_dropped_and_counted_and_the_call_is_kept() {
-    let server = Server::start().await;
+async fn latencies_that_are_none_are_dropped_and_counted_and_the_call_is_kept(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let latencies = json!([0, -1, 600_000.1, 1e300, null, 118.2, 600_000, 0.0004, 131.8]);
     let record = completed(1, "2026-01-17T10:00:00Z", 60)
@@ -234,9 +240,8 @@ async fn latencies_that_are_none_are_dropped_and_counted_and_the_call_is_kept() 
     assert_eq!((&value[0]["avg_latency_ms"], &value[0]["call_count"]), (&150_062.5.into(), &1.into()));
 }
 
-#[actix_web::test]
-async fn sending_a_batch_again_changes_nothing_and_the_last_record_of_a_call_counts() {
-    let server = Server::start().await;
+async fn sending_a_batch_again_changes_nothing_and_the_last_record_of_a_call_counts(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let at = "2026-01-17T10:00:00Z";
     let batch = [
@@ -264,9 +269,8 @@ async fn sending_a_batch_again_changes_nothing_and_the_last_record_of_a_call_cou
     assert_eq!((&errors["total"], &errors["items"][0]["message"]), (&1.into(), &"New".into()));
 }
 
-#[actix_web::test]
-async fn an_end_that_comes_first_creates_the_call_and_a_corrected_start_moves_it() {
-    let server = Server::start().await;
+async fn an_end_that_comes_first_creates_the_call_and_a_corrected_start_moves_it(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     assert_eq!(acme.put_call(&completed(1, "2026-01-17T10:00:00Z", 60)).await.status, 201);
     assert_eq!(acme.put_call(&active(1, "2026-01-17T10:00:00Z")).await.value()["result"], "ignored");

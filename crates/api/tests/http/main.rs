@@ -1,5 +1,30 @@
 //! The HTTP interface as a client meets it: a real application behind a real socket, over a real store.
 
+#![expect(clippy::too_many_lines, reason = "tables of requests and snapshots of answers are long")]
+
+/// Lists the tests of a module, which take the database to run on.
+macro_rules! on_each_backend {
+    ($($test:ident),+ $(,)?) => {
+        pub const CASES: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
+            name: concat!(module_path!(), "::", stringify!($test)),
+            backends: &callscope_testkit::Backend::ALL,
+            // A snapshot holds on both databases.
+            run: |backend| insta::allow_duplicates! { actix_web::rt::System::new().block_on($test(backend)) },
+        }),+];
+    };
+}
+
+/// Lists the tests of a module that need no server.
+macro_rules! once {
+    ($($test:ident),+ $(,)?) => {
+        pub const ONCE: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
+            name: concat!(module_path!(), "::", stringify!($test)),
+            backends: &[],
+            run: |_| $test(),
+        }),+];
+    };
+}
+
 mod client;
 mod document;
 mod failures;
@@ -29,3 +54,30 @@ mod provider_latency;
 mod summary;
 mod tenancy;
 mod workflow_stats;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases = [
+        active_calls::CASES,
+        auth::CASES,
+        bad_body::CASES,
+        bad_query::CASES,
+        bad_record_fields::CASES,
+        bad_record_parts::CASES,
+        bad_route::CASES,
+        body_limits::CASES,
+        call_volume::CASES,
+        document::CASES,
+        document::ONCE,
+        error_log::CASES,
+        failures::CASES,
+        ingest::CASES,
+        protocol::CASES,
+        provider_latency::CASES,
+        summary::CASES,
+        tenancy::CASES,
+        workflow_stats::CASES,
+    ];
+    callscope_testkit::run(&cases.concat())
+}

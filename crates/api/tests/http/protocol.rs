@@ -6,10 +6,19 @@ use crate::records::{call_id, completed};
 use crate::server::Server;
 use crate::wire::{Connection, Request};
 use callscope_domain::Scope;
+use callscope_testkit::Backend;
 
-#[actix_web::test]
-async fn head_is_get_without_the_body() {
-    let server = Server::start().await;
+on_each_backend!(
+    head_is_get_without_the_body,
+    a_connection_lives_on_after_every_kind_of_refusal,
+    a_refusal_before_the_body_is_read_reaches_a_client_that_sends_all_of_it_first,
+    a_client_that_waits_for_continue_gets_it,
+    every_answer_carries_a_request_id_the_clients_own_if_it_is_sound,
+    requests_may_be_sent_before_the_answers_to_earlier_ones_are_read
+);
+
+async fn head_is_get_without_the_body(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     for path in ["/api/v1/analytics/summary", "/api/v1/analytics/errors?period=1h", "/health", "/api-docs/openapi.json"]
     {
@@ -28,9 +37,8 @@ async fn head_is_get_without_the_body() {
     assert_eq!(acme.connections_opened(), 1);
 }
 
-#[actix_web::test]
-async fn a_connection_lives_on_after_every_kind_of_refusal() {
-    let server = Server::start().await;
+async fn a_connection_lives_on_after_every_kind_of_refusal(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let put = |body: &str| Request::new("PUT", format!("{INGEST}/{}", call_id(1))).json(body);
     let table = [
@@ -53,9 +61,8 @@ async fn a_connection_lives_on_after_every_kind_of_refusal() {
     assert_eq!(acme.connections_opened(), 1);
 }
 
-#[actix_web::test]
-async fn a_refusal_before_the_body_is_read_reaches_a_client_that_sends_all_of_it_first() {
-    let server = Server::start().await;
+async fn a_refusal_before_the_body_is_read_reaches_a_client_that_sends_all_of_it_first(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let key = server.key(acme.id, Scope::ALL).await;
     let body = vec![b' '; 8 << 20];
@@ -77,9 +84,8 @@ async fn a_refusal_before_the_body_is_read_reaches_a_client_that_sends_all_of_it
     }
 }
 
-#[actix_web::test]
-async fn a_client_that_waits_for_continue_gets_it() {
-    let server = Server::start().await;
+async fn a_client_that_waits_for_continue_gets_it(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let record = completed(1, "2026-01-17T10:00:00Z", 60);
     let put = Request::new("PUT", format!("{INGEST}/{}", call_id(1))).json(record.to_string());
@@ -87,9 +93,8 @@ async fn a_client_that_waits_for_continue_gets_it() {
     assert_eq!((response.status, response.continued), (201, true));
 }
 
-#[actix_web::test]
-async fn every_answer_carries_a_request_id_the_clients_own_if_it_is_sound() {
-    let server = Server::start().await;
+async fn every_answer_carries_a_request_id_the_clients_own_if_it_is_sound(backend: Backend) {
+    let server = Server::start(backend).await;
     let stranger = server.stranger();
     for path in ["/health", "/nope", "/api/v1/analytics/summary", "/swagger-ui/", "/swagger-ui"] {
         let response = stranger.send(&Request::get(path)).await;
@@ -103,9 +108,8 @@ async fn every_answer_carries_a_request_id_the_clients_own_if_it_is_sound() {
     }
 }
 
-#[actix_web::test]
-async fn requests_may_be_sent_before_the_answers_to_earlier_ones_are_read() {
-    let server = Server::start().await;
+async fn requests_may_be_sent_before_the_answers_to_earlier_ones_are_read(backend: Backend) {
+    let server = Server::start(backend).await;
     let mut connection = Connection::open(server.address).await;
     let pipelined = ["/health", "/nope", "/health/live"].map(|path| Request::get(path).head()).concat();
     connection.write(pipelined.as_bytes()).await;

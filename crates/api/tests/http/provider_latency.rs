@@ -3,12 +3,21 @@
 use crate::layout::answer;
 use crate::records::{active, completed, failed};
 use crate::server::Server;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::json;
 
-#[actix_web::test]
-async fn without_calls_there_are_no_providers() {
-    let server = Server::start().await;
+on_each_backend!(
+    without_calls_there_are_no_providers,
+    stages_in_pipeline_order_then_the_busiest_then_by_name,
+    percentiles_are_nearest_rank_over_every_turn_within_half_a_percent,
+    a_provider_without_a_measured_turn_has_nulls_and_its_calls,
+    a_provider_that_stands_twice_in_a_record_is_one_provider_of_one_call,
+    the_window_decides_which_calls_count
+);
+
+async fn without_calls_there_are_no_providers(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     assert_snapshot!(answer(&acme.provider_latency("").await), @"
     200
@@ -16,9 +25,8 @@ async fn without_calls_there_are_no_providers() {
     ");
 }
 
-#[actix_web::test]
-async fn stages_in_pipeline_order_then_the_busiest_then_by_name() {
-    let server = Server::start().await;
+async fn stages_in_pipeline_order_then_the_busiest_then_by_name(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-17T10:00:00Z", 60)
@@ -85,9 +93,8 @@ async fn stages_in_pipeline_order_then_the_busiest_then_by_name() {
     "#);
 }
 
-#[actix_web::test]
-async fn percentiles_are_nearest_rank_over_every_turn_within_half_a_percent() {
-    let server = Server::start().await;
+async fn percentiles_are_nearest_rank_over_every_turn_within_half_a_percent(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let turns = |from: i32, to: i32| (from..=to).map(f64::from).collect::<Vec<_>>();
     acme.given(&[
@@ -105,9 +112,8 @@ async fn percentiles_are_nearest_rank_over_every_turn_within_half_a_percent() {
     }
 }
 
-#[actix_web::test]
-async fn a_provider_without_a_measured_turn_has_nulls_and_its_calls() {
-    let server = Server::start().await;
+async fn a_provider_without_a_measured_turn_has_nulls_and_its_calls(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let providers = json!([
         {"provider_type": "stt", "provider_name": "deepgram", "latencies_ms": []},
@@ -149,9 +155,8 @@ async fn a_provider_without_a_measured_turn_has_nulls_and_its_calls() {
     "#);
 }
 
-#[actix_web::test]
-async fn a_provider_that_stands_twice_in_a_record_is_one_provider_of_one_call() {
-    let server = Server::start().await;
+async fn a_provider_that_stands_twice_in_a_record_is_one_provider_of_one_call(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[completed(1, "2026-01-17T10:00:00Z", 60)
         .provider("stt", "deepgram", &[100.0])
@@ -184,9 +189,8 @@ async fn a_provider_that_stands_twice_in_a_record_is_one_provider_of_one_call() 
     "#);
 }
 
-#[actix_web::test]
-async fn the_window_decides_which_calls_count() {
-    let server = Server::start().await;
+async fn the_window_decides_which_calls_count(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-10T08:00:00Z", 60).provider("stt", "deepgram", &[100.0]),

@@ -13,10 +13,10 @@ use callscope_analytics::service::Analytics;
 use callscope_api::{ApiLimits, ApiState};
 use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
+use callscope_testkit::{Backend, Scratch};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 use uuid::Uuid;
 
 /// The bounds of a server that is configured as usual.
@@ -42,7 +42,7 @@ pub struct Server {
     pub store: Arc<SwitchedStore>,
     pub state: web::Data<ApiState>,
     handle: ServerHandle,
-    _folder: TempDir,
+    _scratch: Scratch,
 }
 
 /// A tenant and a client with a key of it that may do everything.
@@ -60,16 +60,17 @@ impl std::ops::Deref for TenantClient {
 }
 
 impl Server {
-    pub async fn start() -> Self {
-        Self::start_with(Setup::default()).await
+    pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, Setup::default()).await
     }
 
-    pub async fn start_with(setup: Setup) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let url = format!("sqlite://{}", folder.path().join("calls.db").display());
-        Database::migrate(&url).await.expect("a database");
+    pub async fn start_with(backend: Backend, setup: Setup) -> Self {
+        let migrate = async |url: String| {
+            Database::migrate(&url).await.expect("a database");
+        };
+        let scratch = Scratch::migrated(backend, migrate).await;
         let options = DatabaseOptions {
-            url,
+            url: scratch.url().to_owned(),
             read_url: None,
             pool_size: 4,
             acquire_timeout: Duration::from_secs(30),
@@ -92,7 +93,7 @@ impl Server {
         let server = server.listen(listener).expect("a listener").run();
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Self { address, store, state, handle, _folder: folder }
+        Self { address, store, state, handle, _scratch: scratch }
     }
 
     /// A new tenant, and a client that may do everything for it.

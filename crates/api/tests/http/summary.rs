@@ -3,11 +3,19 @@
 use crate::layout::answer;
 use crate::records::{active, completed, failed};
 use crate::server::Server;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 
-#[actix_web::test]
-async fn a_tenant_without_calls_has_zeros_and_nulls() {
-    let server = Server::start().await;
+on_each_backend!(
+    a_tenant_without_calls_has_zeros_and_nulls,
+    every_figure_of_a_day,
+    a_window_holds_its_first_instant_and_not_its_end,
+    each_period_reaches_back_its_own_length,
+    with_a_workflow_every_figure_is_that_workflows
+);
+
+async fn a_tenant_without_calls_has_zeros_and_nulls(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     assert_snapshot!(answer(&acme.summary("").await), @r#"
     200
@@ -26,9 +34,8 @@ async fn a_tenant_without_calls_has_zeros_and_nulls() {
     "#);
 }
 
-#[actix_web::test]
-async fn every_figure_of_a_day() {
-    let server = Server::start().await;
+async fn every_figure_of_a_day(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-17T10:00:00Z", 100)
@@ -64,9 +71,8 @@ async fn every_figure_of_a_day() {
     "#);
 }
 
-#[actix_web::test]
-async fn a_window_holds_its_first_instant_and_not_its_end() {
-    let server = Server::start().await;
+async fn a_window_holds_its_first_instant_and_not_its_end(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-10T08:00:00Z", 10),
@@ -100,9 +106,8 @@ async fn a_window_holds_its_first_instant_and_not_its_end() {
     }
 }
 
-#[actix_web::test]
-async fn each_period_reaches_back_its_own_length() {
-    let server = Server::start().await;
+async fn each_period_reaches_back_its_own_length(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-17T11:00:00Z", 1),
@@ -123,9 +128,8 @@ async fn each_period_reaches_back_its_own_length() {
     }
 }
 
-#[actix_web::test]
-async fn with_a_workflow_every_figure_is_that_workflows() {
-    let server = Server::start().await;
+async fn with_a_workflow_every_figure_is_that_workflows(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-17T10:00:00Z", 60).workflow("daily-call", "Daily").provider("stt", "deepgram", &[100.0]),

@@ -5,6 +5,13 @@ use crate::layout::answer;
 use crate::records::{active, completed, error, failed};
 use crate::server::Server;
 use crate::wire::Request;
+use callscope_testkit::Backend;
+
+on_each_backend!(
+    interleaved_data_with_the_same_ids_stays_apart,
+    concurrent_batches_of_two_tenants_stay_apart,
+    the_tenant_comes_from_the_key_and_from_nowhere_else
+);
 
 const QUESTIONS: [&str; 9] = [
     "summary",
@@ -26,9 +33,8 @@ async fn answers(client: &Client) -> Vec<String> {
     answers
 }
 
-#[actix_web::test]
-async fn interleaved_data_with_the_same_ids_stays_apart() {
-    let server = Server::start().await;
+async fn interleaved_data_with_the_same_ids_stays_apart(backend: Backend) {
+    let server = Server::start(backend).await;
     let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
     let at = "2026-01-17T10:00:00Z";
     let of_acme = |number| {
@@ -47,7 +53,7 @@ async fn interleaved_data_with_the_same_ids_stays_apart() {
             .error(error(at, "llm", "warning", "Globex's own, too"))
     };
     // Alone on a server, acme sees this.
-    let alone = Server::start().await;
+    let alone = Server::start(backend).await;
     let acme_alone = alone.tenant("acme").await;
     acme_alone.given(&[of_acme(1), of_acme(2), active(3, at)]).await;
     let expected = answers(&acme_alone).await;
@@ -66,9 +72,8 @@ async fn interleaved_data_with_the_same_ids_stays_apart() {
     assert_eq!((&summary["total_calls"], &summary["total_tokens"]), (&4.into(), &3000.into()));
 }
 
-#[actix_web::test]
-async fn concurrent_batches_of_two_tenants_stay_apart() {
-    let server = Server::start().await;
+async fn concurrent_batches_of_two_tenants_stay_apart(backend: Backend) {
+    let server = Server::start(backend).await;
     let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
     let at = "2026-01-17T10:00:00Z";
     let batch = |tokens: i64| (0..100).map(|number| completed(number, at, 60).tokens(tokens)).collect::<Vec<_>>();
@@ -78,9 +83,8 @@ async fn concurrent_batches_of_two_tenants_stay_apart() {
     assert_eq!(globex.summary("").await.value()["total_tokens"], 100_000);
 }
 
-#[actix_web::test]
-async fn the_tenant_comes_from_the_key_and_from_nowhere_else() {
-    let server = Server::start().await;
+async fn the_tenant_comes_from_the_key_and_from_nowhere_else(backend: Backend) {
+    let server = Server::start(backend).await;
     let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
     acme.given(&[completed(1, "2026-01-17T10:00:00Z", 60)]).await;
     let headers = ["X-Tenant-Id", "X-Tenant", "Tenant", "X-Forwarded-User", "Cookie", "Forwarded"];

@@ -3,12 +3,20 @@
 use crate::layout::answer;
 use crate::records::{Record, active, completed, failed, workflow_id};
 use crate::server::Server;
+use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::json;
 
-#[actix_web::test]
-async fn without_calls_there_are_no_workflows() {
-    let server = Server::start().await;
+on_each_backend!(
+    without_calls_there_are_no_workflows,
+    the_busiest_come_first_and_ties_are_by_slug,
+    limit_cuts_the_list_and_is_10_unless_given,
+    the_newest_call_that_gives_a_name_decides,
+    the_window_decides_which_calls_count
+);
+
+async fn without_calls_there_are_no_workflows(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[completed(1, "2026-01-17T10:00:00Z", 60)]).await;
     assert_snapshot!(answer(&acme.workflow_stats("").await), @"
@@ -17,9 +25,8 @@ async fn without_calls_there_are_no_workflows() {
     ");
 }
 
-#[actix_web::test]
-async fn the_busiest_come_first_and_ties_are_by_slug() {
-    let server = Server::start().await;
+async fn the_busiest_come_first_and_ties_are_by_slug(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let own_id = "31c02e4f-12e0-4af0-869b-aab222503a09";
     acme.given(&[
@@ -81,9 +88,8 @@ async fn the_busiest_come_first_and_ties_are_by_slug() {
     assert_eq!(acme.workflow_stats("").await.value()[0]["workflow_id"], workflow_id(acme.id, "zebra"));
 }
 
-#[actix_web::test]
-async fn limit_cuts_the_list_and_is_10_unless_given() {
-    let server = Server::start().await;
+async fn limit_cuts_the_list_and_is_10_unless_given(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let slug = |number: u32| format!("workflow-{number:02}");
     let records: Vec<Record> =
@@ -98,9 +104,8 @@ async fn limit_cuts_the_list_and_is_10_unless_given() {
     }
 }
 
-#[actix_web::test]
-async fn the_newest_call_that_gives_a_name_decides() {
-    let server = Server::start().await;
+async fn the_newest_call_that_gives_a_name_decides(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[completed(1, "2026-01-17T10:00:00Z", 60).with("workflow", json!({"slug": "daily"}))]).await;
     assert_eq!(acme.workflow_stats("").await.value()[0]["workflow_name"], "daily");
@@ -115,9 +120,8 @@ async fn the_newest_call_that_gives_a_name_decides() {
     assert_eq!(acme.workflow_stats("").await.value()[0]["workflow_name"], "New \"name\" 🎙");
 }
 
-#[actix_web::test]
-async fn the_window_decides_which_calls_count() {
-    let server = Server::start().await;
+async fn the_window_decides_which_calls_count(backend: Backend) {
+    let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     acme.given(&[
         completed(1, "2026-01-10T08:00:00Z", 60).workflow("daily", "Daily"),

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::process::{Finished, Server, run};
+use crate::session::{Session, runtime};
 use callscope_testkit::{Backend, Scratch};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -15,14 +16,21 @@ pub type Environment<'a> = &'a [(&'a str, &'a str)];
 /// A folder and an empty database.
 pub struct Fixture {
     folder: TempDir,
-    scratch: Scratch,
+    url: String,
+    /// Keeps the database.
+    _scratch: Option<Scratch>,
 }
 
 impl Fixture {
     /// An empty database, without schema.
     pub fn new(backend: Backend) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { folder: TempDir::new().unwrap(), scratch: runtime.block_on(Scratch::empty(backend)) }
+        let scratch = runtime().block_on(Scratch::empty(backend));
+        Self { url: scratch.url().to_owned(), _scratch: Some(scratch), ..Self::at(String::new()) }
+    }
+
+    /// The database at a URL, which somebody else keeps.
+    pub fn at(url: String) -> Self {
+        Self { folder: TempDir::new().unwrap(), url, _scratch: None }
     }
 
     /// Where commands run, and where files may lie.
@@ -32,7 +40,7 @@ impl Fixture {
 
     /// Where the database is.
     pub fn database_url(&self) -> &str {
-        self.scratch.url()
+        &self.url
     }
 
     /// A command that knows no database; of the environment of the tests it sees nothing.
@@ -83,9 +91,13 @@ impl Fixture {
 
     /// Changes what is stored, behind the program's back.
     pub fn tamper(&self, statement: &str) {
-        let path = self.database_url().strip_prefix("sqlite://").expect("only SQLite can be tampered with so far");
-        let mut connection = SqliteConnection::establish(path).unwrap();
-        connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {statement}")).unwrap();
+        let url = self.database_url();
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            let mut connection = SqliteConnection::establish(path).unwrap();
+            connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {statement}")).unwrap();
+        } else {
+            Session::open(url).execute(statement);
+        }
     }
 
     /// Fails unless every rollup equals the sum of its calls.

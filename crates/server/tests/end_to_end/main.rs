@@ -5,18 +5,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-/// Makes a test of each function, which takes the database to run on.
-macro_rules! on_each_backend {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(callscope_testkit::Backend::Sqlite);
-                }
-            )+
-        }
+/// Lists the tests of a module.
+macro_rules! cases {
+    ($backends:expr; $($test:ident = $run:expr),+) => {
+        pub const CASES: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
+            name: concat!(module_path!(), "::", stringify!($test)),
+            backends: $backends,
+            run: $run,
+        }),+];
     };
+}
+
+/// Lists the tests of a module that take the database to run on.
+macro_rules! on_each_backend {
+    ($($test:ident),+ $(,)?) => { cases!(&callscope_testkit::Backend::ALL; $($test = $test),+); };
+}
+
+/// Lists the tests of a module that are about PostgreSQL.
+macro_rules! on_postgres {
+    ($($test:ident),+ $(,)?) => { cases!(&[callscope_testkit::Backend::Postgres]; $($test = |_| $test()),+); };
+}
+
+/// Lists the tests of a module that choose their database themselves.
+macro_rules! once {
+    ($($test:ident),+ $(,)?) => { cases!(&[]; $($test = |_| $test()),+); };
 }
 
 mod audit;
@@ -34,7 +46,29 @@ mod import;
 mod isolation;
 mod process;
 mod records;
+mod session;
 mod shutdown;
+mod side_by_side;
 mod sweeper;
 mod windows;
 mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases = [
+        audit::CASES,
+        commands::CASES,
+        comparison::CASES,
+        configuration::CASES,
+        crash::CASES,
+        demo::CASES,
+        health::CASES,
+        import::CASES,
+        isolation::CASES,
+        shutdown::CASES,
+        side_by_side::CASES,
+        sweeper::CASES,
+    ];
+    callscope_testkit::run(&cases.concat())
+}
