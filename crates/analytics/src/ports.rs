@@ -218,6 +218,11 @@ pub trait CallStore: Send + Sync {
     /// Whether one transaction should carry all tenants of a batch (one file, one sync) rather than one tenant each.
     fn one_transaction_for_all_tenants(&self) -> bool;
 
+    /// Transactions that may be open side by side, each of another tenant.
+    fn writers_max(&self) -> usize {
+        1
+    }
+
     /// Calls that are active and started before an instant: the oldest first, at most `limit`.
     async fn list_overdue_calls(
         &self,

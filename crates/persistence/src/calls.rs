@@ -32,6 +32,10 @@ impl CallStore for Database {
         self.is_embedded()
     }
 
+    fn writers_max(&self) -> usize {
+        self.writers_max()
+    }
+
     async fn list_overdue_calls(
         &self,
         tenant: TenantId,

@@ -68,6 +68,7 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
+    pool_size: u32,
 }
 
 #[derive(Clone)]
@@ -126,12 +127,19 @@ impl Database {
                 }
             }
         };
-        Ok(Self { pools })
+        Ok(Self { pools, pool_size: options.pool_size })
     }
 
     /// Whether the database is one file that one connection writes.
     pub(crate) const fn is_embedded(&self) -> bool {
         matches!(self.pools, Pools::Lite { .. })
+    }
+
+    /// Transactions of the writer that may be open side by side: on PostgreSQL all connections but one, which is left
+    /// for keys and the sweeper.
+    pub(crate) fn writers_max(&self) -> usize {
+        let connections = if self.is_embedded() { 1 } else { self.pool_size.saturating_sub(1).max(1) };
+        usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
     /// A connection for single statements.

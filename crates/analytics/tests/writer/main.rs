@@ -1,5 +1,7 @@
 //! The writer and its queue, over a store that does as it is told.
 
+mod lanes;
+
 use async_trait::async_trait;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
