@@ -1,7 +1,7 @@
 //! What a batch changes: from the calls as they are and the records that arrive, to the calls as they will be and the
 //! differences of the rollups. Pure.
 
-use crate::ports::TenantChanges;
+use crate::ports::{LockedCalls, TenantChanges};
 use callscope_domain::{
     Call, CallFacts, CallId, Contribution, Incoming, Resolution, Timestamp, TransitionKind, Workflow, WorkflowId,
     transition,
@@ -55,15 +55,15 @@ impl RollupDeltas {
 
 /// Applies what arrived, in its order, to calls of one tenant. Gives the changes, and what became of each arrival.
 #[must_use]
-pub fn plan_changes(stored: Vec<CallFacts>, arrivals: Vec<Incoming>) -> (TenantChanges, Vec<TransitionKind>) {
+pub fn plan_changes(stored: LockedCalls, arrivals: Vec<Incoming>) -> (TenantChanges, Vec<TransitionKind>) {
     let mut calls: HashMap<CallId, Progress> =
-        stored.into_iter().map(|facts| (facts.id, Progress::stored(facts))).collect();
+        stored.calls.into_iter().map(|facts| (facts.id, Progress::stored(facts))).collect();
     let mut kinds = Vec::with_capacity(arrivals.len());
     let mut order = Vec::new();
     for incoming in arrivals {
         let id = incoming.call_id();
         let progress = calls.entry(id).or_default();
-        let outcome = transition(progress.current.as_ref(), &incoming);
+        let outcome = transition(progress.current.as_ref(), &incoming, stored.kept_from);
         kinds.push(outcome.kind);
         if outcome.next.is_none() {
             continue;

@@ -11,3 +11,4 @@ pub mod ports;
 pub mod rollups;
 pub mod service;
 pub mod sweeper;
+mod writer;

@@ -45,15 +45,30 @@ pub enum CallScope {
 /// What a window's call figures are the sum of.
 #[derive(Debug, Default)]
 pub struct CallParts {
+    /// Calls that started before it are no longer kept: edges before it were answered from whole minutes, which are
+    /// among the buckets.
+    pub kept_from: Option<Timestamp>,
     /// Totals of whole buckets, with the start of the bucket.
     pub buckets: Vec<(Timestamp, CallTotals)>,
     /// The calls of the plan's edges.
     pub edge_calls: Vec<CallFacts>,
 }
 
+/// What a summary is made of.
+#[derive(Debug, Default)]
+pub struct SummaryParts {
+    /// The calls of the window.
+    pub calls: CallParts,
+    /// Calls that are active now.
+    pub active_calls: u64,
+}
+
 /// What a window's workflow figures are the sum of.
 #[derive(Debug, Default)]
 pub struct WorkflowParts {
+    /// Calls that started before it are no longer kept: edges before it were answered from whole minutes, which are
+    /// among the buckets.
+    pub kept_from: Option<Timestamp>,
     /// Totals of whole buckets.
     pub buckets: Vec<(WorkflowId, CallTotals)>,
     /// The calls of the plan's edges.
@@ -76,19 +91,26 @@ pub struct WorkflowLabel {
 /// What a window's provider figures are the sum of.
 #[derive(Debug, Default)]
 pub struct ProviderParts {
+    /// Calls that started before it are no longer kept: edges before it were answered from whole minutes, which are
+    /// among the buckets.
+    pub kept_from: Option<Timestamp>,
     /// Totals of all whole buckets together.
     pub buckets: BTreeMap<Provider, ProviderTotals>,
     /// The calls of the plan's edges.
     pub edge_calls: Vec<CallFacts>,
 }
 
-/// What a window's error counts are the sum of.
+/// What a window's error counts are the sum of, and a page of the errors themselves.
 #[derive(Debug, Default)]
-pub struct ErrorParts {
-    /// Counts of whole buckets.
+pub struct ErrorLogParts {
+    /// As in [`CallParts`].
+    pub kept_from: Option<Timestamp>,
+    /// Counts of whole buckets, of every kind.
     pub buckets: Vec<(ErrorKind, i64)>,
     /// The calls of the plan's edges.
     pub edge_calls: Vec<CallFacts>,
+    /// Those that match, newest first, ties by call id, then position.
+    pub items: Vec<LoggedError>,
 }
 
 /// Which errors are asked for.
@@ -123,6 +145,14 @@ pub struct LoggedError {
 /// What the read endpoints ask.
 #[async_trait]
 pub trait AnalyticsStore: Send + Sync {
+    /// The parts of a window's summary.
+    async fn load_summary_parts(
+        &self,
+        tenant: TenantId,
+        scope: &CallScope,
+        plan: &WindowPlan,
+    ) -> Result<SummaryParts, StoreError>;
+
     /// The parts of a window's call figures.
     async fn load_call_parts(
         &self,
@@ -132,7 +162,7 @@ pub trait AnalyticsStore: Send + Sync {
     ) -> Result<CallParts, StoreError>;
 
     /// The number of calls that are active now.
-    async fn count_active_calls(&self, tenant: TenantId, scope: &CallScope) -> Result<u64, StoreError>;
+    async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError>;
 
     /// The parts of a window's workflow figures.
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError>;
@@ -140,19 +170,18 @@ pub trait AnalyticsStore: Send + Sync {
     /// The parts of a window's provider figures.
     async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError>;
 
-    /// The parts of a window's error counts, of every kind.
-    async fn load_error_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ErrorParts, StoreError>;
-
-    /// A page of the errors of the calls of a window: newest first, ties by call id, then position.
-    async fn list_errors(
+    /// The parts of a window's error counts, of every kind, and a page of the errors that match; `plan` is the
+    /// window's.
+    async fn load_error_log_parts(
         &self,
         tenant: TenantId,
         window: Window,
+        plan: &WindowPlan,
         filter: ErrorFilter,
         page: Page,
-    ) -> Result<Vec<LoggedError>, StoreError>;
+    ) -> Result<ErrorLogParts, StoreError>;
 
-    /// Succeeds when the database answers.
+    /// Succeeds when the database answers, and takes changes.
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
@@ -171,6 +200,15 @@ pub struct TenantChanges {
     pub rollups: RollupDeltas,
 }
 
+/// What a writer knows before it plans a batch; it stays so until the writer's transaction ends.
+#[derive(Debug, Default)]
+pub struct LockedCalls {
+    /// Calls that started before it are no longer kept, and none may come back; `None` when every call is kept.
+    pub kept_from: Option<Timestamp>,
+    /// Those of the asked calls that exist.
+    pub calls: Vec<CallFacts>,
+}
+
 /// Opens the transactions that change calls.
 #[async_trait]
 pub trait CallStore: Send + Sync {
@@ -179,6 +217,11 @@ pub trait CallStore: Send + Sync {
 
     /// Whether one transaction should carry all tenants of a batch (one file, one sync) rather than one tenant each.
     fn one_transaction_for_all_tenants(&self) -> bool;
+
+    /// Transactions that may be open side by side, each of another tenant.
+    fn writers_max(&self) -> usize {
+        1
+    }
 
     /// Calls that are active and started before an instant: the oldest first, at most `limit`.
     async fn list_overdue_calls(
@@ -194,7 +237,7 @@ pub trait CallStore: Send + Sync {
 pub trait CallTransaction: Send {
     /// Loads the calls that exist, and makes sure that no other transaction changes any of `ids`, existing or not,
     /// until this one ends. `ids` holds each id once.
-    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError>;
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError>;
 
     /// Writes changes.
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError>;

@@ -1,9 +1,11 @@
 //! The six questions and their answers. Each is a window plan, one load, and a sum.
 
-use crate::ports::{AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, WorkflowLabel};
+use crate::ports::{
+    AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, SummaryParts, WorkflowLabel,
+};
 use callscope_domain::{
     CallFacts, CallTotals, Contribution, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, TenantId,
-    Timestamp, Window, WindowPlan, WorkflowId, Zone,
+    Timestamp, Window, WindowPlan, WorkflowId, Zone, answered_window,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,6 +25,15 @@ pub enum ServiceError {
 #[derive(Clone)]
 pub struct Analytics {
     store: Arc<dyn AnalyticsStore>,
+}
+
+/// What was asked, and the window that it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<T> {
+    /// The figures.
+    pub figures: T,
+    /// The window that was asked; wider by parts of a minute where calls are no longer kept.
+    pub window: Window,
 }
 
 /// The figures of a window.
@@ -60,14 +71,18 @@ impl Analytics {
     }
 
     /// The sums of a window.
-    pub async fn summary(&self, tenant: TenantId, window: Window, scope: &CallScope) -> Result<Summary, ServiceError> {
+    pub async fn summary(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        scope: &CallScope,
+    ) -> Result<Answer<Summary>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
-        let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
+        let SummaryParts { calls, active_calls } = self.store.load_summary_parts(tenant, scope, &plan).await?;
         let mut totals = CallTotals::default();
-        parts.buckets.iter().for_each(|(_, bucket)| totals += bucket);
-        parts.edge_calls.iter().for_each(|call| totals += &CallTotals::of(call));
-        let active_calls = self.store.count_active_calls(tenant, scope).await?;
-        Ok(Summary { totals, active_calls })
+        calls.buckets.iter().for_each(|(_, bucket)| totals += bucket);
+        calls.edge_calls.iter().for_each(|call| totals += &CallTotals::of(call));
+        Ok(Answer::new(Summary { totals, active_calls }, window, calls.kept_from))
     }
 
     /// The sums of each bucket of a window, ascending, none left out.
@@ -78,7 +93,7 @@ impl Analytics {
         interval: Interval,
         zone: Zone,
         scope: &CallScope,
-    ) -> Result<Vec<(Timestamp, CallTotals)>, ServiceError> {
+    ) -> Result<Answer<Vec<(Timestamp, CallTotals)>>, ServiceError> {
         let series = Series::new(window, interval, zone)?;
         let plan = WindowPlan::new(window, series.resolution());
         let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
@@ -89,7 +104,7 @@ impl Analytics {
         for call in &parts.edge_calls {
             cells[series.index_of(call.started_at)].1 += &CallTotals::of(call);
         }
-        Ok(cells)
+        Ok(Answer::new(cells, window, parts.kept_from))
     }
 
     /// The workflows that ran in a window: the busiest first, ties by slug; at most `limit`.
@@ -98,7 +113,7 @@ impl Analytics {
         tenant: TenantId,
         window: Window,
         limit: usize,
-    ) -> Result<Vec<WorkflowFigures>, ServiceError> {
+    ) -> Result<Answer<Vec<WorkflowFigures>>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_workflow_parts(tenant, &plan).await?;
         let mut totals: HashMap<WorkflowId, CallTotals> = HashMap::new();
@@ -119,7 +134,7 @@ impl Analytics {
             right.totals.total.cmp(&left.totals.total).then_with(ties)
         });
         figures.truncate(limit);
-        Ok(figures)
+        Ok(Answer::new(figures, window, parts.kept_from))
     }
 
     /// The providers used in a window: by stage, then the busiest first, ties by name.
@@ -127,7 +142,7 @@ impl Analytics {
         &self,
         tenant: TenantId,
         window: Window,
-    ) -> Result<Vec<(Provider, ProviderTotals)>, ServiceError> {
+    ) -> Result<Answer<Vec<(Provider, ProviderTotals)>>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_provider_parts(tenant, &plan).await?;
         let mut sums: BTreeMap<Provider, ProviderTotals> = parts.buckets;
@@ -137,19 +152,19 @@ impl Analytics {
         let mut figures: Vec<_> = sums.into_iter().filter(|(_, totals)| totals.calls > 0).collect();
         // Stable: ties stay in the map's order, which is by name.
         figures.sort_by_key(|(provider, totals)| (provider.provider_type, std::cmp::Reverse(totals.calls)));
-        Ok(figures)
+        Ok(Answer::new(figures, window, parts.kept_from))
     }
 
-    /// A page of the errors of the calls of a window, newest first.
+    /// A page of the errors of the calls of a window, newest first. Errors go with their calls; their number stays.
     pub async fn errors(
         &self,
         tenant: TenantId,
         window: Window,
         filter: ErrorFilter,
         page: Page,
-    ) -> Result<ErrorLog, ServiceError> {
+    ) -> Result<Answer<ErrorLog>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
-        let parts = self.store.load_error_parts(tenant, &plan).await?;
+        let parts = self.store.load_error_log_parts(tenant, window, &plan, filter, page).await?;
         let edges = parts.edge_calls.iter().flat_map(Contribution::errors_of);
         let total: i64 = parts
             .buckets
@@ -159,25 +174,24 @@ impl Analytics {
             .filter(|(kind, _)| filter.level.is_none_or(|level| level == kind.level))
             .map(|(_, count)| count)
             .sum();
-        let total = u64::try_from(total).unwrap_or(0);
-        // Knowing how many there are, a search never goes on after the last.
-        let rest = total.saturating_sub(u64::from(page.offset));
-        let page = Page { limit: page.limit.min(u32::try_from(rest).unwrap_or(u32::MAX)), ..page };
-        let items = match page.limit {
-            0 => Vec::new(),
-            _ => self.store.list_errors(tenant, window, filter, page).await?,
-        };
-        Ok(ErrorLog { items, total })
+        let log = ErrorLog { items: parts.items, total: u64::try_from(total).unwrap_or(0) };
+        Ok(Answer::new(log, window, parts.kept_from))
     }
 
     /// The number of calls that are active now.
     pub async fn active_calls(&self, tenant: TenantId) -> Result<u64, ServiceError> {
-        Ok(self.store.count_active_calls(tenant, &CallScope::Tenant).await?)
+        Ok(self.store.count_active_calls(tenant).await?)
     }
 
-    /// Succeeds when the database answers.
+    /// Succeeds when the database answers, and takes changes.
     pub async fn ping(&self) -> Result<(), ServiceError> {
         Ok(self.store.ping().await?)
+    }
+}
+
+impl<T> Answer<T> {
+    fn new(figures: T, window: Window, kept_from: Option<Timestamp>) -> Self {
+        Self { figures, window: answered_window(window, kept_from) }
     }
 }
 

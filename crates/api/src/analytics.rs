@@ -5,14 +5,26 @@ use crate::openapi::ReadProblems;
 use crate::params::{ErrorParams, SeriesParams, WindowParams, WorkflowLimit, WorkflowParam};
 use crate::problem::Problem;
 use crate::responses::{
-    ActiveCallsResponse, CallVolumeResponse, ErrorLogResponse, ProviderLatency, SummaryResponse, WorkflowStats,
+    ActiveCallsResponse, CallVolumeResponse, ErrorLogResponse, ProviderLatency, SummaryResponse, WorkflowStats, rfc3339,
 };
 use crate::state::ApiState;
-use actix_web::{get, web};
+use actix_web::{CustomizeResponder, Responder, get, web};
+use callscope_analytics::service::Answer;
+use serde::Serialize;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 type State = web::Data<ApiState>;
-type Answer<T> = Result<web::Json<T>, Problem>;
+type Answered<T> = Result<CustomizeResponder<web::Json<T>>, Problem>;
+
+/// Names the window that an answer is about. Where retention has deleted calls, an edge inside a minute is answered from
+/// the whole minute.
+const ANSWERED_WINDOW: &str = "X-Answered-Window";
+
+/// The answer to a question about a window.
+fn answer<T, R: Serialize>(answer: Answer<T>, respond: impl FnOnce(T) -> R) -> CustomizeResponder<web::Json<R>> {
+    let window = format!("{}/{}", rfc3339(answer.window.start()), rfc3339(answer.window.end()));
+    web::Json(respond(answer.figures)).customize().insert_header((ANSWERED_WINDOW, window))
+}
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -33,17 +45,26 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, WorkflowParam),
-    responses((status = 200, description = "The figures of the window", body = SummaryResponse), ReadProblems),
+    responses(
+        (status = 200, description = "The figures of the window", body = SummaryResponse,
+         headers((
+             "X-Answered-Window" = String,
+             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
+                            where calls are no longer kept"
+         ))),
+        ReadProblems
+    ),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/summary")]
 async fn get_summary(
     state: State,
     asked: Authorized<AnalyticsRead, (WindowParams, WorkflowParam)>,
-) -> Answer<SummaryResponse> {
+) -> Answered<SummaryResponse> {
     let (window, workflow) = asked.params;
     let window = window.window(state.clock.now())?;
-    Ok(web::Json(state.analytics.summary(asked.tenant, window, &workflow.into()).await?.into()))
+    let summary = state.analytics.summary(asked.tenant, window, &workflow.into()).await?;
+    Ok(answer(summary, Into::into))
 }
 
 /// Get call volume
@@ -53,18 +74,26 @@ async fn get_summary(
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, SeriesParams, WorkflowParam),
-    responses((status = 200, description = "The series", body = CallVolumeResponse), ReadProblems),
+    responses(
+        (status = 200, description = "The series", body = CallVolumeResponse,
+         headers((
+             "X-Answered-Window" = String,
+             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
+                            where calls are no longer kept"
+         ))),
+        ReadProblems
+    ),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/call-volume")]
 async fn get_call_volume(
     state: State,
     asked: Authorized<AnalyticsRead, (WindowParams, SeriesParams, WorkflowParam)>,
-) -> Answer<CallVolumeResponse> {
+) -> Answered<CallVolumeResponse> {
     let (window, SeriesParams { interval, timezone }, workflow) = asked.params;
     let window = window.window(state.clock.now())?;
     let buckets = state.analytics.call_volume(asked.tenant, window, interval, timezone, &workflow.into()).await?;
-    Ok(web::Json(CallVolumeResponse::new(interval, buckets)))
+    Ok(answer(buckets, |buckets| CallVolumeResponse::new(interval, buckets)))
 }
 
 /// Get workflow statistics
@@ -74,18 +103,26 @@ async fn get_call_volume(
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, WorkflowLimit),
-    responses((status = 200, description = "The busiest workflows", body = Vec<WorkflowStats>), ReadProblems),
+    responses(
+        (status = 200, description = "The busiest workflows", body = Vec<WorkflowStats>,
+         headers((
+             "X-Answered-Window" = String,
+             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
+                            where calls are no longer kept"
+         ))),
+        ReadProblems
+    ),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/workflow-stats")]
 async fn get_workflow_stats(
     state: State,
     asked: Authorized<AnalyticsRead, (WindowParams, WorkflowLimit)>,
-) -> Answer<Vec<WorkflowStats>> {
+) -> Answered<Vec<WorkflowStats>> {
     let (window, WorkflowLimit { limit }) = asked.params;
     let window = window.window(state.clock.now())?;
     let figures = state.analytics.workflow_stats(asked.tenant, window, limit as usize).await?;
-    Ok(web::Json(figures.into_iter().map(Into::into).collect()))
+    Ok(answer(figures, |figures| figures.into_iter().map(Into::into).collect()))
 }
 
 /// Get provider latency
@@ -95,37 +132,55 @@ async fn get_workflow_stats(
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams),
-    responses((status = 200, description = "The providers", body = Vec<ProviderLatency>), ReadProblems),
+    responses(
+        (status = 200, description = "The providers", body = Vec<ProviderLatency>,
+         headers((
+             "X-Answered-Window" = String,
+             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
+                            where calls are no longer kept"
+         ))),
+        ReadProblems
+    ),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/provider-latency")]
 async fn get_provider_latency(
     state: State,
     asked: Authorized<AnalyticsRead, WindowParams>,
-) -> Answer<Vec<ProviderLatency>> {
+) -> Answered<Vec<ProviderLatency>> {
     let window = asked.params.window(state.clock.now())?;
     let figures = state.analytics.provider_latency(asked.tenant, window).await?;
-    Ok(web::Json(figures.into_iter().map(Into::into).collect()))
+    Ok(answer(figures, |figures| figures.into_iter().map(Into::into).collect()))
 }
 
 /// List errors
 ///
 /// Errors of the calls that started in the window: newest first by their own timestamp, ties by call id, then
-/// position. `total` counts all that match, whatever the page.
+/// position. `total` counts all that match, whatever the page, and those whose calls are no longer kept, which no page
+/// shows.
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, ErrorParams),
-    responses((status = 200, description = "A page of errors", body = ErrorLogResponse), ReadProblems),
+    responses(
+        (status = 200, description = "A page of errors", body = ErrorLogResponse,
+         headers((
+             "X-Answered-Window" = String,
+             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
+                            where calls are no longer kept"
+         ))),
+        ReadProblems
+    ),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/errors")]
 async fn list_errors(
     state: State,
     asked: Authorized<AnalyticsRead, (WindowParams, ErrorParams)>,
-) -> Answer<ErrorLogResponse> {
+) -> Answered<ErrorLogResponse> {
     let (window, errors) = asked.params;
     let window = window.window(state.clock.now())?;
-    Ok(web::Json(state.analytics.errors(asked.tenant, window, errors.filter(), errors.page()).await?.into()))
+    let log = state.analytics.errors(asked.tenant, window, errors.filter(), errors.page()).await?;
+    Ok(answer(log, Into::into))
 }
 
 /// Get active calls
@@ -138,7 +193,10 @@ async fn list_errors(
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/active-calls")]
-async fn get_active_calls(state: State, asked: Authorized<AnalyticsRead>) -> Answer<ActiveCallsResponse> {
+async fn get_active_calls(
+    state: State,
+    asked: Authorized<AnalyticsRead>,
+) -> Result<web::Json<ActiveCallsResponse>, Problem> {
     let count = state.analytics.active_calls(asked.tenant).await?;
     Ok(web::Json(ActiveCallsResponse { count }))
 }

@@ -18,6 +18,11 @@ use uuid::Uuid;
 
 type State = web::Data<ApiState>;
 
+/// What is wrong with a record that came too late: its call may have been counted and deleted, so it cannot be counted
+/// again.
+const EXPIRED: &str = "must not be before the retention horizon: calls that started earlier are no longer kept; leave \
+    the record out";
+
 /// Rejected records of a batch that are answered with all of their faults; the ones after them with the first.
 const REJECTED_IN_FULL_MAX: usize = 1000;
 
@@ -81,7 +86,8 @@ struct RejectedRecord {
 /// Put a call
 ///
 /// Stores the whole state of one call: creates it, or replaces what is known of it. Sending a record twice changes
-/// nothing. An `active` record never reopens a finished call. The answer means that the data is durable.
+/// nothing. An `active` record never reopens a finished call. Where calls are kept for a time only, a record of a call
+/// that started before that is refused. The answer means that the data is durable.
 #[utoipa::path(
     tag = "Ingestion",
     params(("call_id" = Uuid, Path, description = "The call's id, unique within the tenant",
@@ -113,20 +119,25 @@ async fn put_call(
     })
     .await?;
     let kinds = state.ingest.submit(asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
-    let result = kinds.first().copied().map_or(PutResult::Ignored, Into::into);
+    let result = put_result(kinds.first().copied().unwrap_or(TransitionKind::Ignored))?;
     let status = if matches!(result, PutResult::Created) { StatusCode::CREATED } else { StatusCode::OK };
     let response = PutCallResponse { call_id: call_id.0, result, dropped_samples: parsed.dropped_samples };
     Ok(web::Json(response).customize().with_status(status))
 }
 
-impl From<TransitionKind> for PutResult {
-    fn from(kind: TransitionKind) -> Self {
-        match kind {
-            TransitionKind::Created => Self::Created,
-            TransitionKind::Replaced => Self::Replaced,
-            TransitionKind::TimedOut | TransitionKind::Ignored => Self::Ignored,
-        }
+fn put_result(kind: TransitionKind) -> Result<PutResult, Problem> {
+    match kind {
+        TransitionKind::Created => Ok(PutResult::Created),
+        TransitionKind::Replaced => Ok(PutResult::Replaced),
+        TransitionKind::TimedOut | TransitionKind::Ignored => Ok(PutResult::Ignored),
+        TransitionKind::Expired => Err(Problem::invalid(vec![expired_record()])),
     }
+}
+
+/// The fault of a record whose call started before the retention horizon.
+#[must_use]
+pub fn expired_record() -> FieldError {
+    FieldError { field: "started_at".to_owned(), message: EXPIRED.to_owned() }
 }
 
 /// One refused record as a whole refused request.
@@ -142,7 +153,8 @@ fn refused(record: RefusedRecord) -> Problem {
 /// Ingest calls
 ///
 /// Stores many records, in order, each as a `PUT` of its own would. A bad record never costs the good ones: it is
-/// named in `rejected`, with each field at fault. The answer means that the data is durable. At most 50,000 records
+/// named in `rejected`, with each field at fault; so is a record of a call that started before the retention horizon,
+/// where calls are kept for a time only. The answer means that the data is durable. At most 50,000 records
 /// and 64 MiB, as sent and after decompression, unless configured otherwise.
 #[utoipa::path(
     tag = "Ingestion",
@@ -170,13 +182,14 @@ async fn ingest_calls(
 ) -> Result<web::Json<IngestCallsResponse>, Problem> {
     let received = body::receive(&state, &request, payload, &[Format::Ndjson, Format::Json]).await?;
     let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
-    let (Batch { arrivals, response }, _room) = parse(&state, move || {
+    let (Batch { arrivals, accepted, mut response }, _room) = parse(&state, move || {
         let format = received.format;
         let Unpacked { bytes, room } = received.unpack()?;
         Ok((parse_batch(&bytes, format, records_max, tenant, now)?, room))
     })
     .await?;
-    state.ingest.submit(tenant, arrivals).await?;
+    let kinds = state.ingest.submit(tenant, arrivals).await?;
+    response.take_back_expired(&accepted, &kinds);
     Ok(web::Json(response))
 }
 
@@ -193,7 +206,31 @@ async fn parse<T: Send + 'static>(
 /// A batch that was read: what to write, and what to answer when that is done.
 struct Batch {
     arrivals: Vec<Incoming>,
+    /// What the answer says of each arrival, if its call is no longer kept.
+    accepted: Vec<AcceptedRecord>,
     response: IngestCallsResponse,
+}
+
+/// A record that was understood.
+struct AcceptedRecord {
+    index: usize,
+    call_id: CallId,
+    dropped_samples: u64,
+}
+
+impl IngestCallsResponse {
+    /// Moves accepted records to the rejected ones if it turned out that their calls are no longer kept.
+    fn take_back_expired(&mut self, accepted: &[AcceptedRecord], kinds: &[TransitionKind]) {
+        for (record, kind) in accepted.iter().zip(kinds) {
+            if *kind == TransitionKind::Expired {
+                self.accepted -= 1;
+                self.dropped_samples -= record.dropped_samples;
+                let call_id = Some(record.call_id.0.to_string());
+                self.rejected.push(RejectedRecord { index: record.index, call_id, errors: vec![expired_record()] });
+            }
+        }
+        self.rejected.sort_by_key(|record| record.index);
+    }
 }
 
 fn parse_batch(
@@ -205,12 +242,15 @@ fn parse_batch(
 ) -> Result<Batch, Problem> {
     let records = body::records(bytes, format, records_max)?;
     let mut arrivals = Vec::with_capacity(records.len());
+    let mut accepted = Vec::with_capacity(records.len());
     let mut response = IngestCallsResponse { accepted: 0, rejected: Vec::new(), dropped_samples: 0 };
     for (index, json) in records.iter().enumerate() {
         match parse_record(json, tenant, None, now) {
             Ok(parsed) => {
                 response.accepted += 1;
                 response.dropped_samples += parsed.dropped_samples;
+                let (call_id, dropped_samples) = (parsed.call.facts().id, parsed.dropped_samples);
+                accepted.push(AcceptedRecord { index, call_id, dropped_samples });
                 arrivals.push(Incoming::Record(parsed.call));
             }
             Err(RefusedRecord { call_id, mut errors }) => {
@@ -221,5 +261,36 @@ fn parse_batch(
             }
         }
     }
-    Ok(Batch { arrivals, response })
+    Ok(Batch { arrivals, accepted, response })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_record_is_rejected_at_its_place_and_not_counted_as_accepted() {
+        let accepted = |index, dropped_samples| AcceptedRecord {
+            index,
+            call_id: CallId(Uuid::from_u128(index as u128)),
+            dropped_samples,
+        };
+        let invalid = RejectedRecord { index: 1, call_id: None, errors: Vec::new() };
+        let mut response = IngestCallsResponse { accepted: 4, rejected: vec![invalid], dropped_samples: 7 };
+        let kinds =
+            [TransitionKind::Expired, TransitionKind::Created, TransitionKind::Ignored, TransitionKind::Expired];
+        response.take_back_expired(&[accepted(0, 1), accepted(2, 2), accepted(3, 0), accepted(4, 4)], &kinds);
+        assert_eq!((response.accepted, response.dropped_samples), (2, 2));
+        let rejected: Vec<_> = response.rejected.iter().map(|record| (record.index, record.call_id.clone())).collect();
+        let id = |index| Some(Uuid::from_u128(index).to_string());
+        assert_eq!(rejected, [(0, id(0)), (1, None), (4, id(4))]);
+        assert_eq!(response.rejected[2].errors[0].field, "started_at");
+    }
+
+    #[test]
+    fn an_expired_put_is_refused() {
+        assert!(put_result(TransitionKind::Ignored).is_ok());
+        let problem = put_result(TransitionKind::Expired).err().expect("it is refused");
+        assert_eq!(problem.to_string(), format!("started_at: {EXPIRED}"));
+    }
 }

@@ -18,6 +18,7 @@ mod state;
 mod telemetry;
 mod words;
 
+pub use ingest::expired_record;
 pub use openapi::document as openapi_document;
 pub use problem::FieldError;
 pub use reading::{ParsedRecord, RefusedRecord, parse_record};

@@ -29,7 +29,8 @@ pub struct CallRecord<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = words::CallStatus, required)]
     pub(crate) status: Option<Cow<'a, str>>,
-    /// When the call started, RFC 3339; at most 24 hours in the future.
+    /// When the call started, RFC 3339; at most 24 hours in the future, and not before the retention horizon, if there is
+    /// one.
     #[serde(borrow, default)]
     #[schema(value_type = String, format = DateTime, required, example = "2026-01-17T10:30:00Z")]
     pub(crate) started_at: Option<Cow<'a, str>>,

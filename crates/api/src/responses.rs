@@ -262,7 +262,8 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// An instant in UTC, with as many decimals as it needs.
-fn rfc3339(instant: Timestamp) -> String {
+/// An instant as RFC 3339, in UTC.
+pub fn rfc3339(instant: Timestamp) -> String {
     instant.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 

@@ -254,6 +254,9 @@ pub enum TransitionKind {
     TimedOut,
     /// Nothing changes: an `active` record came after the end, or the call is not overdue any more.
     Ignored,
+    /// Nothing changes: the record's call started so long ago that such calls are no longer kept. It may have been
+    /// counted and deleted before, so it cannot be counted again.
+    Expired,
 }
 
 /// A call's next state.
@@ -265,11 +268,15 @@ pub struct Transition {
     pub next: Option<CallFacts>,
 }
 
-/// The rules of a call's life: `active -> completed | failed`, in whatever order records arrive.
+/// The rules of a call's life: `active -> completed | failed`, in whatever order records arrive. Calls that started
+/// before `kept_from` are no longer kept.
 #[must_use]
-pub fn transition(current: Option<&CallFacts>, incoming: &Incoming) -> Transition {
+pub fn transition(current: Option<&CallFacts>, incoming: &Incoming, kept_from: Option<Timestamp>) -> Transition {
     let ignored = Transition { kind: TransitionKind::Ignored, next: None };
     match (current, incoming) {
+        (_, Incoming::Record(call)) if kept_from.is_some_and(|kept_from| call.facts.started_at < kept_from) => {
+            Transition { kind: TransitionKind::Expired, next: None }
+        }
         (None, Incoming::Record(call)) => Transition { kind: TransitionKind::Created, next: Some(call.facts.clone()) },
         (Some(current), Incoming::Record(call)) => {
             let reopens = current.status != CallStatus::Active && call.facts.status == CallStatus::Active;
@@ -325,7 +332,7 @@ mod tests {
     }
 
     fn after(current: &Incoming, incoming: &Incoming) -> TransitionKind {
-        transition(transition(None, current).next.as_ref(), incoming).kind
+        transition(transition(None, current, None).next.as_ref(), incoming, None).kind
     }
 
     #[test]
@@ -372,7 +379,7 @@ mod tests {
     #[test]
     fn a_call_is_created_replaced_and_never_reopened() {
         use CallStatus::{Active, Completed, Failed};
-        assert_eq!(transition(None, &record(Failed)).kind, TransitionKind::Created);
+        assert_eq!(transition(None, &record(Failed), None).kind, TransitionKind::Created);
         assert_eq!(after(&record(Active), &record(Active)), TransitionKind::Replaced);
         assert_eq!(after(&record(Active), &record(Completed)), TransitionKind::Replaced);
         assert_eq!(after(&record(Completed), &record(Failed)), TransitionKind::Replaced);
@@ -386,15 +393,23 @@ mod tests {
         assert_eq!(after(&record(CallStatus::Active), &overdue(NOW)), TransitionKind::TimedOut);
         assert_eq!(after(&record(CallStatus::Active), &overdue(started_at)), TransitionKind::Ignored);
         assert_eq!(after(&record(CallStatus::Completed), &overdue(NOW)), TransitionKind::Ignored);
-        assert_eq!(transition(None, &overdue(NOW)).kind, TransitionKind::Ignored);
+        assert_eq!(transition(None, &overdue(NOW), None).kind, TransitionKind::Ignored);
     }
 
     #[test]
     fn a_timed_out_call_has_failed_without_an_end() {
-        let active = transition(None, &record(CallStatus::Active)).next;
+        let active = transition(None, &record(CallStatus::Active), None).next;
         let overdue = Incoming::Overdue { id: CallId(Uuid::from_u128(1)), started_before: NOW };
-        let closed = transition(active.as_ref(), &overdue).next.unwrap();
+        let closed = transition(active.as_ref(), &overdue, None).next.unwrap();
         assert_eq!((closed.status, closed.ended_at), (CallStatus::Failed, None));
-        assert_eq!(transition(Some(&closed), &record(CallStatus::Completed)).kind, TransitionKind::Replaced);
+        assert_eq!(transition(Some(&closed), &record(CallStatus::Completed), None).kind, TransitionKind::Replaced);
+    }
+
+    #[test]
+    fn a_record_of_a_call_that_is_no_longer_kept_changes_nothing() {
+        let kept_from = |instant| transition(None, &record(CallStatus::Completed), Some(instant)).kind;
+        let started_at = NOW - Span::from_hours(1);
+        assert_eq!(kept_from(started_at), TransitionKind::Created);
+        assert_eq!(kept_from(started_at + Span::from_micros(1)), TransitionKind::Expired);
     }
 }

@@ -27,7 +27,7 @@ pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, me
 pub use errors::{CallError, ErrorKind, Level, Service};
 pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
-pub use plan::{BucketRange, Resolution, WindowPlan};
+pub use plan::{BucketRange, Resolution, WindowPlan, answered_window};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
 pub use tenant::{ApiKey, DISPLAY_NAME_MAX, DisplayName, Scope, Tenant};

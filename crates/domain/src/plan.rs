@@ -83,6 +83,9 @@ impl WindowPlan {
     /// One range of the coarsest resolution, and two of each finer one.
     pub const RANGES_MAX: usize = 2 * (Resolution::ALL.len() - 1) + 1;
 
+    /// Most edges.
+    pub const EDGES_MAX: usize = 2;
+
     /// Takes a window apart, using no buckets wider than `coarsest`.
     #[must_use]
     pub fn new(window: Window, coarsest: Resolution) -> Self {
@@ -97,6 +100,28 @@ impl WindowPlan {
         cover(&mut ranges, first, last, Resolution::Minute, coarsest);
         Self { ranges, edges: edges.into_iter().flatten().collect() }
     }
+}
+
+impl WindowPlan {
+    /// The whole minutes that the edges lie in; they are in none of the ranges.
+    pub fn edge_minutes(&self) -> impl Iterator<Item = BucketRange> {
+        let resolution = Resolution::Minute;
+        self.edges.iter().map(move |edge| {
+            let start = resolution.floor(edge.start());
+            BucketRange { resolution, start, end: start + resolution.width() }
+        })
+    }
+}
+
+/// The window that an answer is about when calls that started before `kept_from` are no longer kept: an edge inside one
+/// of their minutes can only be answered from the whole minute, so it is rounded outward to it.
+#[must_use]
+pub fn answered_window(window: Window, kept_from: Option<Timestamp>) -> Window {
+    let minute = Resolution::Minute;
+    let is_gone = |instant: Timestamp| kept_from.is_some_and(|kept_from| minute.floor(instant) < kept_from);
+    let start = if is_gone(window.start()) { minute.floor(window.start()) } else { window.start() };
+    let end = if is_gone(window.end()) { window.end().ceil(minute.width()) } else { window.end() };
+    Window::new(start, end).unwrap_or(window)
 }
 
 /// Covers `[start, end)`, both multiples of `resolution`, with the coarsest buckets in the middle.

@@ -1,20 +1,26 @@
 //! The transactions that change calls.
 
+use crate::bulk::{OnConflict, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::rollups::add_rollups;
-use crate::rows::{CallErrorRow, CallFactsRow, CallRow, WorkflowRow};
-use crate::schema::{call_errors, calls, tenant_revisions, workflows};
+use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, WorkflowColumns};
+use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
+use crate::states::lock_tenant;
 use async_trait::async_trait;
-use callscope_analytics::ports::{CallStore, CallTransaction, StoreError, TenantChanges};
-use callscope_domain::{CallFacts, CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
+use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
+use callscope_domain::{CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 use std::collections::HashMap;
 
-/// Rows of one statement: enough to make its cost small, few enough for the bound parameters of both databases.
-pub const ROWS_PER_STATEMENT_MAX: usize = 1000;
+/// Ids that one statement asks for.
+const IDS_PER_STATEMENT_MAX: usize = 5000;
+
+const CALLS: Target = Target { table: "calls", key: &["call_id"], on_conflict: OnConflict::Replace };
+const CALL_ERRORS: Target =
+    Target { table: "call_errors", key: &["call_id", "position"], on_conflict: OnConflict::Fail };
+const WORKFLOWS: Target = Target { table: "workflows", key: &["workflow_id"], on_conflict: OnConflict::Replace };
 
 #[async_trait]
 impl CallStore for Database {
@@ -24,6 +30,10 @@ impl CallStore for Database {
 
     fn one_transaction_for_all_tenants(&self) -> bool {
         self.is_embedded()
+    }
+
+    fn writers_max(&self) -> usize {
+        self.writers_max()
     }
 
     async fn list_overdue_calls(
@@ -50,10 +60,10 @@ struct CallWrite {
 
 #[async_trait]
 impl CallTransaction for CallWrite {
-    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
-        lock_tenant(&mut self.conn, tenant).await?;
-        let mut facts = Vec::new();
-        for chunk in ids.chunks(ROWS_PER_STATEMENT_MAX) {
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
+        let state = lock_tenant(&mut self.conn, tenant).await?;
+        let mut calls = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(IDS_PER_STATEMENT_MAX) {
             let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
             let query = calls::table
                 .filter(calls::tenant_id.eq(Id::from(tenant)))
@@ -61,25 +71,24 @@ impl CallTransaction for CallWrite {
                 .select(columns::<CallFactsRow>());
             let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
             for row in rows {
-                facts.push(row.try_into()?);
+                calls.push(row.try_into()?);
             }
         }
-        Ok(facts)
+        Ok(LockedCalls { kept_from: state.calls_kept_from.map(|time| time.0), calls })
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
         let conn = &mut self.conn;
         save_workflows(conn, tenant, &changes.workflows).await?;
-        for chunk in changes.calls.chunks(ROWS_PER_STATEMENT_MAX) {
-            upsert_calls(conn, chunk.iter().map(|call| CallRow::new(tenant, call)).collect()).await?;
-        }
-        close_calls(conn, tenant, &changes.timed_out).await?;
         delete_errors(conn, tenant, &changes.stale_errors).await?;
-        let errors: Vec<CallErrorRow> =
-            changes.calls.iter().flat_map(|call| CallErrorRow::of_call(tenant, call)).collect();
-        for chunk in chunks(errors) {
-            conn.execute(diesel::insert_into(call_errors::table).values(chunk)).await?;
+        let (mut calls, mut errors) = (CallColumns::default(), CallErrorColumns::default());
+        for call in &changes.calls {
+            calls.push_call(call);
+            errors.push_errors_of(call);
         }
+        conn.insert(CALLS, tenant, calls).await?;
+        conn.insert(CALL_ERRORS, tenant, errors).await?;
+        close_calls(conn, tenant, &changes.timed_out).await?;
         add_rollups(conn, tenant, &changes.rollups).await
     }
 
@@ -88,44 +97,8 @@ impl CallTransaction for CallWrite {
     }
 }
 
-/// Holds off every other writer of a tenant until the transaction ends, by raising its revision. One lock a tenant is
-/// no loss: batches of a tenant meet in the same rollup rows anyway; and one lock cannot deadlock.
-pub async fn lock_tenant(conn: &mut Conn, tenant: TenantId) -> Result<(), StoreError> {
-    let statement = diesel::insert_into(tenant_revisions::table)
-        .values((tenant_revisions::tenant_id.eq(Id::from(tenant)), tenant_revisions::revision.eq(1_i64)))
-        .on_conflict(tenant_revisions::tenant_id)
-        .do_update()
-        .set(tenant_revisions::revision.eq(tenant_revisions::revision + 1_i64));
-    conn.execute(statement).await.map(drop)
-}
-
-/// Splits owned rows into statements' worth.
-pub fn chunks<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
-    let mut rows = rows.into_iter();
-    std::iter::from_fn(move || {
-        let chunk: Vec<T> = rows.by_ref().take(ROWS_PER_STATEMENT_MAX).collect();
-        (!chunk.is_empty()).then_some(chunk)
-    })
-}
-
-async fn upsert_calls(conn: &mut Conn, rows: Vec<CallRow>) -> Result<(), StoreError> {
-    use calls::columns::*;
-    let statement = diesel::insert_into(calls::table).values(rows).on_conflict((tenant_id, call_id)).do_update().set((
-        status.eq(excluded(status)),
-        started_at.eq(excluded(started_at)),
-        ended_at.eq(excluded(ended_at)),
-        end_reason.eq(excluded(end_reason)),
-        workflow_id.eq(excluded(workflow_id)),
-        agent.eq(excluded(agent)),
-        total_tokens.eq(excluded(total_tokens)),
-        latencies.eq(excluded(latencies)),
-        error_kinds.eq(excluded(error_kinds)),
-    ));
-    conn.execute(statement).await.map(drop)
-}
-
 async fn close_calls(conn: &mut Conn, tenant: TenantId, ids: &[CallId]) -> Result<(), StoreError> {
-    for chunk in ids.chunks(ROWS_PER_STATEMENT_MAX) {
+    for chunk in ids.chunks(IDS_PER_STATEMENT_MAX) {
         let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
         let overdue = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(calls::call_id.eq_any(chunk));
         let closed = (calls::status.eq(Word(CallStatus::Failed)), calls::end_reason.eq(TIMEOUT_END_REASON));
@@ -135,7 +108,7 @@ async fn close_calls(conn: &mut Conn, tenant: TenantId, ids: &[CallId]) -> Resul
 }
 
 async fn delete_errors(conn: &mut Conn, tenant: TenantId, ids: &[CallId]) -> Result<(), StoreError> {
-    for chunk in ids.chunks(ROWS_PER_STATEMENT_MAX) {
+    for chunk in ids.chunks(IDS_PER_STATEMENT_MAX) {
         let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
         let stale = call_errors::table
             .filter(call_errors::tenant_id.eq(Id::from(tenant)))
@@ -153,40 +126,29 @@ async fn save_workflows(
     sightings: &[(Workflow, Timestamp)],
 ) -> Result<(), StoreError> {
     use workflows::columns::*;
-    for sightings in sightings.chunks(ROWS_PER_STATEMENT_MAX) {
+    for sightings in sightings.chunks(IDS_PER_STATEMENT_MAX) {
+        let ids: Vec<Id> = sightings.iter().map(|(workflow, _)| workflow.id.into()).collect();
         let query = workflows::table
             .filter(tenant_id.eq(Id::from(tenant)))
-            .filter(workflow_id.eq_any(sightings.iter().map(|(workflow, _)| Id::from(workflow.id)).collect::<Vec<_>>()))
-            .select(columns::<WorkflowRow>());
-        let known: Vec<WorkflowRow> = conn.load(query).await?;
-        let known: HashMap<Id, Time> = known.into_iter().map(|row| (row.workflow_id, row.named_at)).collect();
-        let is_news = |row: &WorkflowRow| known.get(&row.workflow_id).is_none_or(|&known| known <= row.named_at);
-        let rows: Vec<WorkflowRow> =
-            sightings.iter().map(|(workflow, seen_at)| row(tenant, workflow, *seen_at)).collect();
-        let news: Vec<WorkflowRow> = rows.into_iter().filter(is_news).collect();
-        if news.is_empty() {
-            continue;
+            .filter(workflow_id.eq_any(ids))
+            .select((workflow_id, named_at));
+        let known: Vec<(Id, Time)> = conn.load(query).await?;
+        let known: HashMap<Id, Time> = known.into_iter().collect();
+        let mut news = WorkflowColumns::default();
+        for (workflow, seen_at) in sightings {
+            let (id, seen_at) = (Id::from(workflow.id), named_time(workflow, *seen_at));
+            if known.get(&id).is_none_or(|&known| known <= seen_at) {
+                news.push(id, workflow.slug.to_string(), workflow.name.as_ref().map(ToString::to_string), seen_at);
+            }
         }
-        let statement = diesel::insert_into(workflows::table)
-            .values(news)
-            .on_conflict((tenant_id, workflow_id))
-            .do_update()
-            .set((slug.eq(excluded(slug)), name.eq(excluded(name)), named_at.eq(excluded(named_at))));
-        conn.execute(statement).await?;
+        conn.insert(WORKFLOWS, tenant, news).await?;
     }
     Ok(())
 }
 
-fn row(tenant: TenantId, workflow: &Workflow, seen_at: Timestamp) -> WorkflowRow {
-    // A record without a name counts as older than any with one, but is as old as it is among its like.
-    let named_at = if workflow.name.is_some() { seen_at } else { seen_at - UNNAMED_SHIFT };
-    WorkflowRow {
-        tenant_id: tenant.into(),
-        workflow_id: workflow.id.into(),
-        slug: workflow.slug.to_string(),
-        name: workflow.name.as_ref().map(ToString::to_string),
-        named_at: named_at.into(),
-    }
+/// A record without a name counts as older than any with one, but is as old as it is among its like.
+fn named_time(workflow: &Workflow, seen_at: Timestamp) -> Time {
+    Time(if workflow.name.is_some() { seen_at } else { seen_at - UNNAMED_SHIFT })
 }
 
 /// 4000 years: they move every call to before the year 0 (calls start at most a day ahead), and none to before

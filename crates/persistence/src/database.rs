@@ -1,11 +1,11 @@
 //! The database that a URL names: its pools, and the transactions that they lend.
 
-use crate::conn::{Access, Conn, PgManager};
+use crate::conn::{Access, Conn};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
+use crate::pg::{PgAddress, PgAddressFault, PgManager};
 use callscope_analytics::ports::StoreError;
-use diesel_async::pooled_connection::{ManagerConfig, RecyclingMethod};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +17,15 @@ const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 pub struct DatabaseOptions {
     /// `sqlite://PATH` or `postgres://…`.
     pub url: String,
-    /// Most connections; SQLite uses one of them to write and the others to read.
+    /// A read-only replica that the analytics reads go to; PostgreSQL only.
+    pub read_url: Option<String>,
+    /// Most connections. SQLite uses one of them to write and the others to read; PostgreSQL one half for the
+    /// analytics reads, and the other for everything else.
     pub pool_size: u32,
     /// How long to wait for a connection before giving up.
     pub acquire_timeout: Duration,
+    /// How long PostgreSQL may take for one statement; zero for ever.
+    pub statement_timeout: Duration,
 }
 
 /// Why a database cannot be opened.
@@ -29,6 +34,17 @@ pub enum OpenError {
     /// The URL names no database that this program knows.
     #[error("database.url must start with sqlite:// or postgres://")]
     UnknownScheme,
+    /// The URL of a PostgreSQL database is not sound.
+    #[error("database.{key}: {fault}")]
+    Address {
+        /// Which setting.
+        key: &'static str,
+        /// What is wrong.
+        fault: PgAddressFault,
+    },
+    /// Only PostgreSQL has replicas.
+    #[error("database.read_url must start with postgres://, and so must database.url: only PostgreSQL has replicas")]
+    NoReplica,
     /// The URL names no file.
     #[error("database.url names no file: write sqlite://data/callscope.db, or sqlite:///absolute/path.db")]
     NoPath,
@@ -52,12 +68,20 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
+    pool_size: u32,
 }
 
 #[derive(Clone)]
 enum Pools {
-    Pg(bb8::Pool<PgManager>),
-    Lite { writer: bb8::Pool<LiteManager>, readers: bb8::Pool<LiteManager> },
+    /// Two pools, so that neither questions nor batches can take all connections from the other.
+    Pg {
+        main: bb8::Pool<PgManager>,
+        analytics: bb8::Pool<PgManager>,
+    },
+    Lite {
+        writer: bb8::Pool<LiteManager>,
+        readers: bb8::Pool<LiteManager>,
+    },
 }
 
 impl Database {
@@ -70,8 +94,10 @@ impl Database {
                 tokio::task::spawn_blocking(move || migrations::migrate_sqlite(&path)).await
             }
             Location::Postgres => {
-                let url = url.to_owned();
-                tokio::task::spawn_blocking(move || migrations::migrate_postgres(&url)).await
+                // A migration may take as long as it needs.
+                let connection = address("url", url)?.connect(Duration::ZERO).await;
+                let connection = connection.map_err(|error| OpenError::Connect(error.into()))?;
+                tokio::task::spawn_blocking(move || migrations::migrate_postgres(connection)).await
             }
         };
         migrated.map_err(|error| OpenError::Migrate(error.into()))?.map_err(OpenError::Migrate)
@@ -80,19 +106,28 @@ impl Database {
     /// Opens a database whose schema is up to date.
     pub async fn open(options: &DatabaseOptions) -> Result<Self, OpenError> {
         let pools = match location(&options.url)? {
+            Location::Sqlite(_) if options.read_url.is_some() => return Err(OpenError::NoReplica),
             Location::Sqlite(path) => Pools::Lite {
                 writer: pool(options, 1, LiteManager::new(path.clone(), LiteRole::Writer)).await?,
                 readers: pool(options, readers_max(options), LiteManager::new(path, LiteRole::Reader)).await?,
             },
             Location::Postgres => {
-                let mut config = ManagerConfig::default();
-                // A query on each checkout would cost a round trip; a dead connection shows on first use.
-                config.recycling_method = RecyclingMethod::Fast;
-                let manager = PgManager::new_with_config(&options.url, config);
-                Pools::Pg(pool(options, options.pool_size, manager).await?)
+                let main_address = address("url", &options.url)?;
+                let analytics_address = match &options.read_url {
+                    None => main_address.clone(),
+                    Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url)?,
+                    Some(_) => return Err(OpenError::NoReplica),
+                };
+                let analytics_size = (options.pool_size / 2).max(1);
+                let main_size = options.pool_size.saturating_sub(analytics_size).max(1);
+                let manager = |address| PgManager::new(address, options.statement_timeout);
+                Pools::Pg {
+                    main: pool(options, main_size, manager(main_address)).await?,
+                    analytics: pool(options, analytics_size, manager(analytics_address)).await?,
+                }
             }
         };
-        Ok(Self { pools })
+        Ok(Self { pools, pool_size: options.pool_size })
     }
 
     /// Whether the database is one file that one connection writes.
@@ -100,10 +135,17 @@ impl Database {
         matches!(self.pools, Pools::Lite { .. })
     }
 
+    /// Transactions of the writer that may be open side by side: on PostgreSQL all connections but one, which is left
+    /// for keys and the sweeper.
+    pub(crate) fn writers_max(&self) -> usize {
+        let connections = if self.is_embedded() { 1 } else { self.pool_size.saturating_sub(1).max(1) };
+        usize::try_from(connections).unwrap_or(usize::MAX)
+    }
+
     /// A connection for single statements.
     pub(crate) async fn connection(&self, access: Access) -> Result<Conn, StoreError> {
         match (&self.pools, access) {
-            (Pools::Pg(pool), _) => pool.get_owned().await.map(Conn::Pg).map_err(unavailable),
+            (Pools::Pg { main, .. }, _) => main.get_owned().await.map(Conn::Pg).map_err(unavailable),
             (Pools::Lite { writer, .. }, Access::Write) => {
                 writer.get_owned().await.map(Conn::Lite).map_err(unavailable)
             }
@@ -113,12 +155,24 @@ impl Database {
         }
     }
 
+    /// A connection for the questions of the read endpoints, perhaps to a replica.
+    pub(crate) async fn analytics_connection(&self) -> Result<Conn, StoreError> {
+        match &self.pools {
+            Pools::Pg { analytics, .. } => analytics.get_owned().await.map(Conn::Pg).map_err(unavailable),
+            Pools::Lite { readers, .. } => readers.get_owned().await.map(Conn::Lite).map_err(unavailable),
+        }
+    }
+
     /// A connection in a transaction, which is undone unless it is committed.
     pub(crate) async fn transaction(&self, access: Access) -> Result<Conn, StoreError> {
         let mut conn = self.connection(access).await?;
         conn.begin(access).await?;
         Ok(conn)
     }
+}
+
+fn address(key: &'static str, url: &str) -> Result<PgAddress, OpenError> {
+    PgAddress::parse(url).map_err(|fault| OpenError::Address { key, fault })
 }
 
 fn readers_max(options: &DatabaseOptions) -> u32 {
@@ -133,9 +187,24 @@ where
     bb8::Pool::builder()
         .max_size(size.max(1))
         .connection_timeout(options.acquire_timeout)
+        .error_sink(Box::new(LoggedErrors))
         .build(manager)
         .await
         .map_err(|error| OpenError::Connect(error.into()))
+}
+
+/// A pool tries again by itself; its log says why it must.
+#[derive(Clone, Copy, Debug)]
+struct LoggedErrors;
+
+impl<E: std::error::Error + 'static> bb8::ErrorSink<E> for LoggedErrors {
+    fn sink(&self, error: E) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a connection to the database failed");
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<E>> {
+        Box::new(*self)
+    }
 }
 
 /// Where a URL points.

@@ -1,10 +1,13 @@
 //! Pieces of queries that Diesel has not, valid on both backends.
 
+use crate::sql::{Instant, Key};
 use diesel::backend::Backend;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, IntoNullable, Nullable, SqlType, Text};
+use diesel::sqlite::Sqlite;
 
 /// A condition that may be absent. Boxing the query would tie it to one backend.
 #[derive(Debug)]
@@ -45,30 +48,172 @@ impl<C: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Maybe<C> {
     }
 }
 
-/// Queries of one shape, joined by UNION ALL: one round trip, and each part reads its own range of an index. There
-/// must be at least one, and none may have an ORDER BY or a LIMIT.
-#[derive(Debug)]
-pub struct UnionAll<Q>(pub Vec<Q>);
-
-impl<Q: Query> Query for UnionAll<Q> {
-    type SqlType = Q::SqlType;
+/// One of two conditions, chosen when the query is built.
+#[derive(Clone, Debug)]
+pub enum Either<L, R> {
+    /// The first.
+    Left(L),
+    /// The second.
+    Right(R),
 }
 
-impl<Q, C> diesel::RunQueryDsl<C> for UnionAll<Q> {}
+impl<L, R> Expression for Either<L, R> {
+    type SqlType = Bool;
+}
 
-impl<Q> QueryId for UnionAll<Q> {
+impl<L, R, Source> AppearsOnTable<Source> for Either<L, R>
+where
+    L: AppearsOnTable<Source>,
+    R: AppearsOnTable<Source>,
+{
+}
+
+impl<L, R, Source> SelectableExpression<Source> for Either<L, R>
+where
+    L: SelectableExpression<Source>,
+    R: SelectableExpression<Source>,
+{
+}
+
+impl<L, R, GroupBy> ValidGrouping<GroupBy> for Either<L, R> {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<L, R> QueryId for Either<L, R> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<Q: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for UnionAll<Q> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        for (index, query) in self.0.iter().enumerate() {
-            if index > 0 {
-                out.push_sql(" UNION ALL ");
-            }
-            query.walk_ast(out.reborrow())?;
+impl<L: QueryFragment<DB>, R: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Either<L, R> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        match self {
+            Self::Left(condition) => condition.walk_ast(out),
+            Self::Right(condition) => condition.walk_ast(out),
         }
-        Ok(())
+    }
+}
+
+/// Queries of several shapes as one statement: one round trip, and one state of the database. Each group holds queries
+/// of one shape, and each row belongs to one group: it is NULL in the columns of all others. A group may be empty, but
+/// not all of them.
+#[derive(Debug)]
+pub struct Mixed<Groups>(pub Groups);
+
+/// A query that is valid on both databases, as a part of a larger one.
+pub trait Part: Query + QueryFragment<Pg> + QueryFragment<Sqlite> + Send + 'static {}
+impl<Q> Part for Q where Q: Query + QueryFragment<Pg> + QueryFragment<Sqlite> + Send + 'static {}
+
+/// How PostgreSQL calls the types of the columns of a query.
+pub trait ColumnTypes {
+    /// One name a column.
+    const NAMES: &'static [&'static str];
+}
+
+/// How PostgreSQL calls a type.
+pub trait TypeName {
+    /// The name.
+    const NAME: &'static str;
+}
+
+macro_rules! type_names {
+    ($($sql:ty: $name:literal),+ $(,)?) => {$(
+        impl TypeName for $sql {
+            const NAME: &'static str = $name;
+        }
+    )+};
+}
+type_names!(Instant: "timestamptz", Key: "uuid", Text: "text", BigInt: "int8", Integer: "int4", Binary: "bytea");
+
+impl<T: TypeName + SqlType> TypeName for Nullable<T> {
+    const NAME: &'static str = T::NAME;
+}
+
+macro_rules! column_types {
+    ($($column:ident)+) => {
+        impl<$($column: TypeName),+> ColumnTypes for ($($column,)+) {
+            const NAMES: &'static [&'static str] = &[$($column::NAME),+];
+        }
+    };
+}
+column_types!(A);
+column_types!(A B C);
+column_types!(A B C D);
+column_types!(A B C D E F);
+column_types!(A B C D E F G H);
+column_types!(A B C D E F G H I J K L M N);
+
+/// A backend, as far as a NULL is concerned.
+pub trait TypedNull {
+    /// Whether a NULL in the first part of a UNION needs a type.
+    const NEEDS_TYPE: bool;
+}
+
+impl TypedNull for Pg {
+    const NEEDS_TYPE: bool = true;
+}
+
+impl TypedNull for Sqlite {
+    const NEEDS_TYPE: bool = false;
+}
+
+macro_rules! mixed {
+    ($($group:ident $index:tt),+) => {
+        impl<$($group: Query),+> Query for Mixed<($(Vec<$group>,)+)>
+        where
+            $($group::SqlType: IntoNullable,)+
+        {
+            type SqlType = ($(<$group::SqlType as IntoNullable>::Nullable,)+);
+        }
+
+        impl<$($group,)+ Connection> diesel::RunQueryDsl<Connection> for Mixed<($(Vec<$group>,)+)> {}
+
+        impl<$($group),+> QueryId for Mixed<($(Vec<$group>,)+)> {
+            type QueryId = ();
+            const HAS_STATIC_QUERY_ID: bool = false;
+        }
+
+        impl<$($group,)+ DB> QueryFragment<DB> for Mixed<($(Vec<$group>,)+)>
+        where
+            DB: Backend + TypedNull,
+            $($group: Query + QueryFragment<DB>, $group::SqlType: ColumnTypes,)+
+        {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+                let groups = [$(<$group::SqlType as ColumnTypes>::NAMES),+];
+                let mut is_first = true;
+                $(
+                    for query in &self.0.$index {
+                        out.push_sql(if is_first { "SELECT " } else { " UNION ALL SELECT " });
+                        is_first = false;
+                        push_columns($index, &groups, DB::NEEDS_TYPE, &mut |sql| out.push_sql(sql));
+                        out.push_sql(" FROM (");
+                        query.walk_ast(out.reborrow())?;
+                        out.push_sql(") AS part");
+                    }
+                )+
+                Ok(())
+            }
+        }
+    };
+}
+mixed!(A 0, B 1, C 2);
+mixed!(A 0, B 1, C 2, D 3);
+
+/// Writes the columns of one group's part, and NULL for each column of the others.
+fn push_columns(own: usize, groups: &[&[&str]], needs_type: bool, push: &mut dyn FnMut(&str)) {
+    for (index, types) in groups.iter().enumerate() {
+        if index > 0 {
+            push(", ");
+        }
+        if index == own {
+            push("part.*");
+            continue;
+        }
+        for (index, name) in types.iter().enumerate() {
+            push(if index > 0 { ", NULL" } else { "NULL" });
+            if needs_type {
+                push("::");
+                push(name);
+            }
+        }
     }
 }

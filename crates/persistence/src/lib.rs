@@ -4,6 +4,8 @@
 //! adds and stores what the domain computed.
 
 mod analytics;
+mod audits;
+mod bulk;
 mod calls;
 mod codec;
 mod conn;
@@ -12,10 +14,13 @@ mod errors;
 mod fragment;
 mod lite;
 mod migrations;
+mod pg;
 mod rollups;
 mod rows;
 mod schema;
 mod sql;
+mod states;
 mod tenants;
 
 pub use database::{Database, DatabaseOptions, OpenError};
+pub use pg::PgAddressFault;

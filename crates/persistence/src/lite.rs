@@ -44,16 +44,6 @@ impl Lite {
         Ok(Self { work, is_broken: false })
     }
 
-    /// Begins a transaction that only reads, without waiting for it: the work sent next runs in it, or fails.
-    pub fn begin_read(&mut self) -> QueryResult<()> {
-        self.is_broken = true;
-        let work: Work = Box::new(|connection| {
-            // If this fails, so does the commit.
-            let _ = AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN");
-        });
-        self.work.send(work).map_err(|_| lost())
-    }
-
     /// Runs blocking work on the connection.
     pub async fn with<T: Send + 'static>(
         &mut self,

@@ -46,8 +46,8 @@ fn try_migrate_sqlite(path: &str) -> Result<usize, BoxError> {
 }
 
 /// Migrates a PostgreSQL database. Blocks.
-pub fn migrate_postgres(url: &str) -> Result<usize, BoxError> {
-    let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::establish(url)?;
+pub fn migrate_postgres(connection: AsyncPgConnection) -> Result<usize, BoxError> {
+    let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
     connection.transaction(|connection| {
         diesel::sql_query(format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).execute(connection)?;
         Ok(connection.run_pending_migrations(POSTGRES)?.len())

@@ -1,272 +1,94 @@
-//! Rollups: how deltas are added, and how they are read and replaced by an audit.
+//! How deltas are added to rollups.
 
 use crate::analytics::WHOLE_TENANT;
-use crate::calls::{ROWS_PER_STATEMENT_MAX, chunks, lock_tenant};
-use crate::conn::{Access, Conn, columns};
-use crate::database::Database;
-use crate::rows::{CallFactsRow, CallRollupRow, ErrorCountRow, ErrorRollupRow, ProviderRollupRow, ProviderTotalsRow};
-use crate::schema::{call_rollups, calls, error_rollups, provider_rollups};
-use crate::sql::{Id, Time, Word};
-use async_trait::async_trait;
-use callscope_analytics::deltas::RollupDeltas;
-use callscope_analytics::ports::{RollupStore, RollupTransaction, StoreError};
-use callscope_domain::{
-    CallFacts, CallTotals, Contribution, Provider, ProviderTotals, Resolution, TenantId, Timestamp, Window,
+use crate::bulk::{OnConflict, OneOf, Target};
+use crate::conn::{Conn, columns};
+use crate::rows::{
+    CallRollupColumns, ErrorRollupColumns, ProviderRollupColumns, ProviderRollupKeys, ProviderTotalsRow,
 };
+use crate::schema::provider_rollups;
+use crate::sql::{Id, Word};
+use callscope_analytics::deltas::RollupDeltas;
+use callscope_analytics::ports::StoreError;
+use callscope_domain::{CallTotals, Provider, ProviderTotals, Resolution, TenantId, Timestamp};
 use diesel::prelude::*;
-use diesel::upsert::excluded;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
-/// An instant before every call, and one that both databases can compare with: the year 1000 before our era.
-const EARLIEST_US: i64 = -93_700_000_000_000_000;
+const CALL_ROLLUPS: Target =
+    Target { table: "call_rollups", key: &["resolution", "workflow_id", "bucket"], on_conflict: OnConflict::Add };
+const ERROR_ROLLUPS: Target =
+    Target { table: "error_rollups", key: &["resolution", "bucket", "service", "level"], on_conflict: OnConflict::Add };
+/// Replaced and not added to: histograms are added here and not in SQL.
+const PROVIDER_ROLLUPS: Target = Target {
+    table: "provider_rollups",
+    key: &["resolution", "bucket", "provider_type", "provider_name"],
+    on_conflict: OnConflict::Replace,
+};
+
+/// Provider rollups that are in memory at one time.
+const PROVIDER_ROLLUPS_MAX: usize = 20_000;
 
 /// Adds deltas to a tenant's rollups. The transaction holds the tenant's lock.
 pub async fn add_rollups(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
-    let mut calls = Vec::new();
-    let mut errors = Vec::new();
+    let (mut calls, mut errors) = (CallRollupColumns::default(), ErrorRollupColumns::default());
     for (resolution, bucket, delta) in deltas.iter() {
-        let mut push = |workflow, totals| calls.push(CallRollupRow::new(tenant, resolution, bucket, workflow, totals));
         if delta.calls != CallTotals::default() {
-            push(WHOLE_TENANT, &delta.calls);
+            calls.push_totals(resolution, bucket, WHOLE_TENANT, &delta.calls);
         }
-        delta.workflows.iter().for_each(|(workflow, totals)| push((*workflow).into(), totals));
-        let counts = delta.errors.iter();
-        errors.extend(counts.map(|(kind, count)| ErrorRollupRow::new(tenant, resolution, bucket, *kind, *count)));
+        for (workflow, totals) in &delta.workflows {
+            calls.push_totals(resolution, bucket, (*workflow).into(), totals);
+        }
+        for (kind, count) in &delta.errors {
+            errors.push(Word(resolution), bucket.into(), Word(kind.service), Word(kind.level), *count);
+        }
     }
-    for chunk in chunks(calls) {
-        add_call_rollups(conn, chunk).await?;
-    }
-    for chunk in chunks(errors) {
-        add_error_rollups(conn, chunk).await?;
-    }
-    for &resolution in Resolution::ALL {
-        add_provider_rollups(conn, tenant, resolution, deltas).await?;
-    }
-    Ok(())
+    conn.insert(CALL_ROLLUPS, tenant, calls).await?;
+    conn.insert(ERROR_ROLLUPS, tenant, errors).await?;
+    add_provider_rollups(conn, tenant, deltas).await
 }
 
-async fn add_call_rollups(conn: &mut Conn, rows: Vec<CallRollupRow>) -> Result<(), StoreError> {
-    use call_rollups::columns::*;
-    let statement = diesel::insert_into(call_rollups::table)
-        .values(rows)
-        .on_conflict((tenant_id, resolution, workflow_id, bucket))
-        .do_update()
-        .set((
-            total.eq(total + excluded(total)),
-            completed.eq(completed + excluded(completed)),
-            failed.eq(failed + excluded(failed)),
-            ended.eq(ended + excluded(ended)),
-            duration_us.eq(duration_us + excluded(duration_us)),
-            total_tokens.eq(total_tokens + excluded(total_tokens)),
-            stt_samples.eq(stt_samples + excluded(stt_samples)),
-            stt_latency_us.eq(stt_latency_us + excluded(stt_latency_us)),
-            llm_samples.eq(llm_samples + excluded(llm_samples)),
-            llm_latency_us.eq(llm_latency_us + excluded(llm_latency_us)),
-            tts_samples.eq(tts_samples + excluded(tts_samples)),
-            tts_latency_us.eq(tts_latency_us + excluded(tts_latency_us)),
-        ));
-    conn.execute(statement).await.map(drop)
-}
-
-async fn add_error_rollups(conn: &mut Conn, rows: Vec<ErrorRollupRow>) -> Result<(), StoreError> {
-    use error_rollups::columns::*;
-    let statement = diesel::insert_into(error_rollups::table)
-        .values(rows)
-        .on_conflict((tenant_id, resolution, bucket, service, level))
-        .do_update()
-        .set(error_count.eq(error_count + excluded(error_count)));
-    conn.execute(statement).await.map(drop)
-}
-
-/// Histograms are added here and not in SQL: loads those that exist, and writes the sums.
-async fn add_provider_rollups(
-    conn: &mut Conn,
-    tenant: TenantId,
-    of: Resolution,
-    deltas: &RollupDeltas,
-) -> Result<(), StoreError> {
-    use provider_rollups::columns::*;
-    let changed: Vec<(Timestamp, &Provider, &ProviderTotals)> = deltas
+/// Loads the histograms that exist, adds, and writes the sums. Under the tenant's lock they stay as they were loaded.
+async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
+    use provider_rollups::columns::{resolution, tenant_id};
+    type Delta<'d> = (Resolution, Timestamp, &'d Provider, &'d ProviderTotals);
+    let changed: Vec<Delta<'_>> = deltas
         .iter()
-        .filter(|(of_delta, ..)| *of_delta == of)
-        .flat_map(|(_, start, delta)| delta.providers.iter().map(move |(key, totals)| (start, key, totals)))
+        .flat_map(|(of, start, delta)| delta.providers.iter().map(move |(key, totals)| (of, start, key, totals)))
         .collect();
-    for changed in changed.chunks(ROWS_PER_STATEMENT_MAX) {
-        let starts: BTreeSet<Timestamp> = changed.iter().map(|&(start, ..)| start).collect();
-        let names: BTreeSet<&str> = changed.iter().map(|(_, key, _)| key.provider_name.as_str()).collect();
-        let query = provider_rollups::table
-            .filter(tenant_id.eq(Id::from(tenant)))
-            .filter(resolution.eq(Word(of)))
-            .filter(bucket.eq_any(starts.into_iter().map(Time).collect::<Vec<_>>()))
-            .filter(provider_name.eq_any(names.into_iter().map(str::to_owned).collect::<Vec<_>>()))
-            .select(columns::<ProviderTotalsRow>());
-        let stored: Vec<ProviderTotalsRow> = conn.load(query).await?;
-        let mut sums: HashMap<(Timestamp, Provider), ProviderTotals> = HashMap::with_capacity(stored.len());
-        for row in stored {
-            let start = row.bucket.0;
-            let (provider, totals) = row.try_into()?;
-            sums.insert((start, provider), totals);
+    for changed in changed.chunks(PROVIDER_ROLLUPS_MAX) {
+        let mut keys = ProviderRollupKeys::default();
+        for &(of, start, provider, _) in changed {
+            let name = provider.provider_name.to_string();
+            keys.push(Word(of), start.into(), Word(provider.provider_type), name);
         }
-        let add = |&(start, provider, delta): &(Timestamp, &Provider, &ProviderTotals)| {
-            let mut sum = sums.remove(&(start, provider.clone())).unwrap_or_default();
-            sum += delta;
-            ProviderRollupRow::new(tenant, of, start, provider, &sum)
-        };
-        replace_provider_rollups(conn, changed.iter().map(add).collect()).await?;
-    }
-    Ok(())
-}
-
-async fn replace_provider_rollups(conn: &mut Conn, rows: Vec<ProviderRollupRow>) -> Result<(), StoreError> {
-    use provider_rollups::columns::*;
-    let statement = diesel::insert_into(provider_rollups::table)
-        .values(rows)
-        .on_conflict((tenant_id, resolution, bucket, provider_type, provider_name))
-        .do_update()
-        .set((
-            call_count.eq(excluded(call_count)),
-            latency_us.eq(excluded(latency_us)),
-            histogram.eq(excluded(histogram)),
-        ));
-    conn.execute(statement).await.map(drop)
-}
-
-#[async_trait]
-impl RollupStore for Database {
-    async fn list_days(&self, tenant: TenantId) -> Result<Vec<Timestamp>, StoreError> {
-        let tenant = Id::from(tenant);
-        let mut conn = self.transaction(Access::Read).await?;
-        // All of a tenant's rollups are read, as they are by the audit that asks.
-        let of_calls = call_rollups::table.filter(call_rollups::tenant_id.eq(tenant));
-        let of_providers = provider_rollups::table.filter(provider_rollups::tenant_id.eq(tenant));
-        let of_errors = error_rollups::table.filter(error_rollups::tenant_id.eq(tenant));
-        let buckets: [Vec<Time>; 3] = [
-            conn.load(of_calls.select(call_rollups::bucket).distinct()).await?,
-            conn.load(of_providers.select(provider_rollups::bucket).distinct()).await?,
-            conn.load(of_errors.select(error_rollups::bucket).distinct()).await?,
-        ];
-        let mut days: BTreeSet<Timestamp> =
-            buckets.iter().flatten().map(|bucket| Resolution::Day.floor(bucket.0)).collect();
-        // From one day's first call to that of the next: calls are many, days are few.
-        let mut from = Time(Timestamp::from_micros(EARLIEST_US));
-        loop {
-            let later = calls::table
-                .filter(calls::tenant_id.eq(tenant))
-                .filter(calls::started_at.ge(from))
-                .order(calls::started_at)
-                .limit(1)
-                .select(calls::started_at);
-            let Some(first) = conn.load::<Time>(later).await?.first().copied() else { break };
-            let day = Resolution::Day.floor(first.0);
-            days.insert(day);
-            from = Time(day + Resolution::Day.width());
-        }
-        conn.commit().await?;
-        Ok(days.into_iter().collect())
-    }
-
-    async fn begin_audit(&self, tenant: TenantId, writable: bool) -> Result<Box<dyn RollupTransaction>, StoreError> {
-        let access = if writable { Access::Write } else { Access::Read };
-        let mut conn = self.transaction(access).await?;
-        if writable {
-            lock_tenant(&mut conn, tenant).await?;
-        }
-        Ok(Box::new(RollupAudit { conn, tenant }))
-    }
-}
-
-struct RollupAudit {
-    conn: Conn,
-    tenant: TenantId,
-}
-
-#[async_trait]
-impl RollupTransaction for RollupAudit {
-    async fn load_calls(&mut self, window: Window) -> Result<Vec<CallFacts>, StoreError> {
-        let query = calls::table
-            .filter(calls::tenant_id.eq(Id::from(self.tenant)))
-            .filter(calls::started_at.ge(Time(window.start())))
-            .filter(calls::started_at.lt(Time(window.end())))
-            .select(columns::<CallFactsRow>());
-        let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
-        rows.into_iter().map(TryInto::try_into).collect()
-    }
-
-    async fn load_rollups(
-        &mut self,
-        resolution: Resolution,
-        window: Window,
-    ) -> Result<BTreeMap<Timestamp, Contribution>, StoreError> {
-        let tenant = Id::from(self.tenant);
-        let (start, end) = (Time(window.start()), Time(window.end()));
-        let mut found: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
-        let query = call_rollups::table
-            .filter(call_rollups::tenant_id.eq(tenant))
-            .filter(call_rollups::resolution.eq(Word(resolution)))
-            .filter(call_rollups::bucket.ge(start))
-            .filter(call_rollups::bucket.lt(end))
-            .select(columns::<CallRollupRow>());
-        for row in self.conn.load::<CallRollupRow>(query).await? {
-            let bucket = found.entry(row.bucket.0).or_default();
-            match row.workflow_id {
-                WHOLE_TENANT => bucket.calls = CallTotals::from(&row),
-                workflow => drop(bucket.workflows.insert(workflow.into(), CallTotals::from(&row))),
+        let mut stored: HashMap<(Resolution, Timestamp, Provider), ProviderTotals> = HashMap::new();
+        for is_changed in OneOf::conditions(keys, conn.is_embedded()) {
+            let query = provider_rollups::table
+                .filter(tenant_id.eq(Id::from(tenant)))
+                .filter(is_changed)
+                .select((resolution, columns::<ProviderTotalsRow>()));
+            let rows: Vec<(Word<Resolution>, ProviderTotalsRow)> = conn.load(query).await?;
+            for (of, row) in rows {
+                let start = row.bucket.0;
+                let (provider, totals) = row.try_into()?;
+                stored.insert((of.0, start, provider), totals);
             }
         }
-        let query = provider_rollups::table
-            .filter(provider_rollups::tenant_id.eq(tenant))
-            .filter(provider_rollups::resolution.eq(Word(resolution)))
-            .filter(provider_rollups::bucket.ge(start))
-            .filter(provider_rollups::bucket.lt(end))
-            .select(columns::<ProviderTotalsRow>());
-        for row in self.conn.load::<ProviderTotalsRow>(query).await? {
-            let bucket = found.entry(row.bucket.0).or_default();
-            let (provider, totals) = row.try_into()?;
-            bucket.providers.insert(provider, totals);
+        let mut sums = ProviderRollupColumns::default();
+        for &(of, start, provider, delta) in changed {
+            let mut sum = stored.remove(&(of, start, provider.clone())).unwrap_or_default();
+            sum += delta;
+            sums.push(
+                Word(of),
+                start.into(),
+                Word(provider.provider_type),
+                provider.provider_name.to_string(),
+                sum.calls,
+                sum.latency_us,
+                sum.histogram.to_bytes(),
+            );
         }
-        let query = error_rollups::table
-            .filter(error_rollups::tenant_id.eq(tenant))
-            .filter(error_rollups::resolution.eq(Word(resolution)))
-            .filter(error_rollups::bucket.ge(start))
-            .filter(error_rollups::bucket.lt(end))
-            .select(columns::<ErrorCountRow>());
-        for row in self.conn.load::<ErrorCountRow>(query).await? {
-            found.entry(row.bucket.0).or_default().errors.insert(row.kind(), row.error_count);
-        }
-        // Rows that came back to zero stay in the tables; as contributions they are nothing.
-        Ok(found
-            .into_iter()
-            .map(|(bucket, sum)| (bucket, sum.without_zeros()))
-            .filter(|(_, sum)| !sum.is_zero())
-            .collect())
+        conn.insert(PROVIDER_ROLLUPS, tenant, sums).await?;
     }
-
-    async fn delete_rollups(&mut self, window: Window) -> Result<(), StoreError> {
-        let tenant = Id::from(self.tenant);
-        let (start, end) = (Time(window.start()), Time(window.end()));
-        let calls = call_rollups::table
-            .filter(call_rollups::tenant_id.eq(tenant))
-            .filter(call_rollups::bucket.ge(start))
-            .filter(call_rollups::bucket.lt(end));
-        self.conn.execute(diesel::delete(calls)).await?;
-        let providers = provider_rollups::table
-            .filter(provider_rollups::tenant_id.eq(tenant))
-            .filter(provider_rollups::bucket.ge(start))
-            .filter(provider_rollups::bucket.lt(end));
-        self.conn.execute(diesel::delete(providers)).await?;
-        let errors = error_rollups::table
-            .filter(error_rollups::tenant_id.eq(tenant))
-            .filter(error_rollups::bucket.ge(start))
-            .filter(error_rollups::bucket.lt(end));
-        self.conn.execute(diesel::delete(errors)).await?;
-        Ok(())
-    }
-
-    async fn add_rollups(&mut self, deltas: &RollupDeltas) -> Result<(), StoreError> {
-        add_rollups(&mut self.conn, self.tenant, deltas).await
-    }
-
-    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
-        self.conn.commit().await
-    }
+    Ok(())
 }

@@ -1,52 +1,54 @@
 //! Rows, and how they become values of the domain and back.
 
+use crate::bulk::columns;
 use crate::codec::{decode_kinds, decode_providers, encode_kinds, encode_providers};
 use crate::errors::damaged;
-use crate::schema::{api_keys, call_errors, call_rollups, calls, error_rollups, provider_rollups, tenants, workflows};
-use crate::sql::{Id, Time, Word};
+use crate::schema::{
+    api_keys, call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, tenants, workflows,
+};
+use crate::sql::{Id, Instant, Key, Time, Word};
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
     AgentName, ApiKey, Call, CallError, CallFacts, CallStatus, CallTotals, DisplayName, ErrorKind, HistogramSum,
     LatencyHistogram, Level, Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Scope, Service,
-    Slug, StageTotals, Tenant, TenantId, Timestamp,
+    Slug, StageTotals, Tenant, Timestamp,
 };
 use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use std::collections::BTreeMap;
 
-/// A whole call, to be written.
-#[derive(Insertable)]
-#[diesel(table_name = calls, treat_none_as_default_value = false)]
-pub struct CallRow {
-    tenant_id: Id,
-    call_id: Id,
-    status: Word<CallStatus>,
-    started_at: Time,
-    ended_at: Option<Time>,
-    end_reason: Option<String>,
-    workflow_id: Option<Id>,
-    agent: Option<String>,
-    total_tokens: i64,
-    latencies: Vec<u8>,
-    error_kinds: Vec<u8>,
+columns! {
+    /// Whole calls, to be written.
+    CallColumns {
+        call_id: Id as Key,
+        status: Word<CallStatus> as Text,
+        started_at: Time as Instant,
+        ended_at: Option<Time> as Nullable<Instant>,
+        end_reason: Option<String> as Nullable<Text>,
+        workflow_id: Option<Id> as Nullable<Key>,
+        agent: Option<String> as Nullable<Text>,
+        total_tokens: i64 as BigInt,
+        latencies: Vec<u8> as Binary,
+        error_kinds: Vec<u8> as Binary,
+    }
 }
 
-impl CallRow {
-    /// The row of a tenant's call.
-    pub fn new(tenant: TenantId, call: &Call) -> Self {
+impl CallColumns {
+    /// Adds a call.
+    pub fn push_call(&mut self, call: &Call) {
         let facts = call.facts();
-        Self {
-            tenant_id: tenant.into(),
-            call_id: facts.id.into(),
-            status: Word(facts.status),
-            started_at: facts.started_at.into(),
-            ended_at: facts.ended_at.map(Time),
-            end_reason: call.end_reason().map(ToString::to_string),
-            workflow_id: facts.workflow_id.map(Id::from),
-            agent: call.agent().map(ToString::to_string),
-            total_tokens: facts.total_tokens,
-            latencies: encode_providers(&facts.providers),
-            error_kinds: encode_kinds(&facts.error_kinds),
-        }
+        self.push(
+            facts.id.into(),
+            Word(facts.status),
+            facts.started_at.into(),
+            facts.ended_at.map(Time),
+            call.end_reason().map(ToString::to_string),
+            facts.workflow_id.map(Id::from),
+            call.agent().map(ToString::to_string),
+            facts.total_tokens,
+            encode_providers(&facts.providers),
+            encode_kinds(&facts.error_kinds),
+        );
     }
 }
 
@@ -81,38 +83,38 @@ impl TryFrom<CallFactsRow> for CallFacts {
     }
 }
 
-/// One error of a call, to be written.
-#[derive(Insertable)]
-#[diesel(table_name = call_errors, treat_none_as_default_value = false)]
-pub struct CallErrorRow {
-    tenant_id: Id,
-    call_id: Id,
-    position: i32,
-    call_started_at: Time,
-    occurred_at: Time,
-    service: Word<Service>,
-    level: Word<Level>,
-    message: String,
-    details: Option<String>,
-    agent: Option<String>,
+columns! {
+    /// Errors of calls, to be written.
+    CallErrorColumns {
+        call_id: Id as Key,
+        position: i32 as Integer,
+        call_started_at: Time as Instant,
+        occurred_at: Time as Instant,
+        service: Word<Service> as Text,
+        level: Word<Level> as Text,
+        message: String as Text,
+        details: Option<String> as Nullable<Text>,
+        agent: Option<String> as Nullable<Text>,
+    }
 }
 
-impl CallErrorRow {
-    /// The rows of a call's errors.
-    pub fn of_call(tenant: TenantId, call: &Call) -> impl Iterator<Item = Self> {
+impl CallErrorColumns {
+    /// Adds a call's errors.
+    pub fn push_errors_of(&mut self, call: &Call) {
         let facts = call.facts();
-        (0..).zip(call.errors()).map(move |(position, error)| Self {
-            tenant_id: tenant.into(),
-            call_id: facts.id.into(),
-            position,
-            call_started_at: facts.started_at.into(),
-            occurred_at: error.timestamp.into(),
-            service: Word(error.kind.service),
-            level: Word(error.kind.level),
-            message: error.message.to_string(),
-            details: error.details.as_ref().map(ToString::to_string),
-            agent: error.agent.as_ref().map(ToString::to_string),
-        })
+        for (position, error) in (0..).zip(call.errors()) {
+            self.push(
+                facts.id.into(),
+                position,
+                facts.started_at.into(),
+                error.timestamp.into(),
+                Word(error.kind.service),
+                Word(error.kind.level),
+                error.message.to_string(),
+                error.details.as_ref().map(ToString::to_string),
+                error.agent.as_ref().map(ToString::to_string),
+            );
+        }
     }
 }
 
@@ -148,12 +150,54 @@ impl TryFrom<LoggedErrorRow> for LoggedError {
     }
 }
 
-/// Totals of one workflow, or of the whole tenant, in one bucket.
-#[derive(Insertable, Queryable, Selectable)]
-#[diesel(table_name = call_rollups, treat_none_as_default_value = false)]
+columns! {
+    /// Totals of one workflow, or of the whole tenant, in one bucket, to be written.
+    CallRollupColumns {
+        resolution: Word<Resolution> as Text,
+        workflow_id: Id as Key,
+        bucket: Time as Instant,
+        total: i64 as BigInt,
+        completed: i64 as BigInt,
+        failed: i64 as BigInt,
+        ended: i64 as BigInt,
+        duration_us: i64 as BigInt,
+        total_tokens: i64 as BigInt,
+        stt_samples: i64 as BigInt,
+        stt_latency_us: i64 as BigInt,
+        llm_samples: i64 as BigInt,
+        llm_latency_us: i64 as BigInt,
+        tts_samples: i64 as BigInt,
+        tts_latency_us: i64 as BigInt,
+    }
+}
+
+impl CallRollupColumns {
+    /// Adds a bucket's totals.
+    pub fn push_totals(&mut self, resolution: Resolution, bucket: Timestamp, workflow: Id, totals: &CallTotals) {
+        self.push(
+            Word(resolution),
+            workflow,
+            bucket.into(),
+            totals.total,
+            totals.completed,
+            totals.failed,
+            totals.ended,
+            totals.duration_us,
+            totals.total_tokens,
+            totals.stt.samples,
+            totals.stt.latency_us,
+            totals.llm.samples,
+            totals.llm.latency_us,
+            totals.tts.samples,
+            totals.tts.latency_us,
+        );
+    }
+}
+
+/// Totals of one workflow, or of the whole tenant, in one bucket, as they are read.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = call_rollups)]
 pub struct CallRollupRow {
-    tenant_id: Id,
-    resolution: Word<Resolution>,
     /// Nil for the whole tenant.
     pub workflow_id: Id,
     /// The start of the bucket.
@@ -170,36 +214,6 @@ pub struct CallRollupRow {
     llm_latency_us: i64,
     tts_samples: i64,
     tts_latency_us: i64,
-}
-
-impl CallRollupRow {
-    /// The row of a tenant's bucket.
-    pub fn new(
-        tenant: TenantId,
-        resolution: Resolution,
-        bucket: Timestamp,
-        workflow_id: Id,
-        totals: &CallTotals,
-    ) -> Self {
-        Self {
-            tenant_id: tenant.into(),
-            resolution: Word(resolution),
-            workflow_id,
-            bucket: bucket.into(),
-            total: totals.total,
-            completed: totals.completed,
-            failed: totals.failed,
-            ended: totals.ended,
-            duration_us: totals.duration_us,
-            total_tokens: totals.total_tokens,
-            stt_samples: totals.stt.samples,
-            stt_latency_us: totals.stt.latency_us,
-            llm_samples: totals.llm.samples,
-            llm_latency_us: totals.llm.latency_us,
-            tts_samples: totals.tts.samples,
-            tts_latency_us: totals.tts.latency_us,
-        }
-    }
 }
 
 impl From<&CallRollupRow> for CallTotals {
@@ -219,39 +233,26 @@ impl From<&CallRollupRow> for CallTotals {
     }
 }
 
-/// Totals of one provider in one bucket, to be written.
-#[derive(Insertable)]
-#[diesel(table_name = provider_rollups, treat_none_as_default_value = false)]
-pub struct ProviderRollupRow {
-    tenant_id: Id,
-    resolution: Word<Resolution>,
-    bucket: Time,
-    provider_type: Word<ProviderType>,
-    provider_name: String,
-    call_count: i64,
-    latency_us: i64,
-    histogram: Vec<u8>,
+columns! {
+    /// The keys of provider rollups.
+    ProviderRollupKeys {
+        resolution: Word<Resolution> as Text,
+        bucket: Time as Instant,
+        provider_type: Word<ProviderType> as Text,
+        provider_name: String as Text,
+    }
 }
 
-impl ProviderRollupRow {
-    /// The row of a tenant's bucket.
-    pub fn new(
-        tenant: TenantId,
-        resolution: Resolution,
-        bucket: Timestamp,
-        provider: &Provider,
-        totals: &ProviderTotals,
-    ) -> Self {
-        Self {
-            tenant_id: tenant.into(),
-            resolution: Word(resolution),
-            bucket: bucket.into(),
-            provider_type: Word(provider.provider_type),
-            provider_name: provider.provider_name.to_string(),
-            call_count: totals.calls,
-            latency_us: totals.latency_us,
-            histogram: totals.histogram.to_bytes(),
-        }
+columns! {
+    /// Totals of one provider in one bucket, to be written.
+    ProviderRollupColumns {
+        resolution: Word<Resolution> as Text,
+        bucket: Time as Instant,
+        provider_type: Word<ProviderType> as Text,
+        provider_name: String as Text,
+        call_count: i64 as BigInt,
+        latency_us: i64 as BigInt,
+        histogram: Vec<u8> as Binary,
     }
 }
 
@@ -305,29 +306,14 @@ pub fn sum_by_provider(mut rows: Vec<ProviderTotalsRow>) -> Result<BTreeMap<Prov
     sums.collect()
 }
 
-/// The number of errors of one kind in one bucket, to be written.
-#[derive(Insertable)]
-#[diesel(table_name = error_rollups, treat_none_as_default_value = false)]
-pub struct ErrorRollupRow {
-    tenant_id: Id,
-    resolution: Word<Resolution>,
-    bucket: Time,
-    service: Word<Service>,
-    level: Word<Level>,
-    error_count: i64,
-}
-
-impl ErrorRollupRow {
-    /// The row of a tenant's bucket.
-    pub fn new(tenant: TenantId, resolution: Resolution, bucket: Timestamp, kind: ErrorKind, errors: i64) -> Self {
-        Self {
-            tenant_id: tenant.into(),
-            resolution: Word(resolution),
-            bucket: bucket.into(),
-            service: Word(kind.service),
-            level: Word(kind.level),
-            error_count: errors,
-        }
+columns! {
+    /// The number of errors of one kind in one bucket, to be written.
+    ErrorRollupColumns {
+        resolution: Word<Resolution> as Text,
+        bucket: Time as Instant,
+        service: Word<Service> as Text,
+        level: Word<Level> as Text,
+        error_count: i64 as BigInt,
     }
 }
 
@@ -350,20 +336,34 @@ impl ErrorCountRow {
     }
 }
 
-/// A workflow's label.
-#[derive(Insertable, Queryable, Selectable)]
-#[diesel(table_name = workflows, treat_none_as_default_value = false)]
+columns! {
+    /// Labels of workflows, to be written.
+    WorkflowColumns {
+        workflow_id: Id as Key,
+        slug: String as Text,
+        name: Option<String> as Nullable<Text>,
+        named_at: Time as Instant,
+    }
+}
+
+/// A workflow's label, as it is read.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = workflows)]
 pub struct WorkflowRow {
-    /// Whose it is.
-    pub tenant_id: Id,
     /// Which workflow.
     pub workflow_id: Id,
     /// Its slug.
     pub slug: String,
     /// Its name, if a record gave one.
     pub name: Option<String>,
-    /// The start of the call that both are taken from.
-    pub named_at: Time,
+}
+
+/// What a tenant's writers agree on.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = tenant_states)]
+pub struct TenantStateRow {
+    /// Calls that started before it are no longer kept.
+    pub calls_kept_from: Option<Time>,
 }
 
 /// A tenant.

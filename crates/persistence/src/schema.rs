@@ -18,9 +18,11 @@ diesel::table! {
 
 diesel::table! {
     use super::sql_types::*;
-    tenant_revisions (tenant_id) {
+    tenant_states (tenant_id) {
         tenant_id -> Key,
         revision -> BigInt,
+        calls_kept_from -> Nullable<Instant>,
+        rebuilds -> BigInt,
     }
 }
 

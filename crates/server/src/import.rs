@@ -7,13 +7,13 @@ use crate::settings::Settings;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
-use callscope_api::{FieldError, RefusedRecord, parse_record};
-use callscope_domain::{Incoming, TenantId};
+use callscope_api::{FieldError, RefusedRecord, expired_record, parse_record};
+use callscope_domain::{Incoming, TenantId, TransitionKind};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -64,14 +64,34 @@ struct Importer {
     queue: IngestQueue,
     bar: ProgressBar,
     /// The chunk that is being written while the next one is read.
-    pending: Option<JoinHandle<anyhow::Result<()>>>,
+    pending: Option<Pending>,
     outcome: Outcome,
+}
+
+/// A chunk that is being written.
+struct Pending {
+    written: JoinHandle<anyhow::Result<Vec<TransitionKind>>>,
+    path: PathBuf,
+    lines: Vec<AcceptedLine>,
+}
+
+/// A line that was understood.
+struct AcceptedLine {
+    number: u64,
+    dropped_samples: u64,
+}
+
+/// Records of one submission, and where they stand.
+#[derive(Default)]
+struct Chunk {
+    arrivals: Vec<Incoming>,
+    lines: Vec<AcceptedLine>,
 }
 
 impl Importer {
     async fn import_file(&mut self, path: &Path) -> anyhow::Result<()> {
         let mut reader = open_file(path, &self.bar)?;
-        let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
+        let mut chunk = Chunk::default();
         let mut line = Vec::new();
         for number in 1_u64.. {
             line.clear();
@@ -93,15 +113,16 @@ impl Importer {
                 Ok(parsed) => {
                     self.outcome.accepted += 1;
                     self.outcome.dropped_samples += parsed.dropped_samples;
-                    chunk.push(Incoming::Record(parsed.call));
+                    chunk.lines.push(AcceptedLine { number, dropped_samples: parsed.dropped_samples });
+                    chunk.arrivals.push(Incoming::Record(parsed.call));
                 }
                 Err(refused) => self.reject(path, number, &refused),
             }
-            if chunk.len() == CHUNK_RECORDS {
-                self.submit(std::mem::take(&mut chunk)).await?;
+            if chunk.arrivals.len() == CHUNK_RECORDS {
+                self.submit(path, std::mem::take(&mut chunk)).await?;
             }
         }
-        self.submit(chunk).await
+        self.submit(path, chunk).await
     }
 
     fn reject(&mut self, path: &Path, line: u64, refused: &RefusedRecord) {
@@ -121,19 +142,26 @@ impl Importer {
     }
 
     /// Begins to write a chunk, as soon as the one before is durable.
-    async fn submit(&mut self, chunk: Vec<Incoming>) -> anyhow::Result<()> {
+    async fn submit(&mut self, path: &Path, Chunk { arrivals, lines }: Chunk) -> anyhow::Result<()> {
         self.finish_pending().await?;
         self.bar.set_message(HumanCount(self.outcome.accepted).to_string());
         let (queue, tenant) = (self.queue.clone(), self.tenant);
-        self.pending = Some(tokio::spawn(async move { Ok(queue.submit(tenant, chunk).await.map(drop)?) }));
+        let written = tokio::spawn(async move { Ok(queue.submit(tenant, arrivals).await?) });
+        self.pending = Some(Pending { written, path: path.to_owned(), lines });
         Ok(())
     }
 
+    /// Waits for the chunk that is being written. Only then it shows which of its calls are no longer kept.
     async fn finish_pending(&mut self) -> anyhow::Result<()> {
-        match self.pending.take() {
-            Some(pending) => pending.await.context("writing panicked")?.context("a chunk could not be written"),
-            None => Ok(()),
+        let Some(Pending { written, path, lines }) = self.pending.take() else { return Ok(()) };
+        let kinds = written.await.context("writing panicked")?.context("a chunk could not be written")?;
+        let expired = lines.iter().zip(kinds).filter(|(_, kind)| *kind == TransitionKind::Expired);
+        for (line, _) in expired {
+            self.outcome.accepted -= 1;
+            self.outcome.dropped_samples -= line.dropped_samples;
+            self.reject(&path, line.number, &RefusedRecord { call_id: None, errors: vec![expired_record()] });
         }
+        Ok(())
     }
 }
 

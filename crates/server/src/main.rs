@@ -12,12 +12,11 @@ use command_line::{Command, CommandLine};
 use settings::Settings;
 use std::process::ExitCode;
 
-/// One thread beside the main one: requests are served by threads of their own, and so is each SQLite connection. What
-/// is left is the writer. Fewer threads that hold records keep less memory.
-#[tokio::main(worker_threads = 1)]
-async fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
-    match run(command_line).await {
+/// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
+const WRITER_THREADS_MAX: usize = 4;
+
+fn main() -> ExitCode {
+    match start(CommandLine::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("callscope: {error:#}");
@@ -26,10 +25,25 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
+fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(command_line.config.as_deref())?;
     settings.log.start()?;
-    match command_line.command {
+    let threads = runtime_threads(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(run(settings, command_line.command))
+}
+
+/// Threads beside the main one. Requests are served by threads of their own, and so is each SQLite connection; what is
+/// left is the writer, which has one lane on SQLite. Fewer threads that hold records keep less memory.
+fn runtime_threads(settings: &Settings) -> usize {
+    if settings.database.url.starts_with("sqlite:") {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from).min(WRITER_THREADS_MAX)
+}
+
+async fn run(settings: Settings, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve => serve::serve(&settings, |_| Ok(())).await.map(|()| ExitCode::SUCCESS),
         Command::Migrate => admin::migrate(&settings).await,
         Command::Tenants { command } => admin::tenants(&settings, command).await,

@@ -53,11 +53,16 @@ pub struct ServerSettings {
 pub struct DatabaseSettings {
     /// Which database.
     pub url: String,
+    /// A read-only replica for the analytics reads; empty for none.
+    pub read_url: String,
     /// Connections.
     pub pool_size: u32,
     /// How long to wait for one.
     #[serde(deserialize_with = "duration")]
     pub acquire_timeout: Duration,
+    /// How long PostgreSQL may take for one statement; zero for ever.
+    #[serde(deserialize_with = "duration")]
+    pub statement_timeout: Duration,
 }
 
 /// The way of records into the database.
@@ -155,7 +160,13 @@ impl Settings {
 
 impl From<&DatabaseSettings> for DatabaseOptions {
     fn from(settings: &DatabaseSettings) -> Self {
-        Self { url: settings.url.clone(), pool_size: settings.pool_size, acquire_timeout: settings.acquire_timeout }
+        Self {
+            url: settings.url.clone(),
+            read_url: (!settings.read_url.is_empty()).then(|| settings.read_url.clone()),
+            pool_size: settings.pool_size,
+            acquire_timeout: settings.acquire_timeout,
+            statement_timeout: settings.statement_timeout,
+        }
     }
 }
 

@@ -69,8 +69,13 @@ impl Server {
             Database::migrate(&url).await.expect("a database");
         };
         let scratch = Scratch::migrated(backend, migrate).await;
-        let options =
-            DatabaseOptions { url: scratch.url().to_owned(), pool_size: 3, acquire_timeout: Duration::from_secs(30) };
+        let options = DatabaseOptions {
+            url: scratch.url().to_owned(),
+            read_url: None,
+            pool_size: 4,
+            acquire_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_mins(1),
+        };
         let store = Arc::new(SwitchedStore::new(Database::open(&options).await.expect("a database")));
         let limits = IngestLimits {
             queue_records_max: setup.queue_records_max,

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use callscope_analytics::ports::{
-    AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorParts, LoggedError, Page,
-    ProviderParts, StoreError, TenantChanges, TenantStore, WorkflowParts,
+    AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorLogParts, LockedCalls, Page,
+    ProviderParts, StoreError, SummaryParts, TenantChanges, TenantStore, WorkflowParts,
 };
-use callscope_domain::{ApiKey, CallFacts, CallId, KeyId, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan};
+use callscope_domain::{ApiKey, CallId, KeyId, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan};
 use callscope_persistence::Database;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
@@ -85,6 +85,15 @@ impl SwitchedStore {
 
 #[async_trait]
 impl AnalyticsStore for SwitchedStore {
+    async fn load_summary_parts(
+        &self,
+        tenant: TenantId,
+        scope: &CallScope,
+        plan: &WindowPlan,
+    ) -> Result<SummaryParts, StoreError> {
+        self.sound()?.load_summary_parts(tenant, scope, plan).await
+    }
+
     async fn load_call_parts(
         &self,
         tenant: TenantId,
@@ -94,8 +103,8 @@ impl AnalyticsStore for SwitchedStore {
         self.sound()?.load_call_parts(tenant, scope, plan).await
     }
 
-    async fn count_active_calls(&self, tenant: TenantId, scope: &CallScope) -> Result<u64, StoreError> {
-        self.sound()?.count_active_calls(tenant, scope).await
+    async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
+        self.sound()?.count_active_calls(tenant).await
     }
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
@@ -106,18 +115,15 @@ impl AnalyticsStore for SwitchedStore {
         self.sound()?.load_provider_parts(tenant, plan).await
     }
 
-    async fn load_error_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ErrorParts, StoreError> {
-        self.sound()?.load_error_parts(tenant, plan).await
-    }
-
-    async fn list_errors(
+    async fn load_error_log_parts(
         &self,
         tenant: TenantId,
         window: Window,
+        plan: &WindowPlan,
         filter: ErrorFilter,
         page: Page,
-    ) -> Result<Vec<LoggedError>, StoreError> {
-        self.sound()?.list_errors(tenant, window, filter, page).await
+    ) -> Result<ErrorLogParts, StoreError> {
+        self.sound()?.load_error_log_parts(tenant, window, plan, filter, page).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -156,7 +162,7 @@ struct SwitchedTransaction {
 
 #[async_trait]
 impl CallTransaction for SwitchedTransaction {
-    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
+    async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
         self.transaction.lock_calls(tenant, ids).await
     }
 

@@ -52,12 +52,12 @@ async fn texts_come_back_as_they_were_written(fixture: Fixture) {
         let service = &fixture.server.analytics;
         let page = Page { offset: 0, limit: 10 };
         let page_of_log = service.errors(fixture.tenant, only, ErrorFilter::default(), page).await.unwrap();
-        let errors: Vec<_> = page_of_log.items.into_iter().map(|logged| logged.error).collect();
+        let errors: Vec<_> = page_of_log.figures.items.into_iter().map(|logged| logged.error).collect();
         assert_eq!(errors, call.errors);
         let stats = service.workflow_stats(fixture.tenant, only, 10).await.unwrap();
-        assert_eq!(stats.iter().map(|figures| figures.workflow.name.as_str()).collect::<Vec<_>>(), [text]);
+        assert_eq!(stats.figures.iter().map(|figures| figures.workflow.name.as_str()).collect::<Vec<_>>(), [text]);
         let providers = service.provider_latency(fixture.tenant, only).await.unwrap();
-        assert_eq!(providers[0].0, call.providers[0].provider);
+        assert_eq!(providers.figures[0].0, call.providers[0].provider);
     }
     let expected: Vec<_> = HOSTILE.iter().map(|text| Some((*text).to_owned())).collect();
     for column in ["agent", "end_reason"] {
@@ -114,7 +114,7 @@ async fn instants_come_back_to_the_microsecond_whatever_the_century(fixture: Fix
             for length in [Span::from_micros(1), Span::from_hours(1)] {
                 let window = Window::new(start, start + length).unwrap();
                 let summary = fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await;
-                assert_eq!(summary.unwrap().totals.total, expected, "{window:?}");
+                assert_eq!(summary.unwrap().figures.totals.total, expected, "{window:?}");
             }
         }
     }
@@ -143,7 +143,7 @@ async fn a_batch_of_many_calls_is_written_whole(fixture: Fixture) {
         assert_eq!(audit.calls, 2500);
         assert_eq!(fixture.errors().await.len(), 2500 * errors);
     }
-    let stats = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 2000).await.unwrap();
+    let stats = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 2000).await.unwrap().figures;
     assert_eq!(stats.len(), 1100);
     let ids: Vec<_> = (1..=CALLS).map(|number| crate::samples::overdue(number, at(0))).collect();
     assert_eq!(fixture.write(ids).await, vec![TransitionKind::Ignored; 2500]);
@@ -159,7 +159,7 @@ async fn a_batch_of_many_providers_is_written_whole(fixture: Fixture) {
         record(CallFields { providers, ..fields(number as u128, CallStatus::Completed, started_at) })
     };
     fixture.write((0..CALLS).map(call)).await;
-    let providers = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
+    let providers = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap().figures;
     assert_eq!(providers.len(), CALLS * PROVIDERS_PER_CALL_MAX);
     assert!(providers.iter().all(|(_, totals)| (totals.calls, totals.histogram.len()) == (1, 1)));
 }
@@ -168,12 +168,12 @@ async fn nothing_is_asked_of_a_database_without_calls(fixture: Fixture) {
     let (service, tenant) = (&fixture.server.analytics, fixture.tenant);
     service.ping().await.unwrap();
     assert_eq!(fixture.totals().await, CallTotals::default());
-    assert_eq!(service.workflow_stats(tenant, ever(), 10).await.unwrap(), []);
-    assert_eq!(service.provider_latency(tenant, ever()).await.unwrap(), []);
+    assert_eq!(service.workflow_stats(tenant, ever(), 10).await.unwrap().figures, []);
+    assert_eq!(service.provider_latency(tenant, ever()).await.unwrap().figures, []);
     assert_eq!(fixture.errors().await, []);
     assert_eq!(service.active_calls(tenant).await.unwrap(), 0);
     let day = Window::new(at(0), at(24 * 60)).unwrap();
     let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), &CallScope::Tenant).await.unwrap();
-    assert_eq!((cells.len(), cells[23].0), (24, Resolution::Hour.floor(at(23 * 60))));
+    assert_eq!((cells.figures.len(), cells.figures[23].0), (24, Resolution::Hour.floor(at(23 * 60))));
     assert_eq!(fixture.write([]).await, []);
 }

@@ -61,7 +61,7 @@ impl Fixture {
     /// The tenant's sums over all time.
     pub async fn totals(&self) -> CallTotals {
         let scope = CallScope::Tenant;
-        self.server.analytics.summary(self.tenant, ever(), &scope).await.unwrap().totals
+        self.server.analytics.summary(self.tenant, ever(), &scope).await.unwrap().figures.totals
     }
 
     /// The tenant's calls, by id.
@@ -115,7 +115,13 @@ impl Fixture {
 impl Server {
     /// Opens a database that is migrated, and starts to write.
     pub async fn start(url: &str) -> Self {
-        let options = DatabaseOptions { url: url.to_owned(), pool_size: 4, acquire_timeout: Duration::from_secs(30) };
+        let options = DatabaseOptions {
+            url: url.to_owned(),
+            read_url: None,
+            pool_size: 8,
+            acquire_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_mins(1),
+        };
         let database = Database::open(&options).await.unwrap();
         let limits = IngestLimits { queue_records_max: 1_000_000, batch_records_max: 1000, batch_wait: Duration::ZERO };
         let (queue, writer) = ingestion(Arc::new(database.clone()), limits);
@@ -144,7 +150,7 @@ impl Server {
     /// A tenant's errors, as the log shows them.
     pub async fn errors(&self, tenant: TenantId) -> Vec<LoggedError> {
         let page = Page { offset: 0, limit: 1_000_000 };
-        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap();
+        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap().figures;
         assert_eq!(log.total, log.items.len() as u64, "what is counted is what is listed");
         log.items
     }
@@ -164,7 +170,7 @@ impl Server {
 }
 
 async fn migrate(url: String) {
-    assert_eq!(Database::migrate(&url).await.unwrap(), 1);
+    assert_eq!(Database::migrate(&url).await.unwrap(), 2);
 }
 
 /// A window that holds every call of these tests.

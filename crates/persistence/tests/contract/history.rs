@@ -96,18 +96,19 @@ impl History {
     pub async fn assert_answers(&self, server: &Server, window: Window) {
         let (service, tenant) = (&server.analytics, self.tenant);
         let sum = self.sum(window);
-        let totals = |scope| async move { service.summary(tenant, window, &scope).await.unwrap().totals };
+        let totals = |scope| async move { service.summary(tenant, window, &scope).await.unwrap().figures.totals };
         assert_eq!(totals(CallScope::Tenant).await, sum.calls, "{window:?}");
         let stats = service.workflow_stats(tenant, window, usize::MAX).await.unwrap();
         let stats: BTreeMap<WorkflowId, CallTotals> =
-            stats.into_iter().map(|figures| (figures.workflow.id, figures.totals)).collect();
+            stats.figures.into_iter().map(|figures| (figures.workflow.id, figures.totals)).collect();
         assert_eq!(stats, sum.workflows, "{window:?}");
         for number in 0..WORKFLOWS {
             let scope = CallScope::Workflow(workflow_slug(number));
             let workflow = sum.workflows.get(&workflow_with_id(number + 1, "x", None).id);
             assert_eq!(totals(scope).await, workflow.copied().unwrap_or_default(), "workflow {number} in {window:?}");
         }
-        let providers: BTreeMap<_, _> = service.provider_latency(tenant, window).await.unwrap().into_iter().collect();
+        let providers: BTreeMap<_, _> =
+            service.provider_latency(tenant, window).await.unwrap().figures.into_iter().collect();
         assert_eq!(providers, sum.providers, "{window:?}");
         self.assert_errors(server, window, &sum).await;
         self.assert_series(server, window).await;
@@ -121,7 +122,7 @@ impl History {
             for &level in Level::ALL {
                 let filter = ErrorFilter { service: Some(service), level: Some(level) };
                 let page = Page { offset: 0, limit: 1_000_000 };
-                let log = server.analytics.errors(self.tenant, window, filter, page).await.unwrap();
+                let log = server.analytics.errors(self.tenant, window, filter, page).await.unwrap().figures;
                 let kind = callscope_domain::ErrorKind { service, level };
                 let expected: Vec<&LoggedError> =
                     errors.iter().filter(|logged| logged.error.kind == kind).copied().collect();
@@ -137,7 +138,7 @@ impl History {
         {
             let zone: Zone = zone.parse().unwrap();
             let volume = server.analytics.call_volume(self.tenant, window, interval, zone, &CallScope::Tenant);
-            for (start, totals) in volume.await.unwrap() {
+            for (start, totals) in volume.await.unwrap().figures {
                 let (_, end) = zone.bucket(interval, start);
                 let cell = Window::new(start.max(window.start()), end.min(window.end())).unwrap();
                 assert_eq!(totals, self.sum(cell).calls, "{interval} from {start:?} in {window:?}");

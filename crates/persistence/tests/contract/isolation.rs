@@ -4,7 +4,7 @@ use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
 use crate::history::History;
 use crate::samples::{active, at, completed, id, overdue, slug};
-use callscope_analytics::ports::{AnalyticsStore, CallScope, CallStore, ErrorFilter, Page, RollupStore};
+use callscope_analytics::ports::{AnalyticsStore, CallScope, CallStore, ErrorFilter, Page, RollupStore, SummaryParts};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
 use callscope_domain::{CallId, Resolution, Span, TenantId, Timestamp, Window, WindowPlan};
 use callscope_testkit::Case;
@@ -59,22 +59,21 @@ async fn everything(server: &Server, tenant: TenantId) -> Vec<(String, Vec<Strin
     for scope in [CallScope::Tenant, CallScope::Workflow(slug("workflow-0"))] {
         let parts = store.load_call_parts(tenant, &scope, &plan).await.unwrap();
         seen.push((format!("call parts by {scope:?}"), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
-        let count = store.count_active_calls(tenant, &scope).await.unwrap();
-        seen.push((format!("active calls by {scope:?}"), lines(&[count])));
+        let SummaryParts { calls, active_calls } = store.load_summary_parts(tenant, &scope, &plan).await.unwrap();
+        seen.push((format!("summary by {scope:?}"), lines(&[&lines(&calls.buckets), &lines(&calls.edge_calls)])));
+        seen.push((format!("active calls by {scope:?}"), lines(&[active_calls])));
     }
+    seen.push(("active calls".into(), lines(&[store.count_active_calls(tenant).await.unwrap()])));
     let parts = store.load_workflow_parts(tenant, &plan).await.unwrap();
     seen.push(("workflow parts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
     seen.push(("workflows".into(), lines(&parts.workflows)));
     let parts = store.load_provider_parts(tenant, &plan).await.unwrap();
     let providers: Vec<_> = parts.buckets.into_iter().collect();
     seen.push(("provider parts".into(), lines(&[&lines(&providers), &lines(&parts.edge_calls)])));
-    let parts = store.load_error_parts(tenant, &plan).await.unwrap();
-    seen.push(("error parts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
     let page = Page { offset: 0, limit: 1_000_000 };
-    seen.push((
-        "errors".into(),
-        lines(&store.list_errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap()),
-    ));
+    let parts = store.load_error_log_parts(tenant, ever(), &plan, ErrorFilter::default(), page).await.unwrap();
+    seen.push(("error counts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
+    seen.push(("errors".into(), lines(&parts.items)));
     seen.push(("overdue calls".into(), lines(&store.list_overdue_calls(tenant, at(99_999), 999).await.unwrap())));
     seen.push(("days".into(), lines(&store.list_days(tenant).await.unwrap())));
     let mut audit = store.begin_audit(tenant, false).await.unwrap();
@@ -100,7 +99,7 @@ async fn one_tenants_calls_do_not_decide_what_becomes_of_anothers(fixture: Fixtu
     assert_eq!(fixture.server.write(other, theirs).await, [Created, Created, Ignored, TimedOut]);
     assert_eq!(fixture.write([overdue(1, at(9)), completed(2, at(0))]).await, [Ignored, Replaced]);
     for (tenant, expected) in [(fixture.tenant, (2, 2, 0)), (other, (2, 1, 1))] {
-        let totals = fixture.server.analytics.summary(tenant, ever(), &CallScope::Tenant).await.unwrap().totals;
+        let totals = fixture.server.analytics.summary(tenant, ever(), &CallScope::Tenant).await.unwrap().figures.totals;
         assert_eq!((totals.total, totals.completed, totals.failed), expected);
         fixture.server.assert_sound(tenant).await;
     }
@@ -113,7 +112,7 @@ async fn locking_gives_a_tenants_own_calls(fixture: Fixture) {
     let mut transaction = fixture.server.database.begin().await.unwrap();
     let ids = [1, 2, 4, 5].map(|number| CallId(id(number)));
     let mut seen = async |tenant| {
-        let mut calls = transaction.lock_calls(tenant, &ids).await.unwrap();
+        let mut calls = transaction.lock_calls(tenant, &ids).await.unwrap().calls;
         calls.sort_by_key(|call| call.id);
         calls.into_iter().map(|call| (call.id.0.as_u128(), call.started_at)).collect::<Vec<_>>()
     };

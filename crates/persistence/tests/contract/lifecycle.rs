@@ -126,10 +126,17 @@ async fn a_corrected_start_moves_the_call_to_its_new_bucket(fixture: Fixture) {
     assert_eq!(fixture.write([record(call)]).await, [Replaced]);
     for (first, expected) in [(0, 0), (3 * day, 1)] {
         let window = Window::new(at(first), at(first + day)).unwrap();
-        let summary = fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await.unwrap();
+        let summary =
+            fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await.unwrap().figures;
         assert_eq!(summary.totals.total, expected, "day from minute {first}");
         let page = Page { offset: 0, limit: 10 };
-        let log = fixture.server.analytics.errors(fixture.tenant, window, ErrorFilter::default(), page).await.unwrap();
+        let log = fixture
+            .server
+            .analytics
+            .errors(fixture.tenant, window, ErrorFilter::default(), page)
+            .await
+            .unwrap()
+            .figures;
         assert_eq!((log.total, log.items.len()), (expected.unsigned_abs(), usize::try_from(expected).unwrap()));
     }
     fixture.assert_sound().await;
@@ -180,7 +187,7 @@ async fn a_replacement_takes_back_what_the_old_record_said(fixture: Fixture) {
     fixture.write([record(call)]).await;
     let totals = fixture.totals().await;
     assert_eq!((totals.llm, totals.total_tokens), (StageTotals { samples: 1, latency_us: 50_000 }, 1));
-    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
+    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap().figures;
     let used: Vec<_> = figures.iter().map(|(provider, _)| provider.provider_name.as_str()).collect();
     assert_eq!(used, ["groq"]);
     fixture.assert_sound().await;

@@ -4,7 +4,7 @@ use crate::cases;
 use crate::fixture::Fixture;
 use crate::samples::{active, at, completed, fields, id, name, record, slug, workflow};
 use callscope_analytics::ports::{AnalyticsStore, CallScope, StoreError, TenantStore};
-use callscope_domain::{ApiKey, CallStatus, KeyId, Scope, Span, Tenant, TenantId};
+use callscope_domain::{ApiKey, CallStatus, KeyId, Resolution, Scope, Span, Tenant, TenantId, WindowPlan};
 use callscope_testkit::Case;
 
 pub const CASES: &[Case] = cases![
@@ -117,7 +117,14 @@ async fn active_calls_are_counted_by_scope(fixture: Fixture) {
         call.workflow = Some(workflow(tenant, of, None));
         record(call)
     };
-    let count = async |scope| store.count_active_calls(tenant, &scope).await.unwrap();
+    let count = async |scope| {
+        let plan = WindowPlan::new(crate::fixture::ever(), Resolution::Day);
+        let summary = store.load_summary_parts(tenant, &scope, &plan).await.unwrap();
+        if scope == CallScope::Tenant {
+            assert_eq!(store.count_active_calls(tenant).await.unwrap(), summary.active_calls);
+        }
+        summary.active_calls
+    };
     assert_eq!(count(CallScope::Tenant).await, 0);
     fixture
         .write([

@@ -27,7 +27,7 @@ fn call(number: u128, started_at: Timestamp, workflow: Workflow) -> Incoming {
 
 /// Every workflow's slug and name, by slug.
 async fn labels(fixture: &Fixture) -> Vec<(String, String)> {
-    let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 1000).await.unwrap();
+    let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 1000).await.unwrap().figures;
     let mut labels: Vec<_> =
         figures.into_iter().map(|figures| (figures.workflow.slug.to_string(), figures.workflow.name)).collect();
     labels.sort();
@@ -109,18 +109,18 @@ async fn a_workflow_filter_counts_its_calls_only(fixture: Fixture) {
         (Window::new(at(2), at(2) + second).unwrap(), "daily", 1),
     ] {
         let summary = service.summary(tenant, window, &scope(of)).await.unwrap();
-        assert_eq!(summary.totals.total, expected, "{of} in {window:?}");
+        assert_eq!(summary.figures.totals.total, expected, "{of} in {window:?}");
     }
     for (scope, expected) in [(scope("daily"), 1), (scope("weekly"), 0), (scope("unknown"), 0), (CallScope::Tenant, 2)]
     {
         // Whatever the window.
         let window = Window::new(at(-9), at(-8)).unwrap();
         let summary = service.summary(tenant, window, &scope).await.unwrap();
-        assert_eq!((summary.active_calls, summary.totals.total), (expected, 0), "{scope:?}");
+        assert_eq!((summary.figures.active_calls, summary.figures.totals.total), (expected, 0), "{scope:?}");
     }
     let day = Window::new(at(0), at(24 * 60)).unwrap();
     let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), &scope("daily")).await.unwrap();
-    assert_eq!(cells.iter().map(|(_, totals)| totals.total).collect::<Vec<_>>()[..2], [3, 0]);
+    assert_eq!(cells.figures.iter().map(|(_, totals)| totals.total).collect::<Vec<_>>()[..2], [3, 0]);
 }
 
 async fn a_filter_takes_every_workflow_with_the_slug(fixture: Fixture) {
@@ -133,12 +133,12 @@ async fn a_filter_takes_every_workflow_with_the_slug(fixture: Fixture) {
         ])
         .await;
     let scope = CallScope::Workflow(slug("daily"));
-    assert_eq!(service.summary(fixture.tenant, ever(), &scope).await.unwrap().totals.total, 2);
+    assert_eq!(service.summary(fixture.tenant, ever(), &scope).await.unwrap().figures.totals.total, 2);
     // The third becomes another daily one, with all the calls that it ever had.
     fixture.write([call(4, at(1), workflow_with_id(3, "daily", Some("Three")))]).await;
-    assert_eq!(service.summary(fixture.tenant, ever(), &scope).await.unwrap().totals.total, 4);
+    assert_eq!(service.summary(fixture.tenant, ever(), &scope).await.unwrap().figures.totals.total, 4);
     let minute = Window::new(at(0), at(0) + Span::from_seconds(1)).unwrap();
-    assert_eq!(service.summary(fixture.tenant, minute, &scope).await.unwrap().totals.total, 3);
+    assert_eq!(service.summary(fixture.tenant, minute, &scope).await.unwrap().figures.totals.total, 3);
     let names: Vec<_> = labels(&fixture).await.into_iter().map(|(_, name)| name).collect();
     assert_eq!(names, ["One", "Three", "Two"]);
 }
@@ -148,9 +148,9 @@ async fn workflow_stats_are_busiest_first_then_by_slug(fixture: Fixture) {
     let calls = (1..).zip(calls).map(|(number, of)| call(number, at(0), workflow(fixture.tenant, of, None)));
     fixture.write(calls).await;
     for (limit, expected) in [(10, vec!["c", "a", "b", "d"]), (2, vec!["c", "a"])] {
-        let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), limit).await.unwrap();
+        let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), limit).await.unwrap().figures;
         assert_eq!(figures.iter().map(|figures| figures.workflow.slug.as_str()).collect::<Vec<_>>(), expected);
     }
     let window = Window::new(at(1), at(2)).unwrap();
-    assert_eq!(fixture.server.analytics.workflow_stats(fixture.tenant, window, 10).await.unwrap(), []);
+    assert_eq!(fixture.server.analytics.workflow_stats(fixture.tenant, window, 10).await.unwrap().figures, []);
 }

@@ -1,11 +1,11 @@
 //! The writer and its queue, over a store that does as it is told.
 
+mod lanes;
+
 use async_trait::async_trait;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
-use callscope_analytics::ports::{CallStore, CallTransaction, StoreError, TenantChanges};
-use callscope_domain::{
-    Call, CallFacts, CallFields, CallId, CallStatus, Incoming, TenantId, Timestamp, TransitionKind,
-};
+use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
+use callscope_domain::{Call, CallFields, CallId, CallStatus, Incoming, TenantId, Timestamp, TransitionKind};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,8 +60,8 @@ struct ObedientTransaction {
 
 #[async_trait]
 impl CallTransaction for ObedientTransaction {
-    async fn lock_calls(&mut self, _: TenantId, _: &[CallId]) -> Result<Vec<CallFacts>, StoreError> {
-        Ok(Vec::new())
+    async fn lock_calls(&mut self, _: TenantId, _: &[CallId]) -> Result<LockedCalls, StoreError> {
+        Ok(LockedCalls::default())
     }
 
     async fn save(&mut self, _: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

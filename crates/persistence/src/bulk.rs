@@ -1,0 +1,270 @@
+//! Rows that go into a table many at a time: one statement, written once for both databases.
+//!
+//! PostgreSQL gets each column as one array and unfolds them, so that a statement has the same text and the same few
+//! parameters for one row and for fifty thousand. SQLite gets a list of VALUES.
+
+use crate::sql::{Id, Key};
+use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::result::QueryResult;
+use diesel::sql_types::Bool;
+use diesel::sqlite::Sqlite;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows of one SQLite statement: enough to make its cost small, few enough for its 32,766 parameters.
+const LITE_ROWS_MAX: usize = 1000;
+
+/// Rows of one tenant, column by column; `columns!` makes them.
+pub trait Columns: Send + Sync + 'static {
+    /// The columns beside `tenant_id`.
+    const NAMES: &'static [&'static str];
+
+    /// The number of rows.
+    fn len(&self) -> usize;
+
+    /// Binds each column as an array.
+    fn bind_arrays<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+
+    /// Binds the values of one row, separated by commas.
+    fn bind_row<'b>(&'b self, row: usize, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
+}
+
+/// Makes a struct of columns, and the way to add a row: `push` takes the values in the order of the fields.
+macro_rules! columns {
+    ($(#[$meta:meta])* $name:ident { $($column:ident: $rust:ty as $sql:ty),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $($column: Vec<$rust>,)+
+        }
+
+        impl $name {
+            /// Adds a row.
+            #[allow(clippy::too_many_arguments, reason = "a row has as many values as the table has columns")]
+            pub fn push(&mut self, $($column: $rust),+) {
+                $(self.$column.push($column);)+
+            }
+        }
+
+        impl $crate::bulk::Columns for $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($column)),+];
+
+            fn len(&self) -> usize {
+                [$(self.$column.len()),+][0]
+            }
+
+            fn bind_arrays<'b>(
+                &'b self,
+                mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
+            ) -> diesel::result::QueryResult<()> {
+                let mut separator = "";
+                $(
+                    out.push_sql(separator);
+                    out.push_bind_param::<diesel::sql_types::Array<$sql>, Vec<$rust>>(&self.$column)?;
+                    separator = ", ";
+                )+
+                let _ = separator;
+                Ok(())
+            }
+
+            fn bind_row<'b>(
+                &'b self,
+                row: usize,
+                mut out: diesel::query_builder::AstPass<'_, 'b, diesel::sqlite::Sqlite>,
+            ) -> diesel::result::QueryResult<()> {
+                let mut separator = "";
+                $(
+                    out.push_sql(separator);
+                    out.push_bind_param::<$sql, $rust>(&self.$column[row])?;
+                    separator = ", ";
+                )+
+                let _ = separator;
+                Ok(())
+            }
+        }
+    };
+}
+pub(crate) use columns;
+
+/// What a row does that meets one with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The statement fails.
+    Fail,
+    /// Its values take the place of the other's.
+    Replace,
+    /// Its values are added to the other's.
+    Add,
+}
+
+/// Where rows go.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The table.
+    pub table: &'static str,
+    /// The columns of its key beside `tenant_id`.
+    pub key: &'static [&'static str],
+    /// What happens to a row that is there already.
+    pub on_conflict: OnConflict,
+}
+
+/// Puts rows of one tenant into a table.
+#[derive(Debug)]
+pub struct Insert<C> {
+    target: Target,
+    tenant: Id,
+    columns: Arc<C>,
+    rows: Range<usize>,
+}
+
+impl<C: Columns> Insert<C> {
+    /// The statements for some rows: on SQLite as many as its parameters demand, on PostgreSQL one.
+    pub fn statements(target: Target, tenant: Id, columns: C, is_embedded: bool) -> impl Iterator<Item = Self> {
+        let count = columns.len();
+        let columns = Arc::new(columns);
+        slices(count, is_embedded).map(move |rows| Self { target, tenant, columns: Arc::clone(&columns), rows })
+    }
+}
+
+/// The rows of each statement.
+fn slices(count: usize, is_embedded: bool) -> impl Iterator<Item = Range<usize>> {
+    let step = if is_embedded { LITE_ROWS_MAX } else { count.max(1) };
+    (0..count).step_by(step).map(move |start| start..count.min(start + step))
+}
+
+impl<C: 'static> QueryId for Insert<C> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<C, Conn> diesel::RunQueryDsl<Conn> for Insert<C> {}
+
+impl<C: Columns> QueryFragment<Pg> for Insert<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push_insert(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        out.push_sql(" SELECT ");
+        out.push_bind_param::<Key, Id>(&self.tenant)?;
+        out.push_sql(", * FROM unnest(");
+        self.columns.bind_arrays(out.reborrow())?;
+        out.push_sql(")");
+        push_conflict(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        Ok(())
+    }
+}
+
+impl<C: Columns> QueryFragment<Sqlite> for Insert<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        // Only full statements come again.
+        if self.rows.len() < LITE_ROWS_MAX {
+            out.unsafe_to_cache_prepared();
+        }
+        push_insert(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        out.push_sql(" VALUES ");
+        for row in self.rows.clone() {
+            out.push_sql(if row == self.rows.start { "(" } else { ", (" });
+            out.push_bind_param::<Key, Id>(&self.tenant)?;
+            out.push_sql(", ");
+            self.columns.bind_row(row, out.reborrow())?;
+            out.push_sql(")");
+        }
+        push_conflict(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        Ok(())
+    }
+}
+
+fn push_insert(target: &Target, names: &[&str], push: &mut dyn FnMut(&str)) {
+    push("INSERT INTO ");
+    push(target.table);
+    push(" (tenant_id");
+    for name in names {
+        push(", ");
+        push(name);
+    }
+    push(")");
+}
+
+fn push_conflict(target: &Target, names: &[&str], push: &mut dyn FnMut(&str)) {
+    if target.on_conflict == OnConflict::Fail {
+        return;
+    }
+    push(" ON CONFLICT (tenant_id");
+    for name in target.key {
+        push(", ");
+        push(name);
+    }
+    push(") DO UPDATE SET ");
+    let mut separator = "";
+    for name in names.iter().filter(|name| !target.key.contains(name)) {
+        push(separator);
+        push(name);
+        push(" = ");
+        if target.on_conflict == OnConflict::Add {
+            push(target.table);
+            push(".");
+            push(name);
+            push(" + ");
+        }
+        push("excluded.");
+        push(name);
+        separator = ", ";
+    }
+}
+
+/// A condition: that some columns of a row are together one of many keys, which are rows of those columns.
+#[derive(Debug)]
+pub struct OneOf<C> {
+    keys: Arc<C>,
+    rows: Range<usize>,
+}
+
+impl<C: Columns> OneOf<C> {
+    /// The conditions for some keys: on SQLite as many as its parameters demand, on PostgreSQL one.
+    pub fn conditions(keys: C, is_embedded: bool) -> impl Iterator<Item = Self> {
+        let count = keys.len();
+        let keys = Arc::new(keys);
+        slices(count, is_embedded).map(move |rows| Self { keys: Arc::clone(&keys), rows })
+    }
+}
+
+impl<C> Expression for OneOf<C> {
+    type SqlType = Bool;
+}
+
+impl<C, Source> AppearsOnTable<Source> for OneOf<C> {}
+impl<C, Source> SelectableExpression<Source> for OneOf<C> {}
+
+impl<C, GroupBy> ValidGrouping<GroupBy> for OneOf<C> {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<C: 'static> QueryId for OneOf<C> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<C: Columns> QueryFragment<Pg> for OneOf<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(&format!("({}) IN (SELECT * FROM unnest(", C::NAMES.join(", ")));
+        self.keys.bind_arrays(out.reborrow())?;
+        out.push_sql("))");
+        Ok(())
+    }
+}
+
+impl<C: Columns> QueryFragment<Sqlite> for OneOf<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        if self.rows.len() < LITE_ROWS_MAX {
+            out.unsafe_to_cache_prepared();
+        }
+        out.push_sql(&format!("({}) IN (VALUES ", C::NAMES.join(", ")));
+        for row in self.rows.clone() {
+            out.push_sql(if row == self.rows.start { "(" } else { ", (" });
+            self.keys.bind_row(row, out.reborrow())?;
+            out.push_sql(")");
+        }
+        out.push_sql(")");
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! Connections to PostgreSQL: what a URL asks for, how they are encrypted, and what each is told before its first use.
+
+use crate::errors::store_error;
+use callscope_analytics::ports::StoreError;
+use diesel::ConnectionError;
+use diesel::result::QueryResult;
+use diesel_async::pooled_connection::PoolableConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use percent_encoding::percent_decode_str;
+use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long the network may take to make a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// When a silent peer is asked whether it lives, and how long data may stay unacknowledged: a server that vanished with
+/// its machine is noticed within half a minute instead of hours.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// How long a transaction of ours may sit idle: longer than any pause between two statements, short enough that a
+/// process that hangs does not hold a tenant's lock for ever.
+const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_mins(1);
+
+/// What a PostgreSQL URL says.
+#[derive(Clone)]
+pub struct PgAddress {
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+}
+
+/// What is wrong with a PostgreSQL URL. It never shows the URL, which may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum PgAddressFault {
+    /// No sound URL, a parameter that the driver does not know, or a wrong value of one.
+    #[error("{0}")]
+    Form(#[from] tokio_postgres::Error),
+    /// An `sslmode` that is not supported.
+    #[error("sslmode={0} is not supported; write disable, prefer, require or verify-full")]
+    SslMode(String),
+    /// Certificates of the authorities to be trusted cannot be read.
+    #[error("the certificates of sslrootcert={file} cannot be read: {reason}")]
+    RootCertificates {
+        /// The file.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Nothing to trust.
+    #[error("sslmode=verify-full finds no trusted certificates on this machine; name a file with sslrootcert=")]
+    NoRootCertificates,
+    /// The TLS library refuses the settings.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+impl PgAddress {
+    /// Reads a URL. As with libpq, `sslmode=require` encrypts without asking who the server is; `verify-full` checks
+    /// the server's certificate, and its name, against the authorities in `sslrootcert=FILE` or those of the machine.
+    pub fn parse(url: &str) -> Result<Self, PgAddressFault> {
+        // By hand, since the driver knows fewer modes; several hosts, which it knows, are not for a URL library.
+        let (location, query) = url.split_once('?').unwrap_or((url, ""));
+        let (mut mode, mut root_file, mut rest) = (None, None, Vec::new());
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let value = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            match parameter.split_once('=') {
+                Some(("sslmode", text)) => mode = Some(value(text)),
+                Some(("sslrootcert", text)) => root_file = Some(value(text)),
+                _ => rest.push(parameter),
+            }
+        }
+        let (ssl_mode, checks_server) = match mode.as_deref() {
+            None | Some("prefer") => (SslMode::Prefer, false),
+            Some("disable") => (SslMode::Disable, false),
+            Some("require") => (SslMode::Require, false),
+            Some("verify-full") => (SslMode::Require, true),
+            Some(other) => return Err(PgAddressFault::SslMode(other.to_owned())),
+        };
+        let mut config: tokio_postgres::Config = format!("{location}?{}", rest.join("&")).parse()?;
+        config.ssl_mode(ssl_mode);
+        if config.get_application_name().is_none() {
+            config.application_name("callscope");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        config.keepalives_idle(KEEPALIVE_IDLE).tcp_user_timeout(UNACKNOWLEDGED_MAX);
+        Ok(Self { config, tls: MakeRustlsConnect::new(client_config(checks_server, root_file.as_deref())?) })
+    }
+
+    /// Opens a connection that is ready for use. Without a statement timeout, a statement may take as long as it likes.
+    pub async fn connect(&self, statement_timeout: Duration) -> Result<AsyncPgConnection, ConnectionError> {
+        let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(describe(&error));
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
+        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+        // Errors are told apart by their text where the driver keeps no code. Only a superuser may choose its language;
+        // for others the server's own is English, or an administrator sets it for the role.
+        let _ = connection.batch_execute("SET lc_messages = 'C'").await;
+        // Each statement has an index that starts with the tenant, and reads one range of it whatever its parameters:
+        // one plan, made once a connection, is right for all of them, even before a new table has statistics.
+        let settings = format!(
+            "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off",
+            statement_timeout.as_millis(),
+            IDLE_IN_TRANSACTION_MAX.as_millis(),
+        );
+        connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
+    }
+}
+
+/// The error with its causes: the driver's own text is only "error connecting to server".
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn client_config(checks_server: bool, root_file: Option<&str>) -> Result<ClientConfig, PgAddressFault> {
+    let provider = Arc::new(ring::default_provider());
+    let judge: Arc<dyn ServerCertVerifier> = if checks_server {
+        let roots = Arc::new(root_certificates(root_file)?);
+        let strict = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        strict.map_err(|error| PgAddressFault::Tls(error.to_string()))?
+    } else {
+        Arc::new(AnyServer(Arc::clone(&provider)))
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| PgAddressFault::Tls(error.to_string()))?;
+    Ok(config.dangerous().with_custom_certificate_verifier(judge).with_no_client_auth())
+}
+
+fn root_certificates(file: Option<&str>) -> Result<RootCertStore, PgAddressFault> {
+    let certificates: Vec<CertificateDer<'static>> = match file {
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(file) => {
+            let unreadable = |reason: &dyn ToString| PgAddressFault::RootCertificates {
+                file: file.to_owned(),
+                reason: reason.to_string(),
+            };
+            let read = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))?;
+            let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| unreadable(&error))?;
+            if read.is_empty() {
+                return Err(unreadable(&"it holds none"));
+            }
+            read
+        }
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() { Err(PgAddressFault::NoRootCertificates) } else { Ok(roots) }
+}
+
+/// Accepts whoever answers, as `sslmode=require` says; the connection is still encrypted, and signatures still hold.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A connection of a pool.
+pub struct Pg {
+    connection: AsyncPgConnection,
+    /// Whether work is under way, or was left: then no one else may have the connection.
+    is_busy: bool,
+}
+
+impl Pg {
+    /// Does work on the connection. Dropped half-way, it leaves a connection that the pool closes.
+    pub async fn with<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
+        self.is_busy = true;
+        let outcome = work(&mut self.connection).await;
+        self.is_busy = false;
+        outcome.map_err(store_error)
+    }
+}
+
+/// Opens connections for a pool.
+pub struct PgManager {
+    address: PgAddress,
+    statement_timeout: Duration,
+}
+
+impl PgManager {
+    /// A manager for connections to one server.
+    pub const fn new(address: PgAddress, statement_timeout: Duration) -> Self {
+        Self { address, statement_timeout }
+    }
+}
+
+impl bb8::ManageConnection for PgManager {
+    type Connection = Pg;
+    type Error = ConnectionError;
+
+    async fn connect(&self) -> Result<Pg, ConnectionError> {
+        Ok(Pg { connection: self.address.connect(self.statement_timeout).await?, is_busy: false })
+    }
+
+    /// Asks nothing of the server: that would cost a round trip each time, and the driver notices a closed connection.
+    async fn is_valid(&self, pg: &mut Pg) -> Result<(), ConnectionError> {
+        if self.has_broken(pg) {
+            return Err(ConnectionError::BadConnection("the server closed the connection".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn has_broken(&self, pg: &mut Pg) -> bool {
+        pg.is_busy || pg.connection.is_broken()
+    }
+}
