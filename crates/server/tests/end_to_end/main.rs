@@ -47,6 +47,7 @@ mod import;
 mod isolation;
 mod outage;
 mod process;
+mod read_only;
 mod records;
 mod session;
 mod shutdown;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         import::CASES,
         isolation::CASES,
         outage::CASES,
+        read_only::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
