@@ -100,13 +100,15 @@ impl Fixture {
         }
     }
 
-    /// Waits until so many sessions of the database wait for locks.
+    /// Waits until at least so many sessions of the database wait for locks.
     pub fn wait_for_waiting(&self, count: usize) {
         // In a transaction it would see the same again and again.
         let session = Session::open(self.database_url());
-        let query = "SELECT count(*)::text FROM pg_stat_activity
-                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        eventually("waiting for a lock", || (session.value(query) == count.to_string()).then_some(()));
+        let query = format!(
+            "SELECT (count(*) >= {count})::text FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        );
+        eventually("waiting for a lock", || (session.value(&query) == "true").then_some(()));
     }
 
     /// Fails unless every rollup equals the sum of its calls.

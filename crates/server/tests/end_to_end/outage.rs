@@ -35,6 +35,7 @@ on_postgres!(
     a_crash_of_postgres_is_survived_and_costs_nothing_that_was_acknowledged,
     while_a_tenant_is_locked_its_records_wait_and_everything_else_is_answered,
     without_a_free_connection_requests_are_refused_in_time,
+    what_takes_too_long_is_cancelled_and_refused,
 );
 
 /// A server of a test's own, and a database on it.
@@ -184,21 +185,42 @@ fn without_a_free_connection_requests_are_refused_in_time() {
     let session = Session::open(fixture.database_url());
     session.execute("BEGIN; LOCK TABLE calls IN ACCESS EXCLUSIVE MODE");
     std::thread::scope(|scope| {
-        let questions = [0, 1].map(|_| scope.spawn(|| client.ask("summary")));
+        // Of the two connections, one is for questions.
+        let question = scope.spawn(|| client.ask("summary"));
+        fixture.wait_for_waiting(1);
+        let record = scope.spawn(|| client.put(&call(1)));
         fixture.wait_for_waiting(2);
         let begun = Instant::now();
         ready(&server).assert_is_for_later();
         client.get("/api/v1/analytics/summary").assert_is_for_later();
-        client.put(&call(1)).assert_is_for_later();
+        client.put(&call(2)).assert_is_for_later();
         assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
         assert_eq!(server.stranger().get("/health/live").status, 200);
-        assert!(questions.iter().all(|question| !question.is_finished()));
+        assert!(!question.is_finished() && !record.is_finished());
         session.execute("ROLLBACK");
-        for question in questions {
-            assert_eq!(question.join().unwrap()["total_calls"], 1);
-        }
+        question.join().unwrap();
+        assert_eq!(record.join().unwrap().status, 201);
     });
     eventually("being ready", || (ready(&server).status == 200).then_some(()));
+    assert_eq!(client.put(&call(2)).status, 201);
+    assert_eq!(client.ask("summary")["total_calls"], 3);
+}
+
+fn what_takes_too_long_is_cancelled_and_refused() {
+    let fixture = Fixture::new(Backend::Postgres);
+    let key = fixture.create_tenant("clinic");
+    let server = fixture.serve(&[NEVER_CLOSE_CALLS, ("CALLSCOPE__DATABASE__STATEMENT_TIMEOUT", "200ms")]);
+    let client = server.client(&key);
+    assert_eq!(client.put(&call(0)).status, 201);
+    let session = Session::open(fixture.database_url());
+    session.execute("BEGIN; LOCK TABLE calls IN ACCESS EXCLUSIVE MODE");
+    for _ in 0..3 {
+        client.get("/api/v1/analytics/summary").assert_is_for_later();
+        client.put(&call(1)).assert_is_for_later();
+        assert_eq!(ready(&server).status, 200);
+    }
+    session.execute("ROLLBACK");
     assert_eq!(client.put(&call(1)).status, 201);
     assert_eq!(client.ask("summary")["total_calls"], 2);
+    fixture.assert_rollups_are_equal();
 }
