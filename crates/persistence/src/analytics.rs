@@ -3,7 +3,7 @@
 
 use crate::conn::{Access, columns};
 use crate::database::Database;
-use crate::fragment::{Either, Mixed, Part, maybe};
+use crate::fragment::{Either, IsActive, IsIn, Mixed, Part, maybe};
 use crate::rows::{
     CallFactsRow, CallRollupRow, ErrorCountRow, LoggedErrorRow, ProviderTotalsRow, WorkflowRow, sum_by_provider,
 };
@@ -15,8 +15,8 @@ use callscope_analytics::ports::{
     SummaryParts, WorkflowLabel, WorkflowParts,
 };
 use callscope_domain::{
-    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, CallTotals, Resolution, TenantId, Timestamp,
-    Window, WindowPlan,
+    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallTotals, Resolution, TenantId, Timestamp, Window,
+    WindowPlan,
 };
 use diesel::dsl::{SqlTypeOf, auto_type, count_star};
 use diesel::pg::Pg;
@@ -43,10 +43,9 @@ impl AnalyticsStore for Database {
     ) -> Result<SummaryParts, StoreError> {
         let active = calls::table
             .filter(calls::tenant_id.eq(Id::from(tenant)))
-            .filter(calls::status.eq(Word(CallStatus::Active)))
+            .filter(IsActive)
             .filter(maybe(
-                slug_of(scope)
-                    .map(|slug| calls::workflow_id.assume_not_null().eq_any(workflows_with_slug(tenant.into(), slug))),
+                slug_of(scope).map(|slug| IsIn(calls::workflow_id, workflows_with_slug(tenant.into(), slug))),
             ))
             .select((count_star(),));
         let groups =
@@ -79,10 +78,7 @@ impl AnalyticsStore for Database {
     }
 
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
-        let active = calls::table
-            .filter(calls::tenant_id.eq(Id::from(tenant)))
-            .filter(calls::status.eq(Word(CallStatus::Active)))
-            .count();
+        let active = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(IsActive).count();
         let counts: Vec<i64> = self.ask(active).await?;
         Ok(counts.iter().sum::<i64>().unsigned_abs())
     }
@@ -93,7 +89,7 @@ impl AnalyticsStore for Database {
             call_rollups::table
                 .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
                 .filter(call_rollups::resolution.eq(Word(range.resolution)))
-                .filter(call_rollups::workflow_id.eq_any(labels.select(workflows::workflow_id)))
+                .filter(IsIn(call_rollups::workflow_id, labels.select(workflows::workflow_id)))
                 .filter(call_rollups::bucket.ge(Time(range.start)))
                 .filter(call_rollups::bucket.lt(Time(range.end)))
                 .select(columns::<CallRollupRow>())
@@ -242,7 +238,7 @@ fn call_rollups_of(
     let part = |range: BucketRange| {
         let of_workflow = match slug_of(scope) {
             None => Either::Left(call_rollups::workflow_id.eq(WHOLE_TENANT)),
-            Some(slug) => Either::Right(call_rollups::workflow_id.eq_any(workflows_with_slug(tenant.into(), slug))),
+            Some(slug) => Either::Right(IsIn(call_rollups::workflow_id, workflows_with_slug(tenant.into(), slug))),
         };
         call_rollups::table
             .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
@@ -267,8 +263,7 @@ fn calls_of(
             .filter(calls::started_at.ge(Time(start)))
             .filter(calls::started_at.lt(Time(end)))
             .filter(maybe(
-                slug_of(scope)
-                    .map(|slug| calls::workflow_id.assume_not_null().eq_any(workflows_with_slug(tenant.into(), slug))),
+                slug_of(scope).map(|slug| IsIn(calls::workflow_id, workflows_with_slug(tenant.into(), slug))),
             ))
             .select(columns::<CallFactsRow>())
     };

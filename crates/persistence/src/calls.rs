@@ -3,6 +3,7 @@
 use crate::bulk::{OnConflict, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
+use crate::fragment::IsActive;
 use crate::rollups::add_rollups;
 use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
@@ -44,7 +45,7 @@ impl CallStore for Database {
     ) -> Result<Vec<CallId>, StoreError> {
         let query = calls::table
             .filter(calls::tenant_id.eq(Id::from(tenant)))
-            .filter(calls::status.eq(Word(CallStatus::Active)))
+            .filter(IsActive)
             .filter(calls::started_at.lt(Time(started_before)))
             .order(calls::started_at)
             .limit(limit.into())

@@ -1,6 +1,8 @@
 //! Pieces of queries that Diesel has not, valid on both backends.
 
+use crate::schema::calls;
 use crate::sql::{Instant, Key};
+use callscope_domain::CallStatus;
 use diesel::backend::Backend;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::pg::Pg;
@@ -44,6 +46,75 @@ impl<C: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Maybe<C> {
                 out.push_sql(")");
             }
         }
+        Ok(())
+    }
+}
+
+/// A condition: that a call is active. The word is a part of the statement and not a parameter, or no plan that holds
+/// for every parameter could use the partial indexes of active calls.
+#[derive(Clone, Copy, Debug, QueryId)]
+pub struct IsActive;
+
+impl Expression for IsActive {
+    type SqlType = Bool;
+}
+
+impl AppearsOnTable<calls::table> for IsActive {}
+impl SelectableExpression<calls::table> for IsActive {}
+
+impl<GroupBy> ValidGrouping<GroupBy> for IsActive {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<DB: Backend> QueryFragment<DB> for IsActive {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_identifier("calls")?;
+        out.push_sql(".");
+        out.push_identifier("status")?;
+        out.push_sql(" = '");
+        out.push_sql(CallStatus::Active.as_str());
+        out.push_sql("'");
+        Ok(())
+    }
+}
+
+/// A condition: that a column is among the rows of a query. On PostgreSQL the query is run first and once, and its rows
+/// are looked for in the column's index; left to itself, the planner may look at every row of the outer table instead.
+#[derive(Clone, Debug)]
+pub struct IsIn<C, Q>(pub C, pub Q);
+
+impl<C, Q> Expression for IsIn<C, Q> {
+    type SqlType = Bool;
+}
+
+impl<C: AppearsOnTable<Source>, Q, Source> AppearsOnTable<Source> for IsIn<C, Q> {}
+impl<C: SelectableExpression<Source>, Q, Source> SelectableExpression<Source> for IsIn<C, Q> {}
+
+impl<C, Q, GroupBy> ValidGrouping<GroupBy> for IsIn<C, Q> {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<C, Q> QueryId for IsIn<C, Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<C: QueryFragment<Pg>, Q: QueryFragment<Pg>> QueryFragment<Pg> for IsIn<C, Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(" = ANY (ARRAY (");
+        self.1.walk_ast(out.reborrow())?;
+        out.push_sql("))");
+        Ok(())
+    }
+}
+
+impl<C: QueryFragment<Sqlite>, Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for IsIn<C, Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(" IN (");
+        self.1.walk_ast(out.reborrow())?;
+        out.push_sql(")");
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! A database of a case's own, and the ways into it.
 
 use crate::samples::{at, id, name};
+use crate::statements::OF_TEST;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
 use callscope_analytics::ports::{CallScope, CallStore, ErrorFilter, LoggedError, Page, RollupStore, TenantStore};
 use callscope_analytics::rollups::{Audit, verify};
@@ -88,7 +89,7 @@ impl Fixture {
     pub async fn execute(&self, sql: &str) {
         match self.backend {
             Backend::Sqlite => self.sqlite().batch_execute(sql).unwrap(),
-            Backend::Postgres => self.postgres().await.batch_execute(sql).await.unwrap(),
+            Backend::Postgres => self.postgres().await.batch_execute(&of_test(sql)).await.unwrap(),
         }
     }
 
@@ -97,7 +98,7 @@ impl Fixture {
         let cells: Vec<Cell> = match self.backend {
             Backend::Sqlite => diesel::RunQueryDsl::load(sql_query(sql), &mut self.sqlite()).unwrap(),
             Backend::Postgres => {
-                diesel_async::RunQueryDsl::load(sql_query(sql), &mut self.postgres().await).await.unwrap()
+                diesel_async::RunQueryDsl::load(sql_query(of_test(sql)), &mut self.postgres().await).await.unwrap()
             }
         };
         cells.into_iter().map(|cell| cell.value).collect()
@@ -167,6 +168,11 @@ impl Server {
         let ids = self.database.list_overdue_calls(tenant, started_before, limit).await.unwrap();
         ids.into_iter().map(|id| id.0.as_u128()).collect()
     }
+}
+
+/// A statement that is known to be a test's.
+fn of_test(sql: &str) -> String {
+    format!("{sql} {OF_TEST}")
 }
 
 async fn migrate(url: String) {

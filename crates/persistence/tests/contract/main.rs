@@ -12,6 +12,7 @@ mod lifecycle;
 mod rollups;
 mod samples;
 mod schema;
+mod statements;
 mod tenants;
 mod transactions;
 mod workflows;
@@ -41,7 +42,15 @@ fn main() -> ExitCode {
         transactions::CASES,
         contents::CASES,
         schema::CASES,
+        statements::CASES,
     ]
     .concat();
-    callscope_testkit::run(&cases)
+    let outcome = callscope_testkit::run(&cases);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let strays = runtime.block_on(statements::strays());
+    if strays.is_empty() {
+        return outcome;
+    }
+    println!("These statements do not stay with one tenant:\n{}", strays.join("\n"));
+    ExitCode::FAILURE
 }

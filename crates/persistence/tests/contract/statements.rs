@@ -1,0 +1,321 @@
+//! What is said to PostgreSQL: that each statement stays with one tenant, which lets a distributed database send it to
+//! one node, and that each question reads ranges of indexes.
+
+use crate::fixture::{Fixture, Server, ever};
+use crate::history::History;
+use crate::samples::{id, slug};
+use callscope_analytics::ports::{AnalyticsStore, CallScope, ErrorFilter, Page};
+use callscope_domain::{Level, Resolution, Service, Span, TenantId, Window, WindowPlan};
+use callscope_testkit::{Backend, Case, Postgres};
+use sqlparser::ast::{
+    BinaryOperator, Expr, Insert, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableObject,
+    Value, Visit, Visitor,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+pub const CASES: &[Case] = crate::cases![every_question_reads_ranges_of_indexes];
+
+/// The tables that `migrate --distributed` distributes by tenant.
+const DISTRIBUTED: [&str; 7] =
+    ["calls", "call_errors", "call_rollups", "error_rollups", "provider_rollups", "tenant_states", "workflows"];
+
+/// Marks statements of the tests, which may do as they like.
+pub const OF_TEST: &str = "/* of a test */";
+
+/// Says which of the statements that PostgreSQL has seen from these tests do not stay with one tenant.
+pub async fn strays() -> Vec<String> {
+    let Ok(server) = Postgres::shared() else { return Vec::new() };
+    let mut strays = BTreeSet::new();
+    let (mut seen, mut of_tables) = (0, 0);
+    let databases = server.query("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'test%'").await;
+    for database in databases {
+        let Some(statements) = server.statements(&database).await else {
+            println!("statements are not checked: the server has no pg_stat_statements");
+            return Vec::new();
+        };
+        for statement in statements.into_iter().filter(|statement| !statement.contains(OF_TEST)) {
+            seen += 1;
+            if let Some(fault) = fault(&statement, &mut of_tables) {
+                strays.insert(format!("{fault}: {statement}"));
+            }
+        }
+    }
+    println!("{seen} statements seen, with {of_tables} uses of distributed tables");
+    strays.into_iter().collect()
+}
+
+/// Why a statement may touch more than one tenant.
+fn fault(sql: &str, uses: &mut usize) -> Option<String> {
+    // Types stand only where a NULL does; the parser has no words for one that was made a parameter.
+    let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql);
+    let statements = match parsed {
+        Ok(statements) => statements,
+        Err(error) => return Some(format!("cannot be parsed ({error})")),
+    };
+    let mut visitor = Strays { uses, fault: None };
+    let _ = statements.visit(&mut visitor);
+    visitor.fault
+}
+
+struct Strays<'u> {
+    uses: &'u mut usize,
+    fault: Option<String>,
+}
+
+impl Strays<'_> {
+    fn check(&mut self, table: &ObjectName, is_bound: bool) -> ControlFlow<()> {
+        let name = plain(table);
+        if !DISTRIBUTED.contains(&name.as_str()) {
+            return ControlFlow::Continue(());
+        }
+        *self.uses += 1;
+        if is_bound {
+            return ControlFlow::Continue(());
+        }
+        self.fault = Some(format!("{name} without its tenant"));
+        ControlFlow::Break(())
+    }
+
+    fn check_selects(&mut self, body: &SetExpr) -> ControlFlow<()> {
+        match body {
+            SetExpr::SetOperation { left, right, .. } => {
+                self.check_selects(left)?;
+                self.check_selects(right)
+            }
+            SetExpr::Select(select) => self.check_select(select),
+            // Queries in parentheses are visited on their own.
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn check_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let tables = select
+            .from
+            .iter()
+            .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
+        for table in tables {
+            if let TableFactor::Table { name, args: None, .. } = table {
+                self.check(name, binds_tenant(select.selection.as_ref(), name))?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Visitor for Strays<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.check_selects(&query.body)
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        match statement {
+            Statement::Insert(insert) => match &insert.table {
+                TableObject::TableName(name) => self.check(name, inserts_one_tenant(insert)),
+                other => panic!("an INSERT into {other}"),
+            },
+            Statement::Update(update) => match &update.table.relation {
+                TableFactor::Table { name, .. } => self.check(name, binds_tenant(update.selection.as_ref(), name)),
+                other => panic!("an UPDATE of {other}"),
+            },
+            Statement::Delete(delete) => {
+                let sqlparser::ast::FromTable::WithFromKeyword(tables) = &delete.from else {
+                    panic!("a DELETE without FROM")
+                };
+                for table in tables {
+                    if let TableFactor::Table { name, .. } = &table.relation {
+                        self.check(name, binds_tenant(delete.selection.as_ref(), name))?;
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether a condition demands `tenant_id = $n` of a table.
+fn binds_tenant(condition: Option<&Expr>, table: &ObjectName) -> bool {
+    match condition {
+        Some(Expr::Nested(inner)) => binds_tenant(Some(inner), table),
+        Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
+            binds_tenant(Some(left), table) || binds_tenant(Some(right), table)
+        }
+        Some(Expr::BinaryOp { left, op: BinaryOperator::Eq, right }) => {
+            let is_tenant = match &**left {
+                Expr::Identifier(column) => column.value == "tenant_id",
+                Expr::CompoundIdentifier(parts) => match &parts[..] {
+                    [of, column] => of.value == plain(table) && column.value == "tenant_id",
+                    _ => false,
+                },
+                _ => false,
+            };
+            is_tenant && is_parameter(right)
+        }
+        _ => false,
+    }
+}
+
+fn inserts_one_tenant(insert: &Insert) -> bool {
+    let place = insert.columns.iter().position(|column| column.to_string().trim_matches('"') == "tenant_id");
+    let (Some(place), Some(source)) = (place, &insert.source) else { return false };
+    match &*source.body {
+        SetExpr::Values(values) => values.rows.iter().all(|row| row.get(place).is_some_and(is_parameter)),
+        SetExpr::Select(select) => match select.projection.get(place) {
+            Some(SelectItem::UnnamedExpr(value)) => is_parameter(value),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_parameter(expression: &Expr) -> bool {
+    matches!(expression, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+}
+
+fn plain(name: &ObjectName) -> String {
+    name.to_string().trim_matches('"').to_owned()
+}
+
+/// Where every question about a window looks, besides its own tables.
+const EDGES: &str = "calls by calls_by_start (tenant_id started_at)";
+const STATE: &str = "tenant_states by tenant_states_pkey (tenant_id)";
+const ACTIVE: &str = "calls by active_calls_by_start (tenant_id)";
+const CALL_TOTALS: &str = "call_rollups by call_rollups_pkey (tenant_id resolution workflow_id bucket)";
+const ERROR_COUNTS: &str = "error_rollups by error_rollups_pkey (tenant_id resolution bucket)";
+const OF_SLUG: &str = "workflows by workflows_by_slug (tenant_id slug)";
+
+/// Each question with the indexes that its plan reads, and the columns that bound the range there. A plan is the same
+/// whatever is asked: the server demands generic ones.
+const PLANS: &[(&str, &[&str])] = &[
+    ("summary", &[CALL_TOTALS, ACTIVE, EDGES, STATE]),
+    ("summary by workflow", &[CALL_TOTALS, ACTIVE, EDGES, STATE, OF_SLUG]),
+    ("call volume", &[CALL_TOTALS, EDGES, STATE]),
+    ("call volume by workflow", &[CALL_TOTALS, EDGES, STATE, OF_SLUG]),
+    ("workflow stats", &[CALL_TOTALS, EDGES, STATE, "workflows by workflows_by_slug (tenant_id)"]),
+    ("provider latency", &[EDGES, "provider_rollups by provider_rollups_pkey (tenant_id resolution bucket)", STATE]),
+    ("errors", &["call_errors by errors_by_time (tenant_id occurred_at call_started_at)", EDGES, ERROR_COUNTS, STATE]),
+    (
+        "errors by service",
+        &[
+            "call_errors by errors_by_service (tenant_id service occurred_at call_started_at)",
+            EDGES,
+            ERROR_COUNTS,
+            STATE,
+        ],
+    ),
+    (
+        "errors by level",
+        &["call_errors by errors_by_level (tenant_id level occurred_at call_started_at)", EDGES, ERROR_COUNTS, STATE],
+    ),
+    (
+        "errors by service and level",
+        &[
+            "call_errors by errors_by_kind (tenant_id service level occurred_at call_started_at)",
+            EDGES,
+            ERROR_COUNTS,
+            STATE,
+        ],
+    ),
+    ("active calls", &[ACTIVE]),
+];
+
+/// What PostgreSQL itself logs of the plans that it made for the server's own connections.
+async fn every_question_reads_ranges_of_indexes(fixture: Fixture) {
+    if fixture.backend == Backend::Sqlite {
+        return;
+    }
+    for number in 0..5 {
+        let mut history = History::new(TenantId(id(0xA + number)), 7 + u64::try_from(number).unwrap());
+        fixture.server.write(history.tenant, history.arrivals(600)).await;
+    }
+    // Enough for the planner to see a difference: twenty workflows of a busy tenant in each minute of a fortnight.
+    let rollups = format!(
+        "INSERT INTO call_rollups
+         SELECT '{}', 'minute', md5(workflow::text)::uuid, bucket, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1
+         FROM generate_series(1, 20) workflow,
+              generate_series(now() - interval '14 days', now(), interval '1 minute') bucket",
+        fixture.tenant
+    );
+    fixture.execute(&rollups).await;
+    fixture.execute("VACUUM ANALYZE").await;
+    let (_, database) = fixture.scratch.url().rsplit_once('/').unwrap();
+    for setting in ["session_preload_libraries = auto_explain", "auto_explain.log_min_duration = 0"] {
+        fixture.execute(&format!("ALTER DATABASE {database} SET {setting}")).await;
+    }
+    let server = Server::start(fixture.scratch.url()).await;
+    for (name, plan) in PLANS {
+        let start = log(&fixture).len();
+        ask(&server, fixture.tenant, name).await;
+        let scans = loop {
+            let log = log(&fixture);
+            // The log may be a moment behind the answer.
+            match log[start..].split_once("plan:\n") {
+                Some((_, logged)) => break scans(logged),
+                None => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(scans.iter().map(String::as_str).collect::<Vec<_>>(), *plan, "{name}");
+    }
+}
+
+/// What the server has logged.
+fn log(fixture: &Fixture) -> String {
+    let (folder, _) = fixture.scratch.url().split_once('@').unwrap().1.split_once(':').unwrap();
+    let bytes = std::fs::read(format!("{}/log", folder.replace("%2F", "/"))).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The scans of a plan, as `table by index (columns that bound the range)`; other kinds of scan as they are.
+fn scans(plan: &str) -> BTreeSet<String> {
+    // What other tests log meanwhile does not start with a tab.
+    let lines: Vec<&str> = plan.lines().filter(|line| line.starts_with('\t')).map(str::trim).collect();
+    let scan = |(number, line): (usize, &&str)| {
+        let (kind, rest) = line.trim_start_matches("->").trim().split_once(" Scan")?;
+        match kind {
+            "Index" | "Index Only" => {
+                let (index, rest) = rest.trim_start_matches(" Backward").strip_prefix(" using ")?.split_once(" on ")?;
+                let table = rest.split(' ').next()?;
+                let condition = lines.get(number + 1)?.strip_prefix("Index Cond: ").unwrap_or_default();
+                let words: Vec<&str> = condition.split([' ', '(']).filter(|word| !word.is_empty()).collect();
+                let is_compared = |pair: &&[&str]| matches!(pair[1], "=" | ">=" | "<");
+                let mut columns: Vec<&str> = words.windows(2).filter(is_compared).map(|pair| pair[0]).collect();
+                columns.dedup();
+                Some(format!("{table} by {index} ({})", columns.join(" ")))
+            }
+            "Subquery" => None,
+            _ => Some(format!("{kind} Scan{rest}")),
+        }
+    };
+    lines.iter().enumerate().filter_map(scan).collect()
+}
+
+async fn ask(server: &Server, tenant: TenantId, question: &str) {
+    let store = &server.database;
+    let second = Span::from_seconds(1);
+    let plan = WindowPlan::new(Window::new(ever().start() + second, ever().end() - second).unwrap(), Resolution::Day);
+    let by_workflow = CallScope::Workflow(slug("workflow-0"));
+    let errors = async |service, level| {
+        let page = Page { offset: 0, limit: 50 };
+        store.load_error_log_parts(tenant, ever(), &plan, ErrorFilter { service, level }, page).await.map(drop)
+    };
+    let answered = match question {
+        "summary" => store.load_summary_parts(tenant, &CallScope::Tenant, &plan).await.map(drop),
+        "summary by workflow" => store.load_summary_parts(tenant, &by_workflow, &plan).await.map(drop),
+        "call volume" => store.load_call_parts(tenant, &CallScope::Tenant, &plan).await.map(drop),
+        "call volume by workflow" => store.load_call_parts(tenant, &by_workflow, &plan).await.map(drop),
+        "workflow stats" => store.load_workflow_parts(tenant, &plan).await.map(drop),
+        "provider latency" => store.load_provider_parts(tenant, &plan).await.map(drop),
+        "errors" => errors(None, None).await,
+        "errors by service" => errors(Some(Service::Stt), None).await,
+        "errors by level" => errors(None, Some(Level::Error)).await,
+        "errors by service and level" => errors(Some(Service::Stt), Some(Level::Error)).await,
+        "active calls" => store.count_active_calls(tenant).await.map(drop),
+        other => panic!("no question {other}"),
+    };
+    answered.unwrap();
+}
