@@ -1,11 +1,13 @@
 //! The database that a URL names: its pools, and the transactions that they lend.
 
 use crate::conn::{Access, Conn};
+use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
 use crate::pg::{PgAddress, PgAddressFault, PgManager};
 use callscope_analytics::ports::StoreError;
+use diesel_async::AsyncPgConnection;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,6 +105,21 @@ impl Database {
         migrated.map_err(|error| OpenError::Migrate(error.into()))?.map_err(OpenError::Migrate)
     }
 
+    /// Distributes the tables of a migrated PostgreSQL with Citus by tenant, and names those that were not distributed
+    /// before.
+    pub async fn distribute(url: &str) -> Result<Vec<&'static str>, DistributionError> {
+        on_citus(url, distribution::distribute).await
+    }
+
+    /// The tables that a distributed database has not distributed: migrations that came later made them, and another
+    /// [`Self::distribute`] is due.
+    pub async fn undistributed(url: &str) -> Result<Vec<&'static str>, DistributionError> {
+        match location(url) {
+            Ok(Location::Postgres) => on_citus(url, distribution::left_behind).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Opens a database whose schema is up to date.
     pub async fn open(options: &DatabaseOptions) -> Result<Self, OpenError> {
         let pools = match location(&options.url)? {
@@ -169,6 +186,19 @@ impl Database {
         conn.begin(access).await?;
         Ok(conn)
     }
+}
+
+async fn on_citus<T: Send + 'static>(
+    url: &str,
+    work: impl FnOnce(AsyncPgConnection) -> Result<T, DistributionError> + Send + 'static,
+) -> Result<T, DistributionError> {
+    if !matches!(location(url), Ok(Location::Postgres)) {
+        return Err(DistributionError::NotPostgres);
+    }
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| DistributionError::Failed(error);
+    let address = address("url", url).map_err(|error| failed(error.into()))?;
+    let connection = address.connect(Duration::ZERO).await.map_err(|error| failed(error.into()))?;
+    tokio::task::spawn_blocking(move || work(connection)).await.map_err(|error| failed(error.into()))?
 }
 
 fn address(key: &'static str, url: &str) -> Result<PgAddress, OpenError> {

@@ -10,6 +10,7 @@ mod calls;
 mod codec;
 mod conn;
 mod database;
+mod distribution;
 mod errors;
 mod fragment;
 mod lite;
@@ -23,4 +24,5 @@ mod states;
 mod tenants;
 
 pub use database::{Database, DatabaseOptions, OpenError};
+pub use distribution::DistributionError;
 pub use pg::PgAddressFault;

@@ -1,0 +1,121 @@
+//! Turning the tables into distributed ones, on a PostgreSQL with the extension Citus: each tenant's rows on one node.
+//!
+//! Nothing else in this crate knows of it: every key starts with the tenant, and every statement names one.
+
+use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::{Connection, QueryableByName, RunQueryDsl, sql_query};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use std::error::Error;
+
+/// Small tables that every node has whole.
+const REFERENCE_TABLES: [&str; 2] = ["tenants", "api_keys"];
+/// Tables whose rows are spread by `tenant_id`. The first one chooses the shards, the others lie beside it.
+const DISTRIBUTED_TABLES: [&str; 7] =
+    ["calls", "call_errors", "call_rollups", "error_rollups", "provider_rollups", "tenant_states", "workflows"];
+
+/// Shards that the tables are split into: room for as many nodes. It cannot be changed later without rewriting all.
+const SHARDS: u32 = 64;
+
+/// Why tables are not distributed.
+#[derive(Debug, thiserror::Error)]
+pub enum DistributionError {
+    /// The extension is not there.
+    #[error(
+        "the database has no extension citus: install Citus on every node, then run CREATE EXTENSION citus in this \
+         database and add the workers with citus_add_node"
+    )]
+    NoCitus,
+    /// Another database.
+    #[error("database.url must start with postgres://: only PostgreSQL with Citus can be distributed")]
+    NotPostgres,
+    /// The database refused.
+    #[error("the tables cannot be distributed: {0}")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+#[derive(QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Bool)]
+    is_so: bool,
+}
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+}
+
+type Pg = AsyncConnectionWrapper<AsyncPgConnection>;
+
+/// Distributes every table that is not yet distributed, and names them. All or none. Blocks.
+pub fn distribute(connection: AsyncPgConnection) -> Result<Vec<&'static str>, DistributionError> {
+    let mut connection = Pg::from(connection);
+    connection.transaction(|connection| {
+        if !has_citus(connection)? {
+            return Err(DistributionError::NoCitus);
+        }
+        let mut done = Vec::new();
+        for table in REFERENCE_TABLES {
+            // A local table that a foreign key has drawn into the metadata has the same partmethod, but another repmodel.
+            if !is_listed(connection, table, "partmethod = 'n' AND repmodel = 't'")? {
+                run(connection, &format!("SELECT create_reference_table('{table}')"))?;
+                done.push(table);
+            }
+        }
+        let [first, ..] = DISTRIBUTED_TABLES;
+        for table in DISTRIBUTED_TABLES {
+            if !is_listed(connection, table, "partmethod = 'h'")? {
+                let beside = if table == first {
+                    format!("colocate_with => 'none', shard_count => {SHARDS}")
+                } else {
+                    format!("colocate_with => '{first}'")
+                };
+                run(connection, &format!("SELECT create_distributed_table('{table}', 'tenant_id', {beside})"))?;
+                done.push(table);
+            }
+        }
+        Ok(done)
+    })
+}
+
+/// Tables that are not distributed although others are: a migration that came later made them. Blocks.
+pub fn left_behind(connection: AsyncPgConnection) -> Result<Vec<&'static str>, DistributionError> {
+    let mut connection = Pg::from(connection);
+    if !has_citus(&mut connection)? {
+        return Ok(Vec::new());
+    }
+    let mut missing = Vec::new();
+    for table in REFERENCE_TABLES.into_iter().chain(DISTRIBUTED_TABLES) {
+        if !is_listed(&mut connection, table, "partmethod IN ('n', 'h')")? {
+            missing.push(table);
+        }
+    }
+    let is_distributed = missing.len() < REFERENCE_TABLES.len() + DISTRIBUTED_TABLES.len();
+    Ok(if is_distributed { missing } else { Vec::new() })
+}
+
+fn has_citus(connection: &mut Pg) -> Result<bool, DistributionError> {
+    let query = sql_query("SELECT to_regclass('pg_dist_partition')::text AS name");
+    let names: Vec<Name> = query.load(connection)?;
+    Ok(names.iter().any(|row| row.name.is_some()))
+}
+
+fn is_listed(connection: &mut Pg, table: &str, condition: &str) -> Result<bool, DistributionError> {
+    let query = format!(
+        "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = '{table}'::regclass AND {condition}) AS is_so"
+    );
+    let answers: Vec<Answer> = sql_query(query).load(connection)?;
+    Ok(answers.iter().any(|answer| answer.is_so))
+}
+
+fn run(connection: &mut Pg, statement: &str) -> Result<(), DistributionError> {
+    sql_query(statement).execute(connection)?;
+    Ok(())
+}
+
+impl From<diesel::result::Error> for DistributionError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
