@@ -13,6 +13,7 @@ mod errors;
 mod fragment;
 mod lite;
 mod migrations;
+mod retention;
 mod rollups;
 mod rows;
 mod schema;
