@@ -21,6 +21,15 @@ impl RollupDeltas {
         self.buckets.iter().map(|(&(resolution, start), delta)| (resolution, start, delta))
     }
 
+    /// Takes a contribution away from one bucket.
+    pub fn subtract(&mut self, resolution: Resolution, start: Timestamp, contribution: &Contribution) {
+        let bucket = self.buckets.entry((resolution, start)).or_default();
+        *bucket -= contribution;
+        if bucket.is_zero() {
+            self.buckets.remove(&(resolution, start));
+        }
+    }
+
     /// Sums minutes up to every resolution, and drops what is zero.
     #[must_use]
     pub fn from_minutes(minutes: BTreeMap<Timestamp, Contribution>) -> Self {

@@ -8,6 +8,7 @@ pub mod deltas;
 pub mod ingestion;
 pub mod keys;
 pub mod ports;
+pub mod retention;
 pub mod rollups;
 pub mod service;
 pub mod sweeper;

@@ -257,11 +257,31 @@ pub trait RollupStore: Send + Sync {
     async fn begin_audit(&self, tenant: TenantId, writable: bool) -> Result<Box<dyn RollupTransaction>, StoreError>;
 }
 
+/// What a tenant's writers agree on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantState {
+    /// Calls that started before it are no longer kept; `None` when every call is kept.
+    pub kept_from: Option<Timestamp>,
+    /// How often rollups were changed other than by the addition of contributions.
+    pub rebuilds: i64,
+}
+
+/// Where a call stands among those of its tenant: by start, ties by id.
+pub type CallPosition = (Timestamp, CallId);
+
 /// A transaction over one tenant's rollups and the calls beneath them.
 #[async_trait]
 pub trait RollupTransaction: Send {
-    /// The calls that started in a window.
-    async fn load_calls(&mut self, window: Window) -> Result<Vec<CallFacts>, StoreError>;
+    /// What the tenant's writers agree on, as this transaction sees it.
+    fn state(&self) -> TenantState;
+
+    /// The calls that started in a window, by position: those after one, if there is one, and at most `limit`.
+    async fn load_calls(
+        &mut self,
+        window: Window,
+        after: Option<CallPosition>,
+        limit: u32,
+    ) -> Result<Vec<CallFacts>, StoreError>;
 
     /// The rollups of the buckets that start in a window, without those that are zero.
     async fn load_rollups(
@@ -276,8 +296,29 @@ pub trait RollupTransaction: Send {
     /// Adds to the rollups.
     async fn add_rollups(&mut self, deltas: &RollupDeltas) -> Result<(), StoreError>;
 
+    /// Raises [`TenantState::rebuilds`].
+    async fn count_rebuild(&mut self) -> Result<(), StoreError>;
+
     /// Makes everything durable.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What deletes what is no longer kept.
+#[async_trait]
+pub trait RetentionStore: Send + Sync {
+    /// Raises the start from which on a tenant's calls are kept; never lowers it. From then on no record of a call that
+    /// started earlier changes anything.
+    async fn keep_calls_from(&self, tenant: TenantId, horizon: Timestamp) -> Result<(), StoreError>;
+
+    /// Deletes calls that are no longer kept, with their errors: the oldest first, at most `limit`. Says how many that
+    /// were; fewer than `limit` when none is left. Rollups stay.
+    async fn delete_expired_calls(&self, tenant: TenantId, limit: u32) -> Result<usize, StoreError>;
+
+    /// The start of the first day of UTC that has rollups.
+    async fn find_first_rollup_day(&self, tenant: TenantId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Deletes the rollups of the buckets that start in a window, in transactions of some thousand rows.
+    async fn delete_rollups(&self, tenant: TenantId, window: Window) -> Result<(), StoreError>;
 }
 
 /// Tenants and keys.

@@ -1,12 +1,21 @@
 //! Checks that rollups equal the sum of contributions, and makes them so.
 //!
-//! Both go day by day, since a day holds whole buckets of every resolution; each day is one transaction, so both may
-//! run while records come in.
+//! Both go day by day, since a day holds whole buckets of every resolution, and hold no more than a page of calls at a
+//! time. A day is read in one snapshot, which holds nobody up, so both may run while records come in. Where calls are no
+//! longer kept there is nothing to compare with; there the coarser rollups must be the sums of those by the minute.
 
 use crate::deltas::RollupDeltas;
 use crate::ports::{RollupStore, RollupTransaction, StoreError};
 use callscope_domain::{Contribution, Resolution, TenantId, Timestamp, Window};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Calls that are in memory at one time.
+const PAGE_CALLS: u32 = 5000;
+/// How often a day is looked at whose rollups another rebuild corrects meanwhile.
+const ATTEMPTS_MAX: u32 = 10;
+/// The pause before the second attempt, about; it doubles with every further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// A rollup that is not the sum of the contributions of its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +35,17 @@ pub struct Audit {
     pub calls: u64,
     /// Non-zero buckets, over all resolutions.
     pub buckets: u64,
-    /// The rollups that are wrong; a rebuild leaves this empty.
+    /// The rollups that are wrong, or that were before they were rebuilt; by day, resolution and bucket.
     pub mismatches: Vec<Mismatch>,
+}
+
+impl std::ops::AddAssign for Audit {
+    fn add_assign(&mut self, other: Self) {
+        self.days += other.days;
+        self.calls += other.calls;
+        self.buckets += other.buckets;
+        self.mismatches.extend(other.mismatches);
+    }
 }
 
 /// Compares every rollup of a tenant with the calls beneath it. `on_day` hears of each day before it is checked:
@@ -38,70 +56,149 @@ pub async fn verify(
     mut on_day: impl FnMut(u64, u64),
 ) -> Result<Audit, StoreError> {
     let mut audit = Audit::default();
-    for (index, count, day) in days(store, tenant).await? {
-        on_day(index, count);
-        let mut transaction = store.begin_audit(tenant, false).await?;
-        let expected = sum_day(&mut *transaction, day, &mut audit).await?;
-        for &resolution in Resolution::ALL {
-            let mut found = transaction.load_rollups(resolution, day).await?;
-            let expected = expected.iter().filter(|&(of, _, _)| of == resolution);
-            for (_, bucket, contribution) in expected {
-                audit.buckets += 1;
-                if found.remove(&bucket).as_ref() != Some(contribution) {
-                    audit.mismatches.push(Mismatch { resolution, bucket });
-                }
-            }
-            audit.mismatches.extend(found.into_keys().map(|bucket| Mismatch { resolution, bucket }));
-        }
-        transaction.commit().await?;
+    let days = store.list_days(tenant).await?;
+    for (index, &day) in (0..).zip(&days) {
+        on_day(index, days.len() as u64);
+        audit += verify_day(store, tenant, day).await?;
     }
     Ok(audit)
 }
 
-/// Replaces every rollup of a tenant by the sum of the contributions of its calls.
+/// Makes every rollup of a tenant the sum of the contributions of its calls. `on_day` as for [`verify`].
 pub async fn rebuild(
     store: &dyn RollupStore,
     tenant: TenantId,
     mut on_day: impl FnMut(u64, u64),
 ) -> Result<Audit, StoreError> {
     let mut audit = Audit::default();
-    for (index, count, day) in days(store, tenant).await? {
-        on_day(index, count);
-        let mut transaction = store.begin_audit(tenant, true).await?;
-        let rollups = sum_day(&mut *transaction, day, &mut audit).await?;
-        audit.buckets += rollups.iter().count() as u64;
-        transaction.delete_rollups(day).await?;
-        transaction.add_rollups(&rollups).await?;
-        transaction.commit().await?;
+    let days = store.list_days(tenant).await?;
+    for (index, &day) in (0..).zip(&days) {
+        on_day(index, days.len() as u64);
+        audit += rebuild_day(store, tenant, day).await?;
     }
     Ok(audit)
 }
 
-/// The days of a tenant, each with its number and their count.
-async fn days(store: &dyn RollupStore, tenant: TenantId) -> Result<Vec<(u64, u64, Window)>, StoreError> {
-    let starts = store.list_days(tenant).await?;
-    let count = starts.len() as u64;
-    let windows = starts.into_iter().filter_map(|start| Window::new(start, start + Resolution::Day.width()).ok());
-    Ok((0..).zip(windows).map(|(index, day)| (index, count, day)).collect())
+/// Compares the rollups of one day, given by its start.
+pub async fn verify_day(store: &dyn RollupStore, tenant: TenantId, day: Timestamp) -> Result<Audit, StoreError> {
+    let mut snapshot = store.begin_audit(tenant, false).await?;
+    let (audit, _) = compare(&mut *snapshot, day).await?;
+    snapshot.commit().await?;
+    Ok(audit)
 }
 
-/// The rollups that a day's calls should have. Calls are loaded an hour at a time.
-async fn sum_day(
+/// Corrects the rollups of one day, given by its start, and says what it found wrong.
+///
+/// What is missing is computed in a snapshot and added later: additions commute with those of writers, who are held off
+/// only while it is added. Dropped half-way, it has corrected the day or left no trace.
+pub async fn rebuild_day(store: &dyn RollupStore, tenant: TenantId, day: Timestamp) -> Result<Audit, StoreError> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 0..ATTEMPTS_MAX {
+        match correct(store, tenant, day).await {
+            Ok(Some(audit)) => return Ok(audit),
+            Ok(None) | Err(StoreError::Conflict(_)) => {}
+            // Perhaps rollups that cannot even be read.
+            Err(StoreError::Broken(fault)) => return replace(store, tenant, day, fault).await,
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+        pause *= 2;
+    }
+    Err(StoreError::Conflict("other rebuilds change the rollups of this tenant all the time".into()))
+}
+
+/// Adds what is missing; `None` when the rollups were changed meanwhile by someone who adds no contributions, such as
+/// another rebuild: two must not add the same.
+async fn correct(store: &dyn RollupStore, tenant: TenantId, day: Timestamp) -> Result<Option<Audit>, StoreError> {
+    let mut snapshot = store.begin_audit(tenant, false).await?;
+    let rebuilds = snapshot.state().rebuilds;
+    let (audit, missing) = compare(&mut *snapshot, day).await?;
+    snapshot.commit().await?;
+    if audit.mismatches.is_empty() {
+        return Ok(Some(audit));
+    }
+    let mut correction = store.begin_audit(tenant, true).await?;
+    if correction.state().rebuilds != rebuilds {
+        return Ok(None);
+    }
+    correction.add_rollups(&missing).await?;
+    correction.count_rebuild().await?;
+    correction.commit().await?;
+    Ok(Some(audit))
+}
+
+/// Makes a day's rollups anew from its calls, whatever they are now. Holds the tenant's writers off all the while.
+async fn replace(
+    store: &dyn RollupStore,
+    tenant: TenantId,
+    day: Timestamp,
+    fault: Box<dyn std::error::Error + Send + Sync>,
+) -> Result<Audit, StoreError> {
+    let mut transaction = store.begin_audit(tenant, true).await?;
+    if !has_calls(&*transaction, day) {
+        return Err(StoreError::Broken(fault));
+    }
+    let window = window(day)?;
+    let mut audit = Audit { days: 1, ..Audit::default() };
+    let minutes = sum_calls(&mut *transaction, window, &mut audit).await?;
+    let rollups = RollupDeltas::from_minutes(minutes);
+    // Which of them were right cannot be told.
+    audit.mismatches = rollups.iter().map(|(resolution, bucket, _)| Mismatch { resolution, bucket }).collect();
+    audit.buckets = audit.mismatches.len() as u64;
+    transaction.delete_rollups(window).await?;
+    transaction.add_rollups(&rollups).await?;
+    transaction.count_rebuild().await?;
+    transaction.commit().await?;
+    Ok(audit)
+}
+
+/// Compares a day's rollups with what they should be. Gives what is missing of them, too.
+async fn compare(transaction: &mut dyn RollupTransaction, day: Timestamp) -> Result<(Audit, RollupDeltas), StoreError> {
+    let window = window(day)?;
+    let mut audit = Audit { days: 1, ..Audit::default() };
+    let minutes = if has_calls(transaction, day) {
+        sum_calls(transaction, window, &mut audit).await?
+    } else {
+        transaction.load_rollups(Resolution::Minute, window).await?
+    };
+    let expected = RollupDeltas::from_minutes(minutes);
+    audit.buckets = expected.iter().count() as u64;
+    let mut missing = expected;
+    for &resolution in Resolution::ALL {
+        for (bucket, found) in transaction.load_rollups(resolution, window).await? {
+            missing.subtract(resolution, bucket, &found);
+        }
+    }
+    audit.mismatches = missing.iter().map(|(resolution, bucket, _)| Mismatch { resolution, bucket }).collect();
+    Ok((audit, missing))
+}
+
+/// Whether the calls of a day are kept. The horizon is a day's start; if it were not, such a day would not be whole.
+fn has_calls(transaction: &dyn RollupTransaction, day: Timestamp) -> bool {
+    transaction.state().kept_from.is_none_or(|kept_from| kept_from <= day)
+}
+
+fn window(day: Timestamp) -> Result<Window, StoreError> {
+    Window::new(day, day + Resolution::Day.width()).map_err(|fault| StoreError::Broken(fault.into()))
+}
+
+/// What the calls of a window add to each minute.
+async fn sum_calls(
     transaction: &mut dyn RollupTransaction,
-    day: Window,
+    window: Window,
     audit: &mut Audit,
-) -> Result<RollupDeltas, StoreError> {
-    audit.days += 1;
-    let hour = Resolution::Hour.width();
+) -> Result<BTreeMap<Timestamp, Contribution>, StoreError> {
     let mut minutes: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
-    let mut start = day.start();
-    while let Ok(window) = Window::new(start, (start + hour).min(day.end())) {
-        let calls = transaction.load_calls(window).await?;
+    let mut after = None;
+    loop {
+        let calls = transaction.load_calls(window, after, PAGE_CALLS).await?;
         audit.calls += calls.len() as u64;
         for call in &calls {
             *minutes.entry(Resolution::Minute.floor(call.started_at)).or_default() += &Contribution::of(call);
         }
-        start = window.end();
+        match calls.last() {
+            Some(last) if calls.len() == PAGE_CALLS as usize => after = Some((last.started_at, last.id)),
+            _ => return Ok(minutes),
+        }
     }
-    Ok(RollupDeltas::from_minutes(minutes))
 }

@@ -16,6 +16,7 @@ mod fragment;
 mod lite;
 mod migrations;
 mod pg;
+mod retention;
 mod rollups;
 mod rows;
 mod schema;

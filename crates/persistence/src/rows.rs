@@ -364,6 +364,8 @@ pub struct WorkflowRow {
 pub struct TenantStateRow {
     /// Calls that started before it are no longer kept.
     pub calls_kept_from: Option<Time>,
+    /// The number of changes of rollups that were not additions of contributions.
+    pub rebuilds: i64,
 }
 
 /// A tenant.

@@ -3,9 +3,9 @@
 use crate::conn::{Conn, columns};
 use crate::rows::TenantStateRow;
 use crate::schema::tenant_states;
-use crate::sql::Id;
+use crate::sql::{Id, Time};
 use callscope_analytics::ports::StoreError;
-use callscope_domain::TenantId;
+use callscope_domain::{TenantId, Timestamp};
 use diesel::prelude::*;
 
 /// Holds off every other writer of a tenant until the transaction ends, by raising its revision; gives its state. One
@@ -20,4 +20,26 @@ pub async fn lock_tenant(conn: &mut Conn, tenant: TenantId) -> Result<TenantStat
         .returning(columns::<TenantStateRow>());
     let rows: Vec<TenantStateRow> = conn.load(statement).await?;
     rows.into_iter().next().ok_or_else(|| crate::errors::damaged("the tenant's state was not returned"))
+}
+
+/// A tenant's state, without its lock; none before its first writer.
+pub async fn find_state(conn: &mut Conn, tenant: TenantId) -> Result<Option<TenantStateRow>, StoreError> {
+    let query =
+        tenant_states::table.filter(tenant_states::tenant_id.eq(Id::from(tenant))).select(columns::<TenantStateRow>());
+    Ok(conn.load::<TenantStateRow>(query).await?.into_iter().next())
+}
+
+/// Sets the start from which on calls are kept. The transaction holds the tenant's lock.
+pub async fn set_calls_kept_from(conn: &mut Conn, tenant: TenantId, instant: Timestamp) -> Result<(), StoreError> {
+    let state = tenant_states::table.filter(tenant_states::tenant_id.eq(Id::from(tenant)));
+    let statement = diesel::update(state).set(tenant_states::calls_kept_from.eq(Some(Time(instant))));
+    conn.execute(statement).await.map(drop)
+}
+
+/// Counts a change of rollups that is not the addition of contributions, so that a correction that was computed before
+/// is computed again. The transaction holds the tenant's lock.
+pub async fn count_rebuild(conn: &mut Conn, tenant: TenantId) -> Result<(), StoreError> {
+    use tenant_states::columns::*;
+    let state = tenant_states::table.filter(tenant_id.eq(Id::from(tenant)));
+    conn.execute(diesel::update(state).set(rebuilds.eq(rebuilds + 1_i64))).await.map(drop)
 }

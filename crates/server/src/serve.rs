@@ -5,6 +5,7 @@ use actix_web::{HttpServer, web};
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
+use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
 use callscope_api::{ApiState, OPENAPI_PATH, SWAGGER_PATH};
@@ -12,6 +13,7 @@ use callscope_persistence::{Database, DatabaseOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// What the server is made of, as soon as it listens.
 pub struct Running {
@@ -28,6 +30,7 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let (queue, writer) = ingestion(Arc::new(database.clone()), (&settings.ingest).into());
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
+    let retention = start_retention(settings, &database);
 
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -55,8 +58,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     started(Running { address, ingest: queue.clone() })?;
 
     server.await?;
-    if let Some(sweeper) = sweeper {
-        sweeper.abort();
+    for task in [sweeper, retention].into_iter().flatten() {
+        task.abort();
     }
     queue.close();
     let written = tokio::time::timeout(settings.server.shutdown_timeout, writer).await;
@@ -74,7 +77,7 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Database> {
     Ok(Database::open(&DatabaseOptions::from(&settings.database)).await?)
 }
 
-fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) -> Option<tokio::task::JoinHandle<()>> {
+fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) -> Option<JoinHandle<()>> {
     let timeout = settings.ingest.active_call_timeout;
     if timeout.is_zero() {
         return None;
@@ -87,4 +90,14 @@ fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) 
         timeout,
     };
     Some(tokio::spawn(sweeper.run()))
+}
+
+fn start_retention(settings: &Settings, database: &Database) -> Option<JoinHandle<()>> {
+    let retention = Retention {
+        store: Arc::new(database.clone()),
+        tenants: Arc::new(database.clone()),
+        clock: Arc::new(SystemClock),
+        periods: settings.retention.periods()?,
+    };
+    Some(tokio::spawn(retention.run()))
 }

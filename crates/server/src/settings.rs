@@ -3,12 +3,14 @@
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
+use callscope_analytics::retention::RetentionPeriods;
 use callscope_api::ApiLimits;
 use callscope_persistence::DatabaseOptions;
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer, de};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +19,8 @@ const DEFAULTS: &str = include_str!("../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
 const ENVIRONMENT_SEPARATOR: &str = "__";
 
+/// Longest retention: a hundred years.
+const RETENTION_DAYS_MAX: u32 = 36_500;
 /// Longest wait for more records.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The way of records into the database.
     pub ingest: IngestSettings,
+    /// How long data is kept.
+    pub retention: RetentionSettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -89,6 +95,16 @@ pub struct IngestSettings {
     pub inflight_bytes_max: usize,
 }
 
+/// How long data is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Days that calls are kept; 0 for ever.
+    pub calls_days: u32,
+    /// Days that rollups are kept; 0 for ever.
+    pub rollups_days: u32,
+}
+
 /// The log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +142,7 @@ impl Settings {
         let settings: Self = serde_path_to_error::deserialize(layered)
             .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))?;
         settings.check()?;
+        settings.retention.check()?;
         Ok(settings)
     }
 
@@ -155,6 +172,31 @@ impl Settings {
             bail!("setting ingest.queue_records_max: must be at least ingest.body_records_max, or no large batch fits");
         }
         Ok(())
+    }
+}
+
+impl RetentionSettings {
+    fn check(&self) -> anyhow::Result<()> {
+        for (key, days) in [("calls_days", self.calls_days), ("rollups_days", self.rollups_days)] {
+            if days > RETENTION_DAYS_MAX {
+                bail!("setting retention.{key}: must be at most {RETENTION_DAYS_MAX}; 0 keeps them for ever");
+            }
+        }
+        if self.rollups_days > 0 && self.calls_days == 0 {
+            bail!(
+                "setting retention.rollups_days: needs retention.calls_days, as calls must not outlive their rollups"
+            );
+        }
+        if self.rollups_days > 0 && self.rollups_days < self.calls_days {
+            bail!("setting retention.rollups_days: must be at least retention.calls_days, or 0 to keep them for ever");
+        }
+        Ok(())
+    }
+
+    /// How long data is kept; `None` when everything is kept for ever.
+    pub fn periods(&self) -> Option<RetentionPeriods> {
+        let calls_days = NonZeroU32::new(self.calls_days)?;
+        Some(RetentionPeriods { calls_days, rollups_days: NonZeroU32::new(self.rollups_days) })
     }
 }
 

@@ -143,7 +143,7 @@ impl Server {
     /// A tenant's calls that started in a window, by id.
     pub async fn calls_in(&self, tenant: TenantId, window: Window) -> Vec<CallFacts> {
         let mut audit = self.database.begin_audit(tenant, false).await.unwrap();
-        let mut calls = audit.load_calls(window).await.unwrap();
+        let mut calls = audit.load_calls(window, None, 1_000_000).await.unwrap();
         calls.sort_by_key(|call| call.id);
         calls
     }

@@ -9,6 +9,7 @@ mod fixture;
 mod history;
 mod isolation;
 mod lifecycle;
+mod retention;
 mod rollups;
 mod samples;
 mod schema;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         tenants::CASES,
         isolation::CASES,
         rollups::CASES,
+        retention::CASES,
         transactions::CASES,
         contents::CASES,
         schema::CASES,

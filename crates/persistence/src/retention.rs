@@ -1,0 +1,170 @@
+//! How calls and rollups that are no longer kept are deleted.
+
+use crate::analytics::WHOLE_TENANT;
+use crate::conn::{Access, Conn};
+use crate::database::Database;
+use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, workflows};
+use crate::sql::{Id, Time, Word};
+use crate::states::{count_rebuild, find_state, lock_tenant, set_calls_kept_from};
+use async_trait::async_trait;
+use callscope_analytics::ports::{RetentionStore, StoreError};
+use callscope_domain::{Resolution, TenantId, Timestamp, Window};
+use diesel::prelude::*;
+
+/// Workflows whose rollups are deleted in one transaction. A day has 1,561 buckets, so that is some 25,000 rows.
+const WORKFLOWS_PER_TRANSACTION: usize = 16;
+
+#[async_trait]
+impl RetentionStore for Database {
+    async fn keep_calls_from(&self, tenant: TenantId, horizon: Timestamp) -> Result<(), StoreError> {
+        let is_there = |kept_from: Option<Time>| kept_from.is_some_and(|kept_from| kept_from.0 >= horizon);
+        let state = find_state(&mut self.connection(Access::Read).await?, tenant).await?;
+        if state.is_some_and(|state| is_there(state.calls_kept_from)) {
+            return Ok(());
+        }
+        let mut conn = self.transaction(Access::Write).await?;
+        // Another server may have raised it meanwhile; then this transaction leaves no trace.
+        if !is_there(lock_tenant(&mut conn, tenant).await?.calls_kept_from) {
+            set_calls_kept_from(&mut conn, tenant, horizon).await?;
+            conn.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_expired_calls(&self, tenant: TenantId, limit: u32) -> Result<usize, StoreError> {
+        // Nobody needs to be held off while there is nothing to delete.
+        let mut reader = self.connection(Access::Read).await?;
+        let kept_from = find_state(&mut reader, tenant).await?.and_then(|state| state.calls_kept_from);
+        if find_expired(&mut reader, tenant, kept_from, 1).await?.is_empty() {
+            return Ok(0);
+        }
+        drop(reader);
+        // Under the lock, so that no writer works on a call that goes away.
+        let mut conn = self.transaction(Access::Write).await?;
+        let Some(kept_from) = lock_tenant(&mut conn, tenant).await?.calls_kept_from else { return Ok(0) };
+        let ids = find_expired(&mut conn, tenant, Some(kept_from), limit).await?;
+        let errors = call_errors::table
+            .filter(call_errors::tenant_id.eq(Id::from(tenant)))
+            .filter(call_errors::call_id.eq_any(ids.clone()));
+        conn.execute(diesel::delete(errors)).await?;
+        let expired = calls::table
+            .filter(calls::tenant_id.eq(Id::from(tenant)))
+            .filter(calls::call_id.eq_any(ids))
+            .filter(calls::started_at.lt(kept_from));
+        let deleted = conn.execute(diesel::delete(expired)).await?;
+        conn.commit().await?;
+        Ok(deleted)
+    }
+
+    async fn find_first_rollup_day(&self, tenant: TenantId) -> Result<Option<Timestamp>, StoreError> {
+        // Whatever was counted is in the sums of its day; those of the whole tenant are the last that are deleted.
+        let query = call_rollups::table
+            .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
+            .filter(call_rollups::resolution.eq(Word(Resolution::Day)))
+            .filter(call_rollups::workflow_id.eq(WHOLE_TENANT))
+            .order(call_rollups::bucket)
+            .limit(1)
+            .select(call_rollups::bucket);
+        let first: Vec<Time> = self.connection(Access::Read).await?.load(query).await?;
+        Ok(first.first().map(|bucket| bucket.0))
+    }
+
+    async fn delete_rollups(&self, tenant: TenantId, window: Window) -> Result<(), StoreError> {
+        for &resolution in Resolution::ALL {
+            let mut conn = self.lock_rollups(tenant).await?;
+            delete_error_rollups(&mut conn, tenant, resolution, window).await?;
+            delete_provider_rollups(&mut conn, tenant, resolution, window).await?;
+            conn.commit().await?;
+        }
+        let mut ids = list_workflows(&mut self.connection(Access::Read).await?, tenant).await?;
+        // The last, see `find_first_rollup_day`: whoever is interrupted begins again here.
+        ids.push(WHOLE_TENANT);
+        for ids in ids.chunks(WORKFLOWS_PER_TRANSACTION) {
+            let mut conn = self.lock_rollups(tenant).await?;
+            delete_call_rollups(&mut conn, tenant, ids, window).await?;
+            conn.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Database {
+    /// A transaction that may take rollups away: what a rebuild has computed of them does not count any more.
+    async fn lock_rollups(&self, tenant: TenantId) -> Result<Conn, StoreError> {
+        let mut conn = self.transaction(Access::Write).await?;
+        lock_tenant(&mut conn, tenant).await?;
+        count_rebuild(&mut conn, tenant).await?;
+        Ok(conn)
+    }
+}
+
+async fn find_expired(
+    conn: &mut Conn,
+    tenant: TenantId,
+    kept_from: Option<Time>,
+    limit: u32,
+) -> Result<Vec<Id>, StoreError> {
+    let Some(kept_from) = kept_from else { return Ok(Vec::new()) };
+    let query = calls::table
+        .filter(calls::tenant_id.eq(Id::from(tenant)))
+        .filter(calls::started_at.lt(kept_from))
+        .order(calls::started_at)
+        .limit(limit.into())
+        .select(calls::call_id);
+    conn.load(query).await
+}
+
+/// Every workflow of a tenant; each that has rollups is one of them.
+pub async fn list_workflows(conn: &mut Conn, tenant: TenantId) -> Result<Vec<Id>, StoreError> {
+    conn.load(workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant))).select(workflows::workflow_id)).await
+}
+
+/// Deletes the call rollups of some workflows in a window, at every resolution. They are named because the key has the
+/// workflow before the bucket.
+pub async fn delete_call_rollups(
+    conn: &mut Conn,
+    tenant: TenantId,
+    ids: &[Id],
+    window: Window,
+) -> Result<(), StoreError> {
+    for &resolution in Resolution::ALL {
+        let rollups = call_rollups::table
+            .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
+            .filter(call_rollups::resolution.eq(Word(resolution)))
+            .filter(call_rollups::workflow_id.eq_any(ids.to_vec()))
+            .filter(call_rollups::bucket.ge(Time(window.start())))
+            .filter(call_rollups::bucket.lt(Time(window.end())));
+        conn.execute(diesel::delete(rollups)).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the provider rollups of one resolution in a window.
+pub async fn delete_provider_rollups(
+    conn: &mut Conn,
+    tenant: TenantId,
+    resolution: Resolution,
+    window: Window,
+) -> Result<(), StoreError> {
+    let rollups = provider_rollups::table
+        .filter(provider_rollups::tenant_id.eq(Id::from(tenant)))
+        .filter(provider_rollups::resolution.eq(Word(resolution)))
+        .filter(provider_rollups::bucket.ge(Time(window.start())))
+        .filter(provider_rollups::bucket.lt(Time(window.end())));
+    conn.execute(diesel::delete(rollups)).await.map(drop)
+}
+
+/// Deletes the error rollups of one resolution in a window.
+pub async fn delete_error_rollups(
+    conn: &mut Conn,
+    tenant: TenantId,
+    resolution: Resolution,
+    window: Window,
+) -> Result<(), StoreError> {
+    let rollups = error_rollups::table
+        .filter(error_rollups::tenant_id.eq(Id::from(tenant)))
+        .filter(error_rollups::resolution.eq(Word(resolution)))
+        .filter(error_rollups::bucket.ge(Time(window.start())))
+        .filter(error_rollups::bucket.lt(Time(window.end())));
+    conn.execute(diesel::delete(rollups)).await.map(drop)
+}
