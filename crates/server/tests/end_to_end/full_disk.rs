@@ -100,7 +100,7 @@ impl SmallDisk {
         let command = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "callscope"]).arg(folder.path()).output();
         match command {
             Ok(output) if output.status.success() => Ok(Self(folder)),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("no mount").to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
