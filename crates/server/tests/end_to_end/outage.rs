@@ -24,6 +24,8 @@ const BODY_RECORDS_MAX: usize = 100;
 const CRASHES: usize = 3;
 /// A crash comes within this time after a body was acknowledged.
 const ROUND: Duration = Duration::from_millis(200);
+/// More than the server has connections.
+const TENANTS: usize = 12;
 /// How soon the server works again after its database does.
 const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,7 @@ const NEVER_CLOSE_CALLS: (&str, &str) = ("CALLSCOPE__INGEST__ACTIVE_CALL_TIMEOUT
 on_postgres!(
     a_crash_of_postgres_is_survived_and_costs_nothing_that_was_acknowledged,
     while_a_tenant_is_locked_its_records_wait_and_everything_else_is_answered,
+    while_every_tenant_is_locked_questions_are_answered,
     without_a_free_connection_requests_are_refused_in_time,
     what_takes_too_long_is_cancelled_and_refused,
 );
@@ -222,5 +225,35 @@ fn what_takes_too_long_is_cancelled_and_refused() {
     session.execute("ROLLBACK");
     assert_eq!(client.put(&call(1)).status, 201);
     assert_eq!(client.ask("summary")["total_calls"], 2);
+    fixture.assert_rollups_are_equal();
+}
+
+fn while_every_tenant_is_locked_questions_are_answered() {
+    let fixture = Fixture::new(Backend::Postgres);
+    let keys: Vec<String> = (0..TENANTS).map(|number| fixture.create_tenant(&format!("tenant-{number}"))).collect();
+    let server = fixture.serve(&[NEVER_CLOSE_CALLS, ACQUIRE_TIMEOUT]);
+    let clients: Vec<Client> = keys.iter().map(|key| server.client(key)).collect();
+    assert!(clients.iter().all(|client| client.put(&call(0)).status == 201));
+    let session = Session::open(fixture.database_url());
+    session.execute(&format!("BEGIN; SELECT FROM {} FOR UPDATE", lock_table(&session)));
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = clients.iter().map(|client| scope.spawn(move || client.put(&call(1)))).collect();
+        fixture.wait_for_waiting(1);
+        for client in clients.iter().cycle().take(10 * TENANTS) {
+            assert_eq!(client.ask("summary?period=30d")["total_calls"], 1);
+            assert_eq!(ready(&server).status, 200);
+        }
+        session.execute("ROLLBACK");
+        for request in waiting {
+            let answer = request.join().unwrap();
+            if answer.status != 201 {
+                answer.assert_is_for_later();
+            }
+        }
+    });
+    for client in &clients {
+        assert!(matches!(client.put(&call(1)).status, 200 | 201));
+        assert_eq!(client.ask("summary?period=30d")["total_calls"], 2);
+    }
     fixture.assert_rollups_are_equal();
 }
