@@ -135,12 +135,10 @@ impl Database {
                     Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url)?,
                     Some(_) => return Err(OpenError::NoReplica),
                 };
-                let analytics_size = (options.pool_size / 2).max(1);
-                let main_size = options.pool_size.saturating_sub(analytics_size).max(1);
                 let manager = |address| PgManager::new(address, options.statement_timeout);
                 Pools::Pg {
-                    main: pool(options, main_size, manager(main_address)).await?,
-                    analytics: pool(options, analytics_size, manager(analytics_address)).await?,
+                    main: pool(options, main_size(options.pool_size), manager(main_address)).await?,
+                    analytics: pool(options, analytics_size(options.pool_size), manager(analytics_address)).await?,
                 }
             }
         };
@@ -152,10 +150,11 @@ impl Database {
         matches!(self.pools, Pools::Lite { .. })
     }
 
-    /// Transactions of the writer that may be open side by side: on PostgreSQL all connections but one, which is left
+    /// Transactions of the writer that may be open side by side: on PostgreSQL as many as it has connections beside those
+    /// for the analytics reads, but one, which is left
     /// for keys and the sweeper.
     pub(crate) fn writers_max(&self) -> usize {
-        let connections = if self.is_embedded() { 1 } else { self.pool_size.saturating_sub(1).max(1) };
+        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(1).max(1) };
         usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
@@ -203,6 +202,16 @@ async fn on_citus<T: Send + 'static>(
 
 fn address(key: &'static str, url: &str) -> Result<PgAddress, OpenError> {
     PgAddress::parse(url).map_err(|fault| OpenError::Address { key, fault })
+}
+
+/// PostgreSQL's connections for the analytics reads.
+fn analytics_size(pool_size: u32) -> u32 {
+    (pool_size / 2).max(1)
+}
+
+/// PostgreSQL's connections for everything else.
+fn main_size(pool_size: u32) -> u32 {
+    pool_size.saturating_sub(analytics_size(pool_size)).max(1)
 }
 
 fn readers_max(options: &DatabaseOptions) -> u32 {

@@ -2,8 +2,11 @@
 //! one transaction, the others wait and find nothing left to do.
 
 use diesel::connection::SimpleConnection;
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection, RunQueryDsl};
+use diesel::{Connection, QueryableByName, RunQueryDsl};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -48,8 +51,35 @@ fn try_migrate_sqlite(path: &str) -> Result<usize, BoxError> {
 /// Migrates a PostgreSQL database. Blocks.
 pub fn migrate_postgres(connection: AsyncPgConnection) -> Result<usize, BoxError> {
     let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
+    if is_read_only(&mut connection)? {
+        return check_replica(&mut connection);
+    }
     connection.transaction(|connection| {
         diesel::sql_query(format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).execute(connection)?;
         Ok(connection.run_pending_migrations(POSTGRES)?.len())
     })
+}
+
+#[derive(QueryableByName)]
+struct Word {
+    #[diesel(sql_type = Text)]
+    word: String,
+}
+
+fn is_read_only(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<bool, BoxError> {
+    let query = diesel::sql_query("SELECT current_setting('transaction_read_only') AS word");
+    let settings: Vec<Word> = query.load(connection)?;
+    Ok(settings.iter().any(|setting| setting.word == "on"))
+}
+
+/// A replica, such as one that waits for its promotion, is as good as migrated when its primary is.
+fn check_replica(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<usize, BoxError> {
+    let applied: Vec<Word> =
+        diesel::sql_query("SELECT version::text AS word FROM __diesel_schema_migrations").load(connection)?;
+    let known = MigrationSource::<Pg>::migrations(&POSTGRES)?;
+    let is_applied = |version: String| applied.iter().any(|row| row.word == version);
+    if known.iter().all(|migration| is_applied(migration.name().version().to_string())) {
+        return Ok(0);
+    }
+    Err("the database is read-only, and its schema is not up to date: migrate its primary".into())
 }

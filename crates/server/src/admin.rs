@@ -20,10 +20,16 @@ use uuid::Uuid;
 const MISMATCHES_SHOWN: usize = 20;
 
 /// `callscope migrate`
-pub async fn migrate(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub async fn migrate(settings: &Settings, distributed: bool) -> anyhow::Result<ExitCode> {
     match Database::migrate(&settings.database.url).await? {
         0 => println!("the schema is up to date"),
         count => println!("ran {count} migrations; the schema is up to date"),
+    }
+    if distributed {
+        match Database::distribute(&settings.database.url).await?.as_slice() {
+            [] => println!("every table is distributed"),
+            tables => println!("distributed {}; every table is distributed", tables.join(", ")),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,12 @@ pub enum Command {
     /// Serve the HTTP interface until SIGTERM or Ctrl-C.
     Serve,
     /// Create the database, or bring its schema up to date. `serve` does that too.
-    Migrate,
+    Migrate {
+        /// Then spread the tables over the nodes of a PostgreSQL with Citus, by tenant. It is safe to run again, and
+        /// due again after an upgrade that adds tables. Stop the servers first: it holds locks while it copies rows.
+        #[arg(long)]
+        distributed: bool,
+    },
     /// Create and list tenants, the organisations that share this server.
     Tenants {
         /// What to do with them.

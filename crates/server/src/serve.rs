@@ -74,6 +74,11 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Database> {
     if migrations > 0 {
         tracing::info!(migrations, "brought the schema up to date");
     }
+    let undistributed = Database::undistributed(&settings.database.url).await?;
+    if !undistributed.is_empty() {
+        let tables = undistributed.join(", ");
+        tracing::warn!(tables, "run `callscope migrate --distributed`: these tables are on the coordinator alone");
+    }
     Ok(Database::open(&DatabaseOptions::from(&settings.database)).await?)
 }
 

@@ -52,7 +52,7 @@ async fn every_key_and_index_starts_with_the_tenant(fixture: Fixture) {
     assert!(indexes.len() > 6, "{indexes:?}");
     let elsewhere: Vec<_> = indexes.iter().filter(|index| !index.contains("(tenant_id")).collect();
     // What finds a tenant cannot start with it.
-    assert_eq!(elsewhere, ["api_keys(secret_hash)", "tenants(slug)"]);
+    assert_eq!(elsewhere, ["unique api_keys(secret_hash)", "unique tenants(slug)"]);
     let columns = columns(&fixture).await;
     let first_keys: Vec<_> = columns.iter().filter(|column| column.ends_with(" key 1")).collect();
     assert!(first_keys.iter().all(|column| column.contains(".tenant_id ")), "{first_keys:?}");
@@ -96,16 +96,17 @@ async fn columns(fixture: &Fixture) -> Vec<String> {
     fixture.values(sql).await.into_iter().map(Option::unwrap).collect()
 }
 
-/// The columns of each index that is not a primary key's: `table(column, …)`, sorted.
+/// The columns of each index that is not a primary key's: `table(column, …)`, after `unique` if it is, sorted.
 async fn indexes(fixture: &Fixture) -> Vec<String> {
     let sql = match fixture.backend {
         Backend::Sqlite => {
-            "SELECT m.name || '(' || (SELECT group_concat(x.name, ', ') FROM pragma_index_info(i.name) x) || ')' AS value
+            "SELECT CASE i.\"unique\" WHEN 1 THEN 'unique ' ELSE '' END
+                 || m.name || '(' || (SELECT group_concat(x.name, ', ') FROM pragma_index_info(i.name) x) || ')' AS value
              FROM sqlite_master m, pragma_index_list(m.name) i
              WHERE m.type = 'table' AND i.origin <> 'pk' AND m.name NOT LIKE '\\_\\_%' ESCAPE '\\'"
         }
         Backend::Postgres => {
-            "SELECT t.relname || '(' || (
+            "SELECT CASE WHEN i.indisunique THEN 'unique ' ELSE '' END || t.relname || '(' || (
                  SELECT string_agg(a.attname, ', ' ORDER BY k.place)
                  FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
                  JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number) || ')' AS value
