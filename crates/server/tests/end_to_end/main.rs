@@ -53,6 +53,7 @@ mod session;
 mod shutdown;
 mod side_by_side;
 mod sweeper;
+mod tls;
 mod windows;
 mod world;
 
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
+        tls::CASES,
     ];
     callscope_testkit::run(&cases.concat())
 }
