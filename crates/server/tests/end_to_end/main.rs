@@ -39,6 +39,7 @@ mod comparison;
 mod configuration;
 mod crash;
 mod demo;
+mod distribution;
 mod figures;
 mod fixture;
 mod full_disk;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         configuration::CASES,
         crash::CASES,
         demo::CASES,
+        distribution::CASES,
         full_disk::CASES,
         health::CASES,
         import::CASES,
