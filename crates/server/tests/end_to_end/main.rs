@@ -50,6 +50,7 @@ mod outage;
 mod process;
 mod read_only;
 mod records;
+mod replica;
 mod session;
 mod shutdown;
 mod side_by_side;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         isolation::CASES,
         outage::CASES,
         read_only::CASES,
+        replica::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
