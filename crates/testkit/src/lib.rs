@@ -7,6 +7,11 @@ mod harness;
 mod postgres;
 mod scratch;
 
+/// Makes a database of PostgreSQL look like one with Citus, to those who connect afterwards: `pg_dist_partition`,
+/// `create_reference_table` and `create_distributed_table`, with `citus.call_log` of their calls, and `citus.refusals`
+/// for tables at which they are to fail.
+pub const CITUS_STAND_IN: &str = include_str!("citus.sql");
+
 pub use harness::{BlockingCase, Case, CaseFuture, Runnable, run};
 pub use postgres::{NoPostgres, Postgres, ServerOptions};
 pub use scratch::{Backend, Scratch};

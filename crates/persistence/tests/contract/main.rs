@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod contents;
+mod distribution;
 mod error_log;
 mod fixture;
 mod history;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         transactions::CASES,
         contents::CASES,
         schema::CASES,
+        distribution::CASES,
         statements::CASES,
     ]
     .concat();

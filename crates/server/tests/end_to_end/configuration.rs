@@ -13,13 +13,6 @@ on_each_backend!(
     a_port_in_use_is_reported,
 );
 
-/// What a command complains of that must not start.
-fn complaint(fixture: &Fixture, arguments: &[&str], environment: Environment<'_>) -> String {
-    let mut command = fixture.command(arguments);
-    command.envs(environment.iter().copied());
-    run(command, b"").stderr_of_failure()
-}
-
 fn write(fixture: &Fixture, name: &str, text: &str) {
     std::fs::write(fixture.folder().join(name), text).unwrap();
 }
@@ -30,7 +23,7 @@ fn an_unknown_setting_is_refused_with_its_path(backend: Backend) {
         [("[server]\nbnid = \"127.0.0.1:1\"\n", "server.bnid"), ("[severs]\n", "severs"), ("port = 1\n", "port")]
     {
         write(&fixture, "wrong.toml", text);
-        let complaint = complaint(&fixture, &["--config", "wrong.toml", "serve"], &[]);
+        let complaint = fixture.complaint(&["--config", "wrong.toml", "serve"], &[]);
         assert!(complaint.contains(path), "{path}: {complaint}");
     }
     for (variable, path) in [
@@ -38,7 +31,7 @@ fn an_unknown_setting_is_refused_with_its_path(backend: Backend) {
         ("CALLSCOPE__SEVER__BIND", "sever"),
         ("CALLSCOPE__LOG__LEVEL__DEEP", "log.level"),
     ] {
-        let complaint = complaint(&fixture, &["serve"], &[(variable, "1")]);
+        let complaint = fixture.complaint(&["serve"], &[(variable, "1")]);
         assert!(complaint.contains(path), "{path}: {complaint}");
     }
 }
@@ -60,10 +53,10 @@ fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
         ("CALLSCOPE__LOG__FORMAT", "xml", "log.format"),
         ("CALLSCOPE__LOG__LEVEL", "callscope=loud", "log.level"),
     ] {
-        let complaint = complaint(&fixture, &["serve"], &[(variable, value)]);
+        let complaint = fixture.complaint(&["serve"], &[(variable, value)]);
         assert!(complaint.contains(path), "{variable}={value}: {complaint}");
     }
-    let complaint = complaint(&fixture, &["--config", "nowhere.toml", "serve"], &[]);
+    let complaint = fixture.complaint(&["--config", "nowhere.toml", "serve"], &[]);
     assert!(complaint.contains("nowhere.toml"), "{complaint}");
     write(&fixture, "broken.toml", "[server\n");
     let mut command = fixture.command(&["serve"]);
@@ -116,7 +109,7 @@ fn a_port_in_use_is_reported(backend: Backend) {
     let fixture = Fixture::new(backend);
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
-    let complaint = complaint(&fixture, &["serve"], &[("CALLSCOPE__SERVER__BIND", &address)]);
+    let complaint = fixture.complaint(&["serve"], &[("CALLSCOPE__SERVER__BIND", &address)]);
     assert!(complaint.contains(&format!("cannot listen on {address}")), "{complaint}");
     assert!(complaint.contains("in use"), "{complaint}");
 }

@@ -63,6 +63,13 @@ impl Fixture {
         run(self.command(arguments), b"")
     }
 
+    /// What a command complains of that must not start.
+    pub fn complaint(&self, arguments: &[&str], environment: Environment<'_>) -> String {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        run(command, b"").stderr_of_failure()
+    }
+
     /// Creates a tenant, and gives a key of it with every scope.
     pub fn create_tenant(&self, slug: &str) -> String {
         self.run(&["tenants", "create", slug]).stdout_of_success();

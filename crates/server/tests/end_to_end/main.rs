@@ -39,6 +39,7 @@ mod comparison;
 mod configuration;
 mod crash;
 mod demo;
+mod distribution;
 mod figures;
 mod fixture;
 mod full_disk;
@@ -49,10 +50,12 @@ mod outage;
 mod process;
 mod read_only;
 mod records;
+mod replica;
 mod session;
 mod shutdown;
 mod side_by_side;
 mod sweeper;
+mod tls;
 mod windows;
 mod world;
 
@@ -66,15 +69,18 @@ fn main() -> ExitCode {
         configuration::CASES,
         crash::CASES,
         demo::CASES,
+        distribution::CASES,
         full_disk::CASES,
         health::CASES,
         import::CASES,
         isolation::CASES,
         outage::CASES,
         read_only::CASES,
+        replica::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
+        tls::CASES,
     ];
     callscope_testkit::run(&cases.concat())
 }
