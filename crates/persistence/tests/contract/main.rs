@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod audits;
 mod contents;
 mod error_log;
 mod fixture;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         isolation::CASES,
         rollups::CASES,
         retention::CASES,
+        audits::CASES,
         transactions::CASES,
         contents::CASES,
         schema::CASES,
