@@ -9,6 +9,7 @@ mod error_log;
 mod fixture;
 mod history;
 mod isolation;
+mod lanes;
 mod lifecycle;
 mod retention;
 mod rollups;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         rollups::CASES,
         retention::CASES,
         audits::CASES,
+        lanes::CASES,
         transactions::CASES,
         contents::CASES,
         schema::CASES,
