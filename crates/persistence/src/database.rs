@@ -154,7 +154,7 @@ impl Database {
     /// for the analytics reads, but one, which is left
     /// for keys and the sweeper.
     pub(crate) fn writers_max(&self) -> usize {
-        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(1).max(1) };
+        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(2).max(1) };
         usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
