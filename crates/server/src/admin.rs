@@ -1,23 +1,18 @@
-//! Tenants, keys and rollups from the command line.
+//! The schema, tenants and keys from the command line.
 
-use crate::command_line::{KeysCommand, RollupsCommand, TenantsCommand};
+use crate::command_line::{KeysCommand, TenantsCommand};
 use crate::serve::open;
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::keys::KeySecret;
 use callscope_analytics::ports::{StoreError, TenantStore};
-use callscope_analytics::rollups::{self, Audit, Mismatch};
 use callscope_domain::{ApiKey, DisplayName, KeyId, Scope, Slug, Span, Tenant, TenantId, Timestamp};
 use callscope_persistence::Database;
 use chrono::SecondsFormat;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// Mismatches that are shown one by one.
-const MISMATCHES_SHOWN: usize = 20;
 
 /// `callscope migrate`
 pub async fn migrate(settings: &Settings, distributed: bool) -> anyhow::Result<ExitCode> {
@@ -133,54 +128,7 @@ fn key_line(key: &ApiKey) -> String {
     format!("{}  {state:<8}  {}  {expires:<20}  {:<28}  {name}", key.id, date(key.created_at), scopes.join(","))
 }
 
-fn date(instant: Timestamp) -> String {
+/// An instant for people.
+pub fn date(instant: Timestamp) -> String {
     instant.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// `callscope rollups …`
-pub async fn rollups(settings: &Settings, command: RollupsCommand) -> anyhow::Result<ExitCode> {
-    let database = open(settings).await?;
-    let (RollupsCommand::Verify { tenant } | RollupsCommand::Rebuild { tenant }) = &command;
-    let tenants = match tenant {
-        Some(slug) => vec![find_tenant(&database, slug).await?],
-        None => database.list_tenants().await?,
-    };
-    let mut all_equal = true;
-    for tenant in tenants {
-        let bar = ProgressBar::new(0)
-            .with_style(ProgressStyle::with_template("{prefix} {bar:40} day {pos} of {len}, {eta} left")?)
-            .with_prefix(tenant.slug.to_string());
-        let on_day = |day: u64, days: u64| {
-            bar.set_length(days);
-            bar.set_position(day);
-        };
-        match command {
-            RollupsCommand::Verify { .. } => {
-                let audit = rollups::verify(&database, tenant.id, on_day).await?;
-                bar.finish_and_clear();
-                all_equal &= audit.mismatches.is_empty();
-                report(&tenant, &audit);
-            }
-            RollupsCommand::Rebuild { .. } => {
-                let Audit { days, calls, buckets, .. } = rollups::rebuild(&database, tenant.id, on_day).await?;
-                bar.finish_and_clear();
-                println!("{}: rebuilt {buckets} rollups from {calls} calls on {days} days", tenant.slug);
-            }
-        }
-    }
-    Ok(if all_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn report(tenant: &Tenant, audit: &Audit) {
-    let Audit { days, calls, buckets, mismatches } = audit;
-    let slug = &tenant.slug;
-    if mismatches.is_empty() {
-        println!("{slug}: equal ({buckets} rollups, {calls} calls, {days} days)");
-        return;
-    }
-    println!("{slug}: NOT EQUAL: {} rollups differ from their {calls} calls", mismatches.len());
-    for Mismatch { resolution, bucket } in mismatches.iter().take(MISMATCHES_SHOWN) {
-        println!("  {resolution} {}", date(*bucket));
-    }
-    println!("  `callscope rollups rebuild --tenant {slug}` makes them anew from the calls");
 }

@@ -1,8 +1,11 @@
 //! The command line.
 
 use callscope_domain::{DisplayName, Scope, Slug};
+use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A self-hosted, multi-tenant analytics server for voice-AI calls.
@@ -108,17 +111,53 @@ pub enum KeysCommand {
 #[derive(Subcommand)]
 pub enum RollupsCommand {
     /// Compare every rollup with the calls beneath it; exit code 1 if one differs. A server may go on meanwhile.
-    Verify {
-        /// Only this tenant.
-        #[arg(long, value_name = "SLUG")]
-        tenant: Option<Slug>,
-    },
-    /// Make every rollup anew from the calls. A server may go on meanwhile.
-    Rebuild {
-        /// Only this tenant.
-        #[arg(long, value_name = "SLUG")]
-        tenant: Option<Slug>,
-    },
+    ///
+    /// Of days whose calls are no longer kept, the sums by quarter of an hour, hour and day are compared with those by
+    /// the minute.
+    Verify(AuditArguments),
+    /// Correct every rollup that is not the sum of the calls beneath it. A server may go on meanwhile.
+    ///
+    /// Of days whose calls are no longer kept, the sums by quarter of an hour, hour and day are made anew from those by
+    /// the minute.
+    Rebuild(AuditArguments),
+}
+
+/// Which rollups.
+#[derive(Args)]
+pub struct AuditArguments {
+    /// Only this tenant.
+    #[arg(long, value_name = "SLUG")]
+    pub tenant: Option<Slug>,
+    /// Go on at this day of this tenant, such as acme/2026-01-05, as an interrupted command says. Tenants are gone over
+    /// by slug, their days in order.
+    #[arg(long, value_name = "TENANT/DAY")]
+    pub resume: Option<TenantDay>,
+}
+
+/// A day of UTC of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantDay {
+    /// Whose.
+    pub tenant: Slug,
+    /// Which.
+    pub day: NaiveDate,
+}
+
+impl FromStr for TenantDay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tenant, day) = text.split_once('/').ok_or("must be a tenant and a day, such as acme/2026-01-05")?;
+        let tenant = Slug::new(tenant).map_err(|fault| format!("the tenant {fault}"))?;
+        let day = day.parse().map_err(|_| "the day must be written like 2026-01-05")?;
+        Ok(Self { tenant, day })
+    }
+}
+
+impl Display for TenantDay {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.tenant, self.day)
+    }
 }
 
 /// What to import.
@@ -151,5 +190,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_day_of_a_tenant_is_read_as_it_is_written() {
+        for text in ["acme/2026-01-05", "a-b_c/0001-12-31", "acme/-0044-03-15", "acme/+12026-01-05"] {
+            assert_eq!(text.parse::<TenantDay>().unwrap().to_string(), text);
+        }
+        for text in ["", "acme", "acme/", "/2026-01-05", "ACME/2026-01-05", "acme/2026-02-30", "acme/2026-01-05T00:00"]
+        {
+            assert!(text.parse::<TenantDay>().is_err(), "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The binary `callscope`: command line, configuration, wiring; nothing else.
 
 mod admin;
+mod audit;
 mod command_line;
 mod demo;
 mod import;
@@ -48,7 +49,7 @@ async fn run(settings: Settings, command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate { distributed } => admin::migrate(&settings, distributed).await,
         Command::Tenants { command } => admin::tenants(&settings, command).await,
         Command::Keys { command } => admin::keys(&settings, command).await,
-        Command::Rollups { command } => admin::rollups(&settings, command).await,
+        Command::Rollups { command } => audit::rollups(&settings, command).await,
         Command::Import(arguments) => import::import(&settings, &arguments).await,
         Command::Demo(arguments) => demo::demo(settings, &arguments).await,
     }

@@ -47,10 +47,9 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let address = *server.addrs().first().context("the server listens nowhere")?;
     let server = server.run();
     let handle = server.handle();
-    let mut stop_signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let stop = stop_signal()?;
     tokio::spawn(async move {
-        let [terminate, interrupt] = &mut stop_signals;
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        stop.await;
         tracing::info!("stopping: requests in flight and records that wait will finish");
         handle.stop(true).await;
     });
@@ -66,6 +65,14 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     written.context("records still wait to be written; they were not acknowledged")?.context("the writer panicked")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Ends when the process is told to: by SIGTERM or Ctrl-C, which from now on do nothing else.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
 }
 
 /// Opens the database, with its schema up to date.

@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod audits;
 mod contents;
 mod distribution;
 mod error_log;
 mod fixture;
 mod history;
 mod isolation;
+mod lanes;
 mod lifecycle;
 mod retention;
 mod rollups;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         isolation::CASES,
         rollups::CASES,
         retention::CASES,
+        audits::CASES,
+        lanes::CASES,
         transactions::CASES,
         contents::CASES,
         schema::CASES,
