@@ -3,7 +3,7 @@
 
 use crate::conn::{Access, columns};
 use crate::database::Database;
-use crate::fragment::{Either, IsActive, IsIn, Mixed, Part, maybe};
+use crate::fragment::{Either, ForEach, IsActive, IsChosen, IsIn, Mixed, Part, WorkflowIds, maybe};
 use crate::rows::{
     CallFactsRow, CallRollupRow, ErrorCountRow, LoggedErrorRow, ProviderTotalsRow, WorkflowRow, sum_by_provider,
 };
@@ -85,14 +85,16 @@ impl AnalyticsStore for Database {
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
         let labels = workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant)));
+        let ids = WorkflowIds(labels.select(workflows::workflow_id));
         let buckets = ranges(plan).map(|range| {
-            call_rollups::table
+            let of_workflow = call_rollups::table
                 .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
                 .filter(call_rollups::resolution.eq(Word(range.resolution)))
-                .filter(IsIn(call_rollups::workflow_id, labels.select(workflows::workflow_id)))
+                .filter(IsChosen(ids.clone()))
                 .filter(call_rollups::bucket.ge(Time(range.start)))
                 .filter(call_rollups::bucket.lt(Time(range.end)))
-                .select(columns::<CallRollupRow>())
+                .select(columns::<CallRollupRow>());
+            ForEach(ids.clone(), of_workflow)
         });
         let labels = vec![labels.select(columns::<WorkflowRow>())];
         let groups = (kept_from(tenant), buckets.collect(), calls_of(tenant, &CallScope::Tenant, plan), labels);
@@ -236,17 +238,21 @@ fn call_rollups_of(
     plan: &WindowPlan,
 ) -> Vec<impl Part<SqlType = ColumnsOf<CallRollupRow>>> {
     let part = |range: BucketRange| {
-        let of_workflow = match slug_of(scope) {
-            None => Either::Left(call_rollups::workflow_id.eq(WHOLE_TENANT)),
-            Some(slug) => Either::Right(IsIn(call_rollups::workflow_id, workflows_with_slug(tenant.into(), slug))),
-        };
-        call_rollups::table
+        let buckets = call_rollups::table
             .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
             .filter(call_rollups::resolution.eq(Word(range.resolution)))
-            .filter(of_workflow)
             .filter(call_rollups::bucket.ge(Time(range.start)))
-            .filter(call_rollups::bucket.lt(Time(range.end)))
-            .select(columns::<CallRollupRow>())
+            .filter(call_rollups::bucket.lt(Time(range.end)));
+        match slug_of(scope) {
+            None => Either::Left(
+                buckets.filter(call_rollups::workflow_id.eq(WHOLE_TENANT)).select(columns::<CallRollupRow>()),
+            ),
+            Some(slug) => {
+                let ids = WorkflowIds(workflows_with_slug(tenant.into(), slug));
+                let of_workflow = buckets.filter(IsChosen(ids.clone())).select(columns::<CallRollupRow>());
+                Either::Right(ForEach(ids, of_workflow))
+            }
+        }
     };
     ranges(plan).map(part).collect()
 }

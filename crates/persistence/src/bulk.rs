@@ -3,12 +3,11 @@
 //! PostgreSQL gets each column as one array and unfolds them, so that a statement has the same text and the same few
 //! parameters for one row and for fifty thousand. SQLite gets a list of VALUES.
 
+use crate::fragment::{CHOSEN, Keys};
 use crate::sql::{Id, Key};
-use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_types::Bool;
 use diesel::sqlite::Sqlite;
 use std::ops::Range;
 use std::sync::Arc;
@@ -212,59 +211,48 @@ fn push_conflict(target: &Target, names: &[&str], push: &mut dyn FnMut(&str)) {
     }
 }
 
-/// A condition: that some columns of a row are together one of many keys, which are rows of those columns.
+/// Keys to be looked for: rows of their columns.
 #[derive(Debug)]
 pub struct OneOf<C> {
     keys: Arc<C>,
     rows: Range<usize>,
 }
 
+impl<C> Clone for OneOf<C> {
+    fn clone(&self) -> Self {
+        Self { keys: Arc::clone(&self.keys), rows: self.rows.clone() }
+    }
+}
+
 impl<C: Columns> OneOf<C> {
-    /// The conditions for some keys: on SQLite as many as its parameters demand, on PostgreSQL one.
-    pub fn conditions(keys: C, is_embedded: bool) -> impl Iterator<Item = Self> {
+    /// Splits keys into those of each statement: on SQLite as many as its parameters demand, on PostgreSQL one.
+    pub fn split(keys: C, is_embedded: bool) -> impl Iterator<Item = Self> {
         let count = keys.len();
         let keys = Arc::new(keys);
         slices(count, is_embedded).map(move |rows| Self { keys: Arc::clone(&keys), rows })
     }
 }
 
-impl<C> Expression for OneOf<C> {
-    type SqlType = Bool;
-}
+impl<C: Columns> Keys for OneOf<C> {
+    const COLUMNS: &'static [&'static str] = C::NAMES;
 
-impl<C, Source> AppearsOnTable<Source> for OneOf<C> {}
-impl<C, Source> SelectableExpression<Source> for OneOf<C> {}
-
-impl<C, GroupBy> ValidGrouping<GroupBy> for OneOf<C> {
-    type IsAggregate = is_aggregate::Never;
-}
-
-impl<C: 'static> QueryId for OneOf<C> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
-}
-
-impl<C: Columns> QueryFragment<Pg> for OneOf<C> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(&format!("({}) IN (SELECT * FROM unnest(", C::NAMES.join(", ")));
+    fn walk_source<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("unnest(");
         self.keys.bind_arrays(out.reborrow())?;
-        out.push_sql("))");
+        out.push_sql(&format!(") AS {CHOSEN} ({})", C::NAMES.join(", ")));
         Ok(())
     }
-}
 
-impl<C: Columns> QueryFragment<Sqlite> for OneOf<C> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+    fn walk_list<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         if self.rows.len() < LITE_ROWS_MAX {
             out.unsafe_to_cache_prepared();
         }
-        out.push_sql(&format!("({}) IN (VALUES ", C::NAMES.join(", ")));
+        out.push_sql("VALUES ");
         for row in self.rows.clone() {
             out.push_sql(if row == self.rows.start { "(" } else { ", (" });
             self.keys.bind_row(row, out.reborrow())?;
             out.push_sql(")");
         }
-        out.push_sql(")");
         Ok(())
     }
 }

@@ -78,8 +78,7 @@ impl<DB: Backend> QueryFragment<DB> for IsActive {
     }
 }
 
-/// A condition: that a column is among the rows of a query. On PostgreSQL the query is run first and once, and its rows
-/// are looked for in the column's index; left to itself, the planner may look at every row of the outer table instead.
+/// A condition that narrows rows already found: that a column is among the rows of a query, which runs once.
 #[derive(Clone, Debug)]
 pub struct IsIn<C, Q>(pub C, pub Q);
 
@@ -119,7 +118,7 @@ impl<C: QueryFragment<Sqlite>, Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> f
     }
 }
 
-/// One of two conditions, chosen when the query is built.
+/// One of two queries of the same columns, chosen when the statement is built.
 #[derive(Clone, Debug)]
 pub enum Either<L, R> {
     /// The first.
@@ -128,26 +127,8 @@ pub enum Either<L, R> {
     Right(R),
 }
 
-impl<L, R> Expression for Either<L, R> {
-    type SqlType = Bool;
-}
-
-impl<L, R, Source> AppearsOnTable<Source> for Either<L, R>
-where
-    L: AppearsOnTable<Source>,
-    R: AppearsOnTable<Source>,
-{
-}
-
-impl<L, R, Source> SelectableExpression<Source> for Either<L, R>
-where
-    L: SelectableExpression<Source>,
-    R: SelectableExpression<Source>,
-{
-}
-
-impl<L, R, GroupBy> ValidGrouping<GroupBy> for Either<L, R> {
-    type IsAggregate = is_aggregate::Never;
+impl<L: Query, R: Query<SqlType = L::SqlType>> Query for Either<L, R> {
+    type SqlType = L::SqlType;
 }
 
 impl<L, R> QueryId for Either<L, R> {
@@ -158,9 +139,114 @@ impl<L, R> QueryId for Either<L, R> {
 impl<L: QueryFragment<DB>, R: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Either<L, R> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         match self {
-            Self::Left(condition) => condition.walk_ast(out),
-            Self::Right(condition) => condition.walk_ast(out),
+            Self::Left(query) => query.walk_ast(out),
+            Self::Right(query) => query.walk_ast(out),
         }
+    }
+}
+
+/// Keys whose rows are looked for: some columns, and where their values come from.
+pub trait Keys: Send + 'static {
+    /// The columns.
+    const COLUMNS: &'static [&'static str];
+
+    /// Writes what stands in PostgreSQL's FROM, with a name for itself and its columns.
+    fn walk_source<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+
+    /// Writes what stands between the parentheses of SQLite's IN.
+    fn walk_list<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
+}
+
+/// What PostgreSQL's source of keys is called.
+pub const CHOSEN: &str = "chosen";
+
+/// A condition: that some columns of a row are one of many keys. Only inside of [`ForEach`] with the same keys.
+#[derive(Clone, Debug)]
+pub struct IsChosen<K>(pub K);
+
+impl<K> Expression for IsChosen<K> {
+    type SqlType = Bool;
+}
+
+impl<K, Source> AppearsOnTable<Source> for IsChosen<K> {}
+impl<K, Source> SelectableExpression<Source> for IsChosen<K> {}
+
+impl<K, GroupBy> ValidGrouping<GroupBy> for IsChosen<K> {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl<K> QueryId for IsChosen<K> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<K: Keys> QueryFragment<Pg> for IsChosen<K> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let equal = |column: &&str| format!("{column} = {CHOSEN}.{column}");
+        out.push_sql(&K::COLUMNS.iter().map(equal).collect::<Vec<_>>().join(" AND "));
+        Ok(())
+    }
+}
+
+impl<K: Keys> QueryFragment<Sqlite> for IsChosen<K> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(&format!("({}) IN (", K::COLUMNS.join(", ")));
+        self.0.walk_list(out.reborrow())?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+/// A query for the rows of many keys, which it names with [`IsChosen`]. On PostgreSQL each key is looked up in the
+/// index on its own, which is what a planner that has no statistics yet would not do by itself; SQLite does.
+#[derive(Debug)]
+pub struct ForEach<K, Q>(pub K, pub Q);
+
+impl<K, Q: Query> Query for ForEach<K, Q> {
+    type SqlType = Q::SqlType;
+}
+
+impl<K, Q, Connection> diesel::RunQueryDsl<Connection> for ForEach<K, Q> {}
+
+impl<K, Q> QueryId for ForEach<K, Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<K: Keys, Q: QueryFragment<Pg>> QueryFragment<Pg> for ForEach<K, Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT found.* FROM ");
+        self.0.walk_source(out.reborrow())?;
+        out.push_sql(" CROSS JOIN LATERAL (");
+        self.1.walk_ast(out.reborrow())?;
+        // It changes no row, but keeps the planner from turning the two into another kind of join.
+        out.push_sql(" OFFSET 0) AS found");
+        Ok(())
+    }
+}
+
+impl<K: Keys, Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for ForEach<K, Q> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.1.walk_ast(out)
+    }
+}
+
+/// The ids of the workflows that a query gives, as keys.
+#[derive(Clone, Debug)]
+pub struct WorkflowIds<Q>(pub Q);
+
+impl<Q: QueryFragment<Pg> + QueryFragment<Sqlite> + Send + 'static> Keys for WorkflowIds<Q> {
+    const COLUMNS: &'static [&'static str] = &["workflow_id"];
+
+    fn walk_source<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("(");
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(&format!(") AS {CHOSEN}"));
+        Ok(())
+    }
+
+    fn walk_list<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.0.walk_ast(out)
     }
 }
 

@@ -104,11 +104,13 @@ impl PgAddress {
         // for others the server's own is English, or an administrator sets it for the role.
         let _ = connection.batch_execute("SET lc_messages = 'C'").await;
         // Each statement has an index that starts with the tenant, and reads one range of it whatever its parameters:
-        // one plan, made once a connection, is right for all of them, even before a new table has statistics. And what
-        // is acknowledged must be durable, whatever the server's default.
+        // one plan, made once a connection, is right for all of them, even before a new table has statistics. Such a
+        // plan is done before helping processes or compiled code could begin. And what is acknowledged must be durable,
+        // whatever the server's default.
         let settings = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
              SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+             SET max_parallel_workers_per_gather = 0; SET jit = off; \
              SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
             statement_timeout.as_millis(),
             IDLE_IN_TRANSACTION_MAX.as_millis(),

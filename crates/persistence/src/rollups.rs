@@ -3,6 +3,7 @@
 use crate::analytics::WHOLE_TENANT;
 use crate::bulk::{OnConflict, OneOf, Target};
 use crate::conn::{Conn, columns};
+use crate::fragment::{ForEach, IsChosen};
 use crate::rows::{
     CallRollupColumns, ErrorRollupColumns, ProviderRollupColumns, ProviderRollupKeys, ProviderTotalsRow,
 };
@@ -62,12 +63,12 @@ async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &Rollup
             keys.push(Word(of), start.into(), Word(provider.provider_type), name);
         }
         let mut stored: HashMap<(Resolution, Timestamp, Provider), ProviderTotals> = HashMap::new();
-        for is_changed in OneOf::conditions(keys, conn.is_embedded()) {
+        for keys in OneOf::split(keys, conn.is_embedded()) {
             let query = provider_rollups::table
                 .filter(tenant_id.eq(Id::from(tenant)))
-                .filter(is_changed)
+                .filter(IsChosen(keys.clone()))
                 .select((resolution, columns::<ProviderTotalsRow>()));
-            let rows: Vec<(Word<Resolution>, ProviderTotalsRow)> = conn.load(query).await?;
+            let rows: Vec<(Word<Resolution>, ProviderTotalsRow)> = conn.load(ForEach(keys, query)).await?;
             for (of, row) in rows {
                 let start = row.bucket.0;
                 let (provider, totals) = row.try_into()?;

@@ -1,87 +1,181 @@
-//! Measures the release build: reads, ingestion, bytes on disk, memory. Absolute figures drift with the machine, so
-//! each claim is a ratio of two figures of one run.
+//! Measures the release build on SQLite and on PostgreSQL: reads, ingestion, bytes on disk, memory. Absolute figures
+//! drift with the machine, so each claim is a ratio of two figures of one run.
 
+mod client;
+mod contention;
+mod database;
+mod floor;
+mod growth;
 mod ingestion;
+mod neighbours;
+mod plain_sql;
+mod postgres;
+mod processes;
 mod reads;
+mod records;
+mod report;
 mod server;
 
 use anyhow::Context;
-use clap::Args;
-use server::Server;
-use std::path::Path;
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Args, ValueEnum};
+use database::Engine;
+use records::Records;
+use report::{Report, short};
+use server::Instance;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// How to measure.
 #[derive(Args)]
 pub struct Arguments {
+    /// Which databases.
+    #[arg(long, value_enum, default_value_t = Databases::Both)]
+    database: Databases,
     /// Calls of the largest tenant.
     #[arg(long, default_value_t = 1_000_000)]
     calls: usize,
+    /// Most calls that are sent over HTTP: of a larger tenant, only reads are measured.
+    #[arg(long, default_value_t = 1_000_000)]
+    sent_calls: usize,
     /// Questions per endpoint and size.
     #[arg(long, default_value_t = 200)]
     questions: usize,
-    /// A folder for databases and records, some two kilobytes a call; a temporary one if not given.
+    /// Other tenants in the same tables, each with a tenth of the calls.
+    #[arg(long, default_value_t = 20)]
+    neighbours: usize,
+    /// Tenants that several processes ingest for at a time.
+    #[arg(long, default_value_t = 16)]
+    tenants: usize,
+    /// Repetitions of a slow aggregate by SQL, per index.
+    #[arg(long, default_value_t = 3)]
+    repetitions: usize,
+    /// Only these parts; all if not given.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// The folder for records and SQLite files, some three kilobytes a call; the temporary folder if not given.
+    /// PostgreSQL's files are in /tmp.
     #[arg(long)]
-    folder: Option<std::path::PathBuf>,
+    folder: Option<PathBuf>,
+}
+
+/// Which databases to measure.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Databases {
+    Sqlite,
+    Postgres,
+    Both,
+}
+
+impl Databases {
+    const fn each(self) -> &'static [Self] {
+        match self {
+            Self::Sqlite => &[Self::Sqlite],
+            Self::Postgres => &[Self::Postgres],
+            Self::Both => &[Self::Sqlite, Self::Postgres],
+        }
+    }
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// In time order, against the floor, shuffled.
+    Ingestion,
+    /// At several sizes, and against plain SQL.
+    Reads,
+    /// One tenant among others.
+    Neighbours,
+    /// Several servers on one PostgreSQL.
+    Processes,
+    /// Reads while records go in.
+    Contention,
+}
+
+/// What all parts need to know, about one database.
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    engine: &'a Engine,
+    /// Where records are.
+    folder: &'a Path,
+    /// When the records end; the same for all, so that databases can be compared.
+    end: DateTime<Utc>,
+    report: Report,
 }
 
 /// Runs every benchmark and prints its figures.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let status =
-        Command::new(env!("CARGO")).args(["build", "--release", "--locked", "-p", "callscope-server"]).status()?;
-    anyhow::ensure!(status.success(), "the release build failed");
-    let temporary = tempfile::tempdir()?;
-    let folder = arguments.folder.as_deref().unwrap_or(temporary.path());
-    std::fs::create_dir_all(folder)?;
-    measure(arguments, folder).context("the benchmark failed")
+    if cfg!(debug_assertions) {
+        return run_optimized();
+    }
+    cargo(&["build", "--release", "--locked", "--package", "callscope-server"])?;
+    let parent = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
+    std::fs::create_dir_all(&parent)?;
+    let folder = tempfile::Builder::new().prefix("callscope-bench-").tempdir_in(parent)?;
+    let end = Utc::now() - TimeDelta::minutes(10);
+    let mut reports = Vec::new();
+    for database in arguments.database.each() {
+        let engine = match database {
+            Databases::Postgres => Engine::postgres()?,
+            _ => Engine::Sqlite(folder.path().to_owned()),
+        };
+        let report = Report::new(engine.name());
+        let mut bench = Bench { arguments, engine: &engine, folder: folder.path(), end, report };
+        bench.measure().context("the benchmark failed")?;
+        reports.push(bench.report);
+    }
+    reports.iter().for_each(Report::print);
+    Ok(())
 }
 
-fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
-    let largest = arguments.calls;
-    println!(
-        "## Ingestion over HTTP: NDJSON, {} records a request, 18 latency samples a call",
-        ingestion::BATCH_RECORDS
-    );
-    let ordered = ingestion::write_records(&folder.join("ordered.ndjson"), largest, ingestion::Order::Time, 8)?;
-    let mut large = Server::create(folder, "large")?;
-    let in_order = ingestion::send(&large, &ordered)?;
-    println!("in time order: {largest} calls, {in_order:.0} calls/s");
-    println!("resident after ingestion: {} MiB", large.resident_mib()?);
+/// Clients that are not optimized would be what is measured: runs this command once more, from a release build.
+fn run_optimized() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut command = vec!["run", "--release", "--quiet", "--locked", "--package", "xtask", "--"];
+    command.extend(arguments.iter().map(String::as_str));
+    cargo(&command)
+}
 
-    let sizes = [largest / 100, largest / 10];
-    let mut servers = Vec::new();
-    for size in sizes {
-        let records = ingestion::write_records(&folder.join("size.ndjson"), size, ingestion::Order::Time, 8)?;
-        let server = Server::create(folder, &format!("calls-{size}"))?;
-        ingestion::send(&server, &records)?;
-        servers.push((format!("{size} calls"), server));
-    }
-    let wide = Server::create(folder, "wide")?;
-    let records = ingestion::write_records(&folder.join("wide.ndjson"), largest / 10, ingestion::Order::Time, 200)?;
-    ingestion::send(&wide, &records)?;
-    let start_up = large.restart()?;
-    println!("start-up with {largest} calls: {} ms until ready", start_up.as_millis());
-    servers.push((format!("{largest} calls"), large));
-    servers.push((format!("{} calls, 200 workflows", largest / 10), wide));
-    reads::compare(&servers, arguments.questions)?;
-
-    let (_, large) = servers.swap_remove(2);
-    drop(servers);
-    reads::against_plain_sql(&large, arguments.questions)?;
-    println!("resident after reads: {} MiB", large.resident_mib()?);
-    let file = large.stop()?;
-    let bytes = std::fs::metadata(&file)?.len();
-    println!("on disk: {} MiB, {:.0} bytes a call", bytes >> 20, bytes as f64 / largest as f64);
-
-    println!("\n## Ingestion against the floor and in disorder");
-    let floor = ingestion::floor(&file, folder)?;
-    println!("floor, the same rows into the calls table alone: {floor:.0} calls/s");
-    println!("in time order / floor: {:.2} (wanted: at least 0.25)", in_order / floor);
-    let shuffled = ingestion::write_records(&folder.join("shuffled.ndjson"), largest, ingestion::Order::Shuffled, 8)?;
-    let server = Server::create(folder, "shuffled")?;
-    let in_disorder = ingestion::send(&server, &shuffled)?;
-    println!("shuffled over 30 days: {in_disorder:.0} calls/s");
-    println!("shuffled / in time order: {:.2} (wanted: at least 0.20)", in_disorder / in_order);
-    println!("resident after shuffled ingestion: {} MiB", server.resident_mib()?);
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(env!("CARGO")).args(arguments).status()?;
+    anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));
     Ok(())
+}
+
+impl Bench<'_> {
+    fn measure(&mut self) -> anyhow::Result<()> {
+        let records = self.records();
+        println!("\n# {}", self.engine.description()?);
+        println!("NDJSON, {} records a request, {} latency samples a call", records::BATCH_RECORDS, records::SAMPLES);
+        let mut loaded = if self.has(Part::Ingestion) {
+            ingestion::measure(self)?
+        } else {
+            println!("importing {} calls", short(records.calls));
+            Instance::import(self.engine, "large", &records)?
+        };
+        if self.has(Part::Reads) {
+            growth::measure(self, &mut loaded)?;
+        }
+        if self.has(Part::Neighbours) {
+            neighbours::measure(self, &loaded)?;
+        }
+        if self.has(Part::Contention) {
+            contention::measure(self, &loaded)?;
+        }
+        loaded.remove()?;
+        // SQLite is for one process.
+        if self.has(Part::Processes) && matches!(self.engine, Engine::Postgres(_)) {
+            processes::measure(self)?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.arguments.only.is_empty() || self.arguments.only.contains(&part)
+    }
+
+    /// The calls of the measured tenant.
+    fn records(&self) -> Records {
+        Records::in_order(self.end, self.arguments.calls.min(self.arguments.sent_calls))
+    }
 }

@@ -1,57 +1,97 @@
-//! A release server of the benchmark's own, on a database of its own.
+//! Release servers of the benchmark's own, and the commands of the release build.
 
+use crate::bench::client::{Asker, Batch, send};
+use crate::bench::database::{Database, Engine};
+use crate::bench::records::Records;
 use anyhow::Context;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A running server with one tenant and one key.
+/// The tenant that is measured.
+pub const TENANT: &str = "bench";
+/// Requests that are under way at one time: while two are written together, two are parsed.
+const CONNECTIONS: usize = 4;
+
+/// A running server process.
 pub struct Server {
-    database: PathBuf,
     child: Child,
     /// Where it listens.
     pub address: String,
-    /// The key of its tenant.
-    pub key: String,
+}
+
+/// A database with the measured tenant, and a server on it.
+pub struct Instance {
+    /// The database.
+    pub database: Database,
+    /// The key of the tenant.
+    pub key: Arc<str>,
+    /// The server.
+    pub server: Server,
+}
+
+impl Instance {
+    /// Makes a database with one tenant, and serves it.
+    pub fn create(engine: &Engine, name: &str) -> anyhow::Result<Self> {
+        let database = engine.create(name)?;
+        let key = create_tenant(&database, TENANT)?;
+        let server = Server::start(&database)?;
+        Ok(Self { database, key, server })
+    }
+
+    /// Makes a database with one tenant, imports its calls, and serves it.
+    pub fn import(engine: &Engine, name: &str, records: &Records) -> anyhow::Result<Self> {
+        let database = engine.create(name)?;
+        let key = create_tenant(&database, TENANT)?;
+        import(&database, TENANT, records)?;
+        database.settle()?;
+        let server = Server::start(&database)?;
+        Ok(Self { database, key, server })
+    }
+
+    /// Sends batches to the server; gives calls a second.
+    pub fn send(&self, batches: impl Iterator<Item = anyhow::Result<Batch>>) -> anyhow::Result<f64> {
+        send(&[&self.server.address], CONNECTIONS, batches)
+    }
+
+    /// A client of the tenant.
+    pub fn asker(&self) -> Asker {
+        Asker::new(&self.server.address, &self.key)
+    }
+
+    /// Stops the server and starts another one; gives the time until it is ready.
+    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+        self.server.terminate()?;
+        let started = Instant::now();
+        self.server = Server::start(&self.database)?;
+        Ok(started.elapsed())
+    }
+
+    /// Stops the server and removes the database.
+    pub fn remove(mut self) -> anyhow::Result<()> {
+        self.server.terminate()?;
+        self.database.remove()
+    }
 }
 
 impl Server {
-    /// Makes a database with a tenant and a key, and serves it.
-    pub fn create(folder: &Path, name: &str) -> anyhow::Result<Self> {
-        let database = folder.join(format!("{name}.db"));
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
+    /// Starts a server, and waits until it listens: it is ready then.
+    pub fn start(database: &Database) -> anyhow::Result<Self> {
+        let mut child = command(database).arg("serve").stderr(Stdio::piped()).spawn()?;
+        let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
+        let mut server = Self { child, address: String::new() };
+        while server.address.is_empty() {
+            let line = log.next().context("the server ended before it listened")??;
+            server.address = address(&line).unwrap_or_default();
+            pass_on(&line);
         }
-        let run = |arguments: &[&str]| -> anyhow::Result<String> {
-            let output = command(&database).args(arguments).output().context("cannot run the release build")?;
-            anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-        };
-        run(&["tenants", "create", "bench"])?;
-        let key = run(&["keys", "create", "--tenant", "bench"])?;
-        let (child, address, _) = start(&database)?;
-        Ok(Self { database, child, address, key })
-    }
-
-    /// Stops the server and starts it again; gives the time until it is ready.
-    pub fn restart(&mut self) -> anyhow::Result<Duration> {
-        terminate(&mut self.child)?;
-        let (child, address, elapsed) = start(&self.database)?;
-        (self.child, self.address) = (child, address);
-        Ok(elapsed)
-    }
-
-    /// Stops the server; gives its database.
-    pub fn stop(mut self) -> anyhow::Result<PathBuf> {
-        terminate(&mut self.child)?;
-        Ok(self.database.clone())
-    }
-
-    /// The database.
-    pub fn database(&self) -> &Path {
-        &self.database
+        ureq::get(format!("http://{}/health/ready", server.address)).call()?;
+        // What else it says must be read, or it would block.
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| pass_on(&line)));
+        Ok(server)
     }
 
     /// Its resident memory.
@@ -60,6 +100,14 @@ impl Server {
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
         Ok(kib >> 10)
+    }
+
+    /// Stops it as its administrator would.
+    pub fn terminate(&mut self) -> anyhow::Result<()> {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status()?;
+        anyhow::ensure!(status.success(), "cannot stop the server");
+        self.child.wait()?;
+        Ok(())
     }
 }
 
@@ -70,40 +118,49 @@ impl Drop for Server {
     }
 }
 
-fn command(database: &Path) -> Command {
+/// The address that a server says in its log.
+fn address(line: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    line["fields"]["address"].as_str().map(str::to_owned)
+}
+
+/// Shows what a server complains of.
+fn pass_on(line: &str) {
+    if !line.contains(r#""level":"INFO""#) {
+        eprintln!("{line}");
+    }
+}
+
+/// Creates a tenant; gives a key of it.
+pub fn create_tenant(database: &Database, slug: &str) -> anyhow::Result<Arc<str>> {
+    run(database, &["tenants", "create", slug])?;
+    Ok(run(database, &["keys", "create", "--tenant", slug])?.trim().into())
+}
+
+/// Imports records while they are made; nothing lies on a disk in between.
+fn import(database: &Database, slug: &str, records: &Records) -> anyhow::Result<()> {
+    let mut command = command(database);
+    command.args(["import", "--tenant", slug, "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().context("cannot run the release build")?;
+    let written = records.write(child.stdin.take().context("no input")?);
+    let status = child.wait()?;
+    anyhow::ensure!(status.success(), "the import failed: {status}");
+    written
+}
+
+fn run(database: &Database, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = command(database).args(arguments).output().context("cannot run the release build")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn command(database: &Database) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let mut command = Command::new(target.join("release/callscope"));
     command
-        .env("CALLSCOPE__DATABASE__URL", format!("sqlite://{}", database.display()))
+        .env("CALLSCOPE__DATABASE__URL", database.url())
         .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
         .env("CALLSCOPE__LOG__FORMAT", "json")
         .env("CALLSCOPE__LOG__LEVEL", "warn,callscope::serve=info");
     command
-}
-
-/// Starts a server, and waits until it listens: it is ready then.
-fn start(database: &Path) -> anyhow::Result<(Child, String, Duration)> {
-    let started = Instant::now();
-    let mut child = command(database).arg("serve").stderr(Stdio::piped()).spawn()?;
-    let log = BufReader::new(child.stderr.take().context("no log")?);
-    let mut lines = log.lines();
-    for line in lines.by_ref() {
-        let line: Value = serde_json::from_str(&line?).unwrap_or_default();
-        if let Some(address) = line["fields"]["address"].as_str() {
-            let address = address.to_owned();
-            ureq::get(format!("http://{address}/health/ready")).call()?;
-            let elapsed = started.elapsed();
-            // What else it says must be read, or it would block.
-            std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-            return Ok((child, address, elapsed));
-        }
-    }
-    anyhow::bail!("the server ended before it listened")
-}
-
-fn terminate(child: &mut Child) -> anyhow::Result<()> {
-    let status = Command::new("kill").arg(child.id().to_string()).status()?;
-    anyhow::ensure!(status.success(), "cannot stop the server");
-    child.wait()?;
-    Ok(())
 }

@@ -237,15 +237,6 @@ async fn every_question_reads_ranges_of_indexes(fixture: Fixture) {
         let mut history = History::new(TenantId(id(0xA + number)), 7 + u64::try_from(number).unwrap());
         fixture.server.write(history.tenant, history.arrivals(600)).await;
     }
-    // Enough for the planner to see a difference: twenty workflows of a busy tenant in each minute of a fortnight.
-    let rollups = format!(
-        "INSERT INTO call_rollups
-         SELECT '{}', 'minute', md5(workflow::text)::uuid, bucket, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1
-         FROM generate_series(1, 20) workflow,
-              generate_series(now() - interval '14 days', now(), interval '1 minute') bucket",
-        fixture.tenant
-    );
-    fixture.execute(&rollups).await;
     fixture.execute("VACUUM ANALYZE").await;
     let (_, database) = fixture.scratch.url().rsplit_once('/').unwrap();
     for setting in ["session_preload_libraries = auto_explain", "auto_explain.log_min_duration = 0"] {

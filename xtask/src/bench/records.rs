@@ -1,0 +1,101 @@
+//! The records of a run: made from a seed, so that the same ones can be sent, imported and loaded into raw tables.
+
+use crate::bench::client::Batch;
+use anyhow::Context;
+use callscope_synthetic::{CallRecord, Generator, Profile, even_start_times, write_ndjson};
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Records of one request.
+pub const BATCH_RECORDS: usize = 5000;
+/// Latency samples of every call.
+pub const SAMPLES: usize = 18;
+/// Workflows of a tenant, where nothing else is said.
+const WORKFLOWS: usize = 8;
+/// A record with [`SAMPLES`] has fewer bytes.
+const RECORD_BYTES: usize = 1000;
+
+/// The order in which records are sent.
+#[derive(Clone, Copy)]
+pub enum Order {
+    /// By the start of the calls.
+    Time,
+    /// None.
+    Shuffled,
+}
+
+/// Calls that are spread evenly over 30 days.
+#[derive(Clone, Copy)]
+pub struct Records {
+    /// When the 30 days end.
+    pub end: DateTime<Utc>,
+    /// How many.
+    pub calls: usize,
+    /// In which order.
+    pub order: Order,
+    /// Over how many workflows they are spread.
+    pub workflows: usize,
+    /// Other seeds give other calls.
+    pub seed: u64,
+}
+
+impl Records {
+    /// Calls in time order.
+    pub fn in_order(end: DateTime<Utc>, calls: usize) -> Self {
+        Self { end, calls, order: Order::Time, workflows: WORKFLOWS, seed: 1 }
+    }
+
+    /// Makes them, one by one.
+    pub fn generate(&self) -> impl Iterator<Item = CallRecord> + use<> {
+        let mut starts = even_start_times(self.end - TimeDelta::days(30), self.end, self.calls);
+        if matches!(self.order, Order::Shuffled) {
+            starts.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(self.seed));
+        }
+        let profile = Profile { workflows: self.workflows, samples_per_call: Some(SAMPLES), ..Profile::default() };
+        let mut generator = Generator::new(self.seed, profile);
+        starts.into_iter().map(move |start| generator.call(start))
+    }
+
+    /// Writes them as NDJSON.
+    pub fn write(&self, writer: impl Write) -> anyhow::Result<()> {
+        let mut writer = BufWriter::with_capacity(1 << 20, writer);
+        write_ndjson(&mut writer, self.generate())?;
+        Ok(writer.flush()?)
+    }
+
+    /// A file of them in the folder of a run, written by whoever asks first, outside of every measurement.
+    pub fn file(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        let order = match self.order {
+            Order::Time => "ordered",
+            Order::Shuffled => "shuffled",
+        };
+        let path = folder.join(format!("{order}-{}-{}-{}.ndjson", self.calls, self.workflows, self.seed));
+        if !path.exists() {
+            self.write(File::create(&path)?)?;
+        }
+        Ok(path)
+    }
+}
+
+/// Reads a file of records, request by request.
+pub fn batches(file: &Path, key: &Arc<str>) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Batch>> + use<>> {
+    let file = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let key = Arc::clone(key);
+    Ok(std::iter::from_fn(move || read_batch(&mut reader, &key).transpose()))
+}
+
+fn read_batch(reader: &mut impl BufRead, key: &Arc<str>) -> anyhow::Result<Option<Batch>> {
+    let mut body = Vec::with_capacity(BATCH_RECORDS * RECORD_BYTES);
+    let mut records = 0;
+    while records < BATCH_RECORDS && reader.read_until(b'\n', &mut body)? > 0 {
+        records += 1;
+    }
+    Ok((records > 0).then(|| Batch { key: Arc::clone(key), body: Arc::new(body), records }))
+}
