@@ -38,6 +38,7 @@ mod compare;
 mod comparison;
 mod configuration;
 mod crash;
+mod database_url;
 mod demo;
 mod distribution;
 mod figures;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         comparison::CASES,
         configuration::CASES,
         crash::CASES,
+        database_url::CASES,
         demo::CASES,
         distribution::CASES,
         full_disk::CASES,

@@ -4,7 +4,7 @@ use crate::client::{Client, Transport};
 use crate::fixture::Fixture;
 use crate::process::{Finished, Server, eventually};
 use crate::session::runtime;
-use callscope_testkit::{Postgres, ServerOptions};
+use callscope_testkit::{Backend, Postgres, ServerOptions};
 use serde_json::{Value, json};
 
 on_postgres!(
@@ -12,9 +12,11 @@ on_postgres!(
     a_standby_without_the_whole_schema_is_refused,
     questions_are_put_to_the_replica_and_nothing_else_is,
     without_its_replica_a_server_goes_on_to_take_records,
+    a_replica_that_cannot_be_is_refused_by_name,
 );
 
 const DATABASE: &str = "calls";
+const READ_URL: &str = "CALLSCOPE__DATABASE__READ_URL";
 const ACQUIRE_TIMEOUT: (&str, &str) = ("CALLSCOPE__DATABASE__ACQUIRE_TIMEOUT", "500ms");
 const NEVER_CLOSE_CALLS: (&str, &str) = ("CALLSCOPE__INGEST__ACTIVE_CALL_TIMEOUT", "0s");
 
@@ -87,7 +89,7 @@ fn questions_are_put_to_the_replica_and_nothing_else_is() {
     let (primary, fixture) = primary();
     let key = fixture.create_tenant("clinic");
     let standby = primary.standby().unwrap();
-    let server = fixture.serve(&[NEVER_CLOSE_CALLS, ("CALLSCOPE__DATABASE__READ_URL", &standby.url(DATABASE))]);
+    let server = fixture.serve(&[NEVER_CLOSE_CALLS, (READ_URL, &standby.url(DATABASE))]);
     let client = server.client(&key);
     client.send(&[call(1), active(2)], Transport::NDJSON);
     eventually("replication", || (total(&client) == 2).then_some(()));
@@ -123,8 +125,8 @@ fn without_its_replica_a_server_goes_on_to_take_records() {
     let (primary, fixture) = primary();
     let key = fixture.create_tenant("clinic");
     let standby = primary.standby().unwrap();
-    let reading = ("CALLSCOPE__DATABASE__READ_URL", standby.url(DATABASE));
-    let environment = [NEVER_CLOSE_CALLS, ACQUIRE_TIMEOUT, (reading.0, reading.1.as_str())];
+    let url = standby.url(DATABASE);
+    let environment = [NEVER_CLOSE_CALLS, ACQUIRE_TIMEOUT, (READ_URL, url.as_str())];
     let server = fixture.serve(&environment);
     let client = server.client(&key);
     assert_eq!(client.put(&call(1)).status, 201);
@@ -152,6 +154,31 @@ fn without_its_replica_a_server_goes_on_to_take_records() {
         eventually("being ready", || (server.stranger().get("/health/ready").status == 200).then_some(()));
         let client = server.client(&key);
         eventually("replication", || (total(&client) == 7).then_some(()));
+    }
+}
+
+fn a_replica_that_cannot_be_is_refused_by_name() {
+    let [sqlite, postgres] = Backend::ALL.map(Fixture::new);
+    let other = "postgres://voice:horse-battery@localhost";
+    for (fixture, url, words) in [
+        (&sqlite, other, "only PostgreSQL has replicas"),
+        (&sqlite, sqlite.database_url(), "only PostgreSQL has replicas"),
+        (&postgres, sqlite.database_url(), "only PostgreSQL has replicas"),
+        (&postgres, "localhost", "must start with postgres://"),
+        (&postgres, &format!("{other}:many/calls"), ""),
+        (&postgres, &format!("{other}/calls?colour=blue"), ""),
+        (&postgres, &format!("{other}/calls?sslmode=verify-ca"), "sslmode=verify-ca is not supported"),
+        (
+            &postgres,
+            &format!("{other}/calls?sslmode=verify-full&sslrootcert=/nowhere.pem"),
+            "/nowhere.pem cannot be read",
+        ),
+    ] {
+        for command in [&["serve"][..], &["tenants", "list"]] {
+            let complaint = fixture.complaint(command, &[(READ_URL, url)]);
+            assert!(complaint.contains("database.read_url") && complaint.contains(words), "{url}: {complaint}");
+            assert!(!complaint.contains("horse-battery"), "{complaint}");
+        }
     }
 }
 

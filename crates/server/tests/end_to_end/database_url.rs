@@ -1,0 +1,41 @@
+//! URLs of databases that cannot be: refused by the name of the setting, and without the password in them.
+
+use crate::fixture::Fixture;
+use crate::process::run;
+
+once!(a_url_that_cannot_be_is_refused_by_name_and_not_shown);
+
+const PASSWORD: &str = "horse-battery";
+
+/// URLs, with PASSWORD in the place of a password.
+const WRONG: &[&str] = &[
+    "mysql://voice:PASSWORD@localhost/calls",
+    "voice:PASSWORD@localhost/calls",
+    "postgresql://voice:PASSWORD@localhost:99999/calls",
+    "postgres://voice:PASSWORD@localhost:many/calls",
+    "postgres://voice:correct:PASSWORD@localhost:many/calls",
+    "postgres://voice:PASSWORD@localhost/calls?colour=blue",
+    "postgres://voice:PASSWORD@localhost/calls?colour",
+    "postgres://voice:PASSWORD@localhost/calls?connect_timeout=soon",
+    "postgres://localhost/calls?user=voice&password=PASSWORD&colour=blue",
+    "postgres://localhost/calls?user=voice&password=PASSWORD&sslmode=verify-ca",
+];
+
+fn a_url_that_cannot_be_is_refused_by_name_and_not_shown() {
+    let fixture = Fixture::at(String::new());
+    let mut faults = Vec::new();
+    for url in WRONG {
+        let url = url.replace("PASSWORD", PASSWORD);
+        for variable in ["CALLSCOPE__DATABASE__URL", "DATABASE_URL"] {
+            for arguments in [&["serve"][..], &["migrate", "--distributed"], &["tenants", "list"]] {
+                let mut command = fixture.bare_command(arguments);
+                command.env(variable, &url);
+                let complaint = run(command, b"").stderr_of_failure();
+                if !complaint.contains("database.url") || complaint.contains(PASSWORD) {
+                    faults.push(format!("{variable}={url} {arguments:?}: {complaint}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.concat());
+}
