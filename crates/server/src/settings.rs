@@ -237,7 +237,10 @@ impl LogSettings {
     pub fn start(&self) -> anyhow::Result<()> {
         let filter = EnvFilter::try_new(&self.level)
             .with_context(|| format!("setting log.level: {:?} is no level", self.level))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
+        // nothing tries to say so in the same place.
+        let log =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
         match self.format {
             LogFormat::Pretty => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
             LogFormat::Json => log.json().init(),
