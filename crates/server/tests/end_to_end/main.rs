@@ -52,6 +52,7 @@ mod process;
 mod read_only;
 mod records;
 mod replica;
+mod retention;
 mod session;
 mod shutdown;
 mod side_by_side;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         outage::CASES,
         read_only::CASES,
         replica::CASES,
+        retention::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
