@@ -150,11 +150,10 @@ impl Database {
         matches!(self.pools, Pools::Lite { .. })
     }
 
-    /// Transactions of the writer that may be open side by side: on PostgreSQL as many as it has connections beside those
-    /// for the analytics reads, but one, which is left
-    /// for keys and the sweeper.
+    /// Transactions of the writer that may be open side by side: on PostgreSQL as many as there are connections beside
+    /// those for the analytics reads, but two: one is left for keys, and one for the sweeper, retention and audits.
     pub(crate) fn writers_max(&self) -> usize {
-        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(1).max(1) };
+        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(2).max(1) };
         usize::try_from(connections).unwrap_or(usize::MAX)
     }
 

@@ -105,7 +105,11 @@ impl Fixture {
     }
 
     fn sqlite(&self) -> SqliteConnection {
-        SqliteConnection::establish(self.scratch.url().trim_start_matches("sqlite://")).unwrap()
+        let path = self.scratch.url().trim_start_matches("sqlite://");
+        let mut connection = SqliteConnection::establish(path).unwrap();
+        // A transaction that was dropped is undone a moment later, by a thread of its own.
+        connection.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+        connection
     }
 
     async fn postgres(&self) -> AsyncPgConnection {
