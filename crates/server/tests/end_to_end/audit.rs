@@ -1,8 +1,9 @@
 //! `rollups verify` and `rollups rebuild`, over a database that someone has tampered with.
 
-use crate::client::Transport;
+use crate::client::{Client, Transport};
 use crate::figures;
 use crate::fixture::Fixture;
+use crate::process::eventually;
 use crate::records;
 use crate::windows::Window;
 use crate::world::World;
@@ -10,8 +11,14 @@ use callscope_testkit::Backend;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-on_each_backend!(a_falsified_rollup_is_found_and_rebuilt, an_audit_of_nobody_is_refused);
+on_each_backend!(
+    a_falsified_rollup_is_found_and_rebuilt,
+    damage_is_repaired_while_a_server_takes_records,
+    an_audit_of_nobody_is_refused,
+);
 
 fn a_falsified_rollup_is_found_and_rebuilt(backend: Backend) {
     let fixture = Fixture::new(backend);
@@ -55,6 +62,93 @@ fn a_falsified_rollup_is_found_and_rebuilt(backend: Backend) {
     for key in &keys {
         let question = format!("summary?{}", window.query);
         crate::compare::assert_alike(&server.client(key), &question, &figures::summary(&world, &window, None));
+    }
+}
+
+fn damage_is_repaired_while_a_server_takes_records(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let key = fixture.create_tenant("clinic");
+    let server = fixture.serve(&[("CALLSCOPE__INGEST__ACTIVE_CALL_TIMEOUT", "0s")]);
+    let client = server.client(&key);
+    let from = "2025-06-01T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let to = from + chrono::TimeDelta::days(2);
+    let calls = records::calls(6, &[(from, to, 600)]);
+    let records: Vec<Value> = calls.iter().map(|call| serde_json::to_value(call).unwrap()).collect();
+    client.send(&records, Transport::NDJSON);
+    let load = Load::default();
+    std::thread::scope(|scope| {
+        let _end = EndOfLoad(&load);
+        scope.spawn(|| load.send(&client, &records));
+        let undecodable = match backend {
+            Backend::Sqlite => "X'ff'",
+            Backend::Postgres => r"'\xff'",
+        };
+        for damage in [
+            "UPDATE call_rollups SET total = total + 1, completed = -7".to_owned(),
+            "DELETE FROM error_rollups".to_owned(),
+            "UPDATE provider_rollups SET latency_us = 0 WHERE resolution <> 'minute'".to_owned(),
+            format!("UPDATE provider_rollups SET histogram = {undecodable} WHERE resolution = 'hour'"),
+        ] {
+            load.wait();
+            fixture.tamper(&damage);
+            assert_ne!(fixture.run(&["rollups", "verify"]).code, Some(0), "{damage}");
+            let printed = fixture.run(&["rollups", "rebuild"]).stdout_of_success();
+            assert!(printed.starts_with("clinic: mended ") && !printed.contains("mended 0"), "{damage}: {printed}");
+            fixture.assert_rollups_are_equal();
+            load.wait();
+        }
+        let printed = fixture.run(&["rollups", "rebuild"]).stdout_of_success();
+        assert!(printed.starts_with("clinic: mended 0 wrong rollups; "), "{printed}");
+    });
+    let mut world = World::default();
+    world.receive_all(&records);
+    world.receive_all(&load.acknowledged.into_inner().unwrap());
+    let window = Window::between(from.timestamp_micros(), to.timestamp_micros());
+    let expected = figures::summary(&world, &window, None);
+    crate::compare::assert_alike(&client, &format!("summary?{}", window.query), &expected);
+    fixture.assert_rollups_are_equal();
+}
+
+/// A client that goes on while there is something to repair.
+#[derive(Default)]
+struct Load {
+    ends: AtomicBool,
+    acknowledged: Mutex<Vec<Value>>,
+}
+
+/// Lets the client come to an end when it goes, even if the test fails.
+struct EndOfLoad<'a>(&'a Load);
+
+impl Drop for EndOfLoad<'_> {
+    fn drop(&mut self) {
+        self.0.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    /// Sends new calls beside the known ones, each until it is acknowledged: while a histogram cannot be read, nothing
+    /// can be added to it.
+    fn send(&self, client: &Client, records: &[Value]) {
+        for (number, record) in records.iter().cycle().enumerate() {
+            let mut record = record.clone();
+            record["call_id"] = format!("31c02e4f-12e0-4af0-869b-{number:012}").into();
+            let mut status = 0;
+            while status != 200 {
+                if self.ends.load(Ordering::Relaxed) {
+                    return;
+                }
+                status = client.try_send(std::slice::from_ref(&record), Transport::NDJSON).unwrap().status;
+                assert!(status == 200 || status == 500, "{status}");
+            }
+            self.acknowledged.lock().unwrap().push(record);
+        }
+    }
+
+    /// Waits until something was acknowledged after this began.
+    fn wait(&self) {
+        let count = || self.acknowledged.lock().unwrap().len();
+        let before = count();
+        eventually("an acknowledgement", || (count() > before).then_some(()));
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Answer {
     pub status: u16,
     pub content_type: String,
     pub retry_after: Option<String>,
+    /// What a question was answered about.
+    pub answered_window: Option<String>,
     pub text: String,
 }
 
@@ -165,6 +167,6 @@ fn answer(received: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Re
     let mut response = received?;
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (content_type, retry_after) = (header("content-type").unwrap_or_default(), header("retry-after"));
-    let status = response.status().as_u16();
-    Ok(Answer { status, content_type, retry_after, text: response.body_mut().read_to_string()? })
+    let (status, answered_window) = (response.status().as_u16(), header("x-answered-window"));
+    Ok(Answer { status, content_type, retry_after, answered_window, text: response.body_mut().read_to_string()? })
 }

@@ -46,8 +46,8 @@ fn with_citus_every_table_is_distributed_and_one_that_is_not_is_named(backend: B
     let tables =
         distributed.strip_prefix("distributed ").unwrap().strip_suffix("; every table is distributed\n").unwrap();
     let session = Session::open(fixture.database_url());
-    let made = "SELECT string_agg(logicalrelid::text, ', ' ORDER BY l.number)
-                FROM citus.pg_dist_partition p JOIN citus.call_log l ON l.call ~ ('\\m' || p.logicalrelid || '( by|$)')";
+    let made = "SELECT string_agg(p.logicalrelid::text, ', ' ORDER BY l.number)
+                FROM pg_dist_partition p JOIN call_log l ON l.call ~ ('\\m' || p.logicalrelid || '( by|$)')";
     assert_eq!(session.value(made), tables);
     assert_eq!(fixture.run(DISTRIBUTE).stdout_of_success(), "the schema is up to date\nevery table is distributed\n");
     assert_eq!(warnings(&fixture.serve(&[])), [""; 0]);

@@ -5,7 +5,9 @@ use crate::process::{Finished, Server, eventually, run};
 use crate::session::{Session, runtime};
 use callscope_testkit::{Backend, Scratch};
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
+use diesel::dsl::sql;
+use diesel::sql_types::BigInt;
+use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -104,6 +106,17 @@ impl Fixture {
             connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {statement}")).unwrap();
         } else {
             Session::open(url).execute(statement);
+        }
+    }
+
+    /// What a query counts behind the program's back.
+    pub fn count(&self, query: &str) -> i64 {
+        let url = self.database_url();
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            let mut connection = SqliteConnection::establish(path).unwrap();
+            diesel::select(sql::<BigInt>(&format!("({query})"))).get_result(&mut connection).unwrap()
+        } else {
+            Session::open(url).value(&format!("SELECT ({query})::text")).parse().unwrap()
         }
     }
 

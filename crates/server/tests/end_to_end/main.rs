@@ -52,10 +52,13 @@ mod process;
 mod read_only;
 mod records;
 mod replica;
+mod resume;
+mod retention;
 mod session;
 mod shutdown;
 mod side_by_side;
 mod sweeper;
+mod terminal;
 mod tls;
 mod windows;
 mod world;
@@ -79,6 +82,8 @@ fn main() -> ExitCode {
         outage::CASES,
         read_only::CASES,
         replica::CASES,
+        resume::CASES,
+        retention::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,

@@ -47,16 +47,47 @@ impl Finished {
 }
 
 /// Runs a command to its end.
-pub fn run(mut command: Command, input: &[u8]) -> Finished {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    // It may end before it has read everything.
-    std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let (stdout, stderr) = (text_of(child.stdout.take().unwrap()), text_of(child.stderr.take().unwrap()));
-    let mut guard = Guard(child);
-    let status = eventually("the end of a command", || guard.0.try_wait().unwrap());
-    Finished { code: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+pub fn run(command: Command, input: &[u8]) -> Finished {
+    Running::start(command, input).finish()
+}
+
+/// A command under way. It is killed when this goes.
+pub struct Running {
+    process: Guard,
+    stdout: JoinHandle<String>,
+    /// None when it goes elsewhere.
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    /// Starts a command.
+    pub fn start(mut command: Command, input: &[u8]) -> Self {
+        command.stderr(Stdio::piped());
+        Self::start_on(command, input)
+    }
+
+    /// Starts a command whose standard error goes where it was told.
+    pub fn start_on(mut command: Command, input: &[u8]) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // It may end before it has read everything.
+        std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let (stdout, stderr) = (text_of(child.stdout.take().unwrap()), child.stderr.take().map(text_of));
+        Self { process: Guard(child), stdout, stderr }
+    }
+
+    /// Sends a signal by its name, such as `INT`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Finished {
+        let status = eventually("the end of a command", || self.process.0.try_wait().unwrap());
+        let stderr = self.stderr.map(|stderr| stderr.join().unwrap()).unwrap_or_default();
+        Finished { code: status.code(), stdout: self.stdout.join().unwrap(), stderr }
+    }
 }
 
 fn text_of(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
@@ -69,6 +100,13 @@ fn text_of(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 
 /// Kills its process when it goes.
 struct Guard(Child);
+
+impl Guard {
+    fn signal(&self, name: &str) {
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]).status();
+        assert!(status.unwrap().success(), "cannot send {name}");
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -122,8 +160,7 @@ impl Server {
 
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.process.0.id())]).status();
-        assert!(status.unwrap().success(), "cannot send {name}");
+        self.process.signal(name);
     }
 
     /// Ends it with SIGKILL, as a crash would.
