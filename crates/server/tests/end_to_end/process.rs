@@ -42,7 +42,17 @@ impl Finished {
     /// What it complained of; it must have failed in an orderly way.
     pub fn stderr_of_failure(self) -> String {
         assert!(matches!(self.code, Some(1 | 2)), "{self:?}");
+        self.assert_says_nothing_twice();
         self.stderr
+    }
+}
+
+impl Finished {
+    /// No cause of an error follows itself.
+    pub fn assert_says_nothing_twice(&self) {
+        let text = self.stderr.trim_end();
+        let is_repeated = |(end, _): (usize, &str)| text[..end].ends_with(&text[end + 2..]);
+        assert!(!text.match_indices(": ").any(is_repeated), "{text}");
     }
 }
 

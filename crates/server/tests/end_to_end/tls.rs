@@ -192,7 +192,9 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 
 /// What `serve` complains of that ends at once. It shows no password.
 fn refused(fixture: &Fixture) -> String {
-    let Finished { code, stdout, stderr } = fixture.run(&["serve"]);
+    let finished = fixture.run(&["serve"]);
+    finished.assert_says_nothing_twice();
+    let Finished { code, stdout, stderr } = finished;
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     assert!(!stderr.contains(PASSWORD), "{stderr}");
     stderr
