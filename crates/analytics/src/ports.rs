@@ -317,7 +317,8 @@ pub trait RetentionStore: Send + Sync {
     /// The start of the first day of UTC that has rollups.
     async fn find_first_rollup_day(&self, tenant: TenantId) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Deletes the rollups of the buckets that start in a window, in transactions of some thousand rows.
+    /// Deletes the rollups of the buckets that start in a window, a day at most, in a few transactions; each leaves
+    /// either all resolutions of a sum or none.
     async fn delete_rollups(&self, tenant: TenantId, window: Window) -> Result<(), StoreError>;
 }
 

@@ -81,7 +81,9 @@ impl Retention {
     /// Deletes what is too old of one tenant.
     pub async fn delete_of_tenant(&self, tenant: TenantId) -> Result<Deleted, StoreError> {
         let mut deleted = Deleted::default();
-        self.store.keep_calls_from(tenant, self.horizon(self.periods.calls_days)).await?;
+        // One day for both horizons, even when deleting goes on past midnight: no rollups go before their calls.
+        let today = Resolution::Day.floor(self.clock.now());
+        self.store.keep_calls_from(tenant, horizon(today, self.periods.calls_days)).await?;
         loop {
             let calls = self.store.delete_expired_calls(tenant, CALLS_PER_BATCH).await?;
             deleted.calls += calls as u64;
@@ -92,7 +94,7 @@ impl Retention {
         }
         // Only now, so that no call is left whose rollups are gone.
         let Some(rollups_days) = self.periods.rollups_days else { return Ok(deleted) };
-        let horizon = self.horizon(rollups_days);
+        let horizon = horizon(today, rollups_days);
         while let Some(start) = self.store.find_first_rollup_day(tenant).await?.filter(|start| *start < horizon) {
             let Ok(day) = Window::new(start, start + Resolution::Day.width()) else { break };
             self.store.delete_rollups(tenant, day).await?;
@@ -101,9 +103,9 @@ impl Retention {
         }
         Ok(deleted)
     }
+}
 
-    /// The start of the first day that is kept. Days go as a whole, so that their rollups can be checked.
-    fn horizon(&self, days: NonZeroU32) -> Timestamp {
-        Resolution::Day.floor(self.clock.now()) - Span::from_hours(24 * i64::from(days.get()))
-    }
+/// The start of the first day that is kept. Days go as a whole, so that their rollups can be checked.
+fn horizon(today: Timestamp, days: NonZeroU32) -> Timestamp {
+    today - Span::from_hours(24 * i64::from(days.get()))
 }

@@ -261,8 +261,7 @@ fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// An instant in UTC, with as many decimals as it needs.
-/// An instant as RFC 3339, in UTC.
+/// An instant as RFC 3339 in UTC, with as many decimals as it needs.
 pub fn rfc3339(instant: Timestamp) -> String {
     instant.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

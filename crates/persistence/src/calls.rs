@@ -1,11 +1,11 @@
 //! The transactions that change calls.
 
-use crate::bulk::{OnConflict, Target};
+use crate::bulk::{OnConflict, OneOf, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
-use crate::fragment::IsActive;
+use crate::fragment::{ForEach, IsActive, IsChosen};
 use crate::rollups::add_rollups;
-use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, WorkflowColumns};
+use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;
@@ -64,13 +64,16 @@ impl CallTransaction for CallWrite {
     async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
         let state = lock_tenant(&mut self.conn, tenant).await?;
         let mut calls = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(IDS_PER_STATEMENT_MAX) {
-            let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
+        let mut keys = CallKeys::default();
+        for &id in ids {
+            keys.push(id.into());
+        }
+        for keys in OneOf::split(keys, self.conn.is_embedded()) {
             let query = calls::table
                 .filter(calls::tenant_id.eq(Id::from(tenant)))
-                .filter(calls::call_id.eq_any(chunk))
+                .filter(IsChosen(keys.clone()))
                 .select(columns::<CallFactsRow>());
-            let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
+            let rows: Vec<CallFactsRow> = self.conn.load(ForEach(keys, query)).await?;
             for row in rows {
                 calls.push(row.try_into()?);
             }

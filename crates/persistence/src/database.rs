@@ -51,7 +51,7 @@ pub enum OpenError {
     #[error("database.url names no file: write sqlite://data/callscope.db, or sqlite:///absolute/path.db")]
     NoPath,
     /// The folder of an SQLite file cannot be made.
-    #[error("cannot create the folder {folder}: {source}")]
+    #[error("cannot create the folder {folder}")]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -59,10 +59,10 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The database cannot be reached.
-    #[error("cannot open the database: {0}")]
+    #[error("cannot open the database")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The schema cannot be brought up to date.
-    #[error("cannot migrate the database: {0}")]
+    #[error("cannot migrate the database")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

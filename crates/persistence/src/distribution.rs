@@ -14,6 +14,11 @@ const REFERENCE_TABLES: [&str; 2] = ["tenants", "api_keys"];
 const DISTRIBUTED_TABLES: [&str; 7] =
     ["calls", "call_errors", "call_rollups", "error_rollups", "provider_rollups", "tenant_states", "workflows"];
 
+/// How Citus lists a reference table; a local table that it only knows of has another `repmodel`.
+const REFERENCE: &str = "partmethod = 'n' AND repmodel = 't'";
+/// How Citus lists a table whose rows are spread.
+const DISTRIBUTED: &str = "partmethod = 'h'";
+
 /// Shards that the tables are split into: room for as many nodes. It cannot be changed later without rewriting all.
 const SHARDS: u32 = 64;
 
@@ -30,7 +35,7 @@ pub enum DistributionError {
     #[error("database.url must start with postgres://: only PostgreSQL with Citus can be distributed")]
     NotPostgres,
     /// The database refused.
-    #[error("the tables cannot be distributed: {0}")]
+    #[error("the tables cannot be distributed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
 }
 
@@ -57,15 +62,14 @@ pub fn distribute(connection: AsyncPgConnection) -> Result<Vec<&'static str>, Di
         }
         let mut done = Vec::new();
         for table in REFERENCE_TABLES {
-            // A local table that a foreign key has drawn into the metadata has the same partmethod, but another repmodel.
-            if !is_listed(connection, table, "partmethod = 'n' AND repmodel = 't'")? {
+            if !is_listed(connection, table, REFERENCE)? {
                 run(connection, &format!("SELECT create_reference_table('{table}')"))?;
                 done.push(table);
             }
         }
         let [first, ..] = DISTRIBUTED_TABLES;
         for table in DISTRIBUTED_TABLES {
-            if !is_listed(connection, table, "partmethod = 'h'")? {
+            if !is_listed(connection, table, DISTRIBUTED)? {
                 let beside = if table == first {
                     format!("colocate_with => 'none', shard_count => {SHARDS}")
                 } else {
@@ -86,8 +90,9 @@ pub fn left_behind(connection: AsyncPgConnection) -> Result<Vec<&'static str>, D
         return Ok(Vec::new());
     }
     let mut missing = Vec::new();
-    for table in REFERENCE_TABLES.into_iter().chain(DISTRIBUTED_TABLES) {
-        if !is_listed(&mut connection, table, "partmethod IN ('n', 'h')")? {
+    let reference = REFERENCE_TABLES.into_iter().map(|table| (table, REFERENCE));
+    for (table, condition) in reference.chain(DISTRIBUTED_TABLES.into_iter().map(|table| (table, DISTRIBUTED))) {
+        if !is_listed(&mut connection, table, condition)? {
             missing.push(table);
         }
     }

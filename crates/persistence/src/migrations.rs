@@ -72,10 +72,21 @@ fn is_read_only(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> R
     Ok(settings.iter().any(|setting| setting.word == "on"))
 }
 
+fn has_migrations(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<bool, BoxError> {
+    let query = diesel::sql_query(
+        "SELECT tablename::text AS word FROM pg_tables WHERE tablename = '__diesel_schema_migrations'",
+    );
+    let tables: Vec<Word> = query.load(connection)?;
+    Ok(!tables.is_empty())
+}
+
 /// A replica, such as one that waits for its promotion, is as good as migrated when its primary is.
 fn check_replica(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<usize, BoxError> {
-    let applied: Vec<Word> =
-        diesel::sql_query("SELECT version::text AS word FROM __diesel_schema_migrations").load(connection)?;
+    let applied: Vec<Word> = if has_migrations(connection)? {
+        diesel::sql_query("SELECT version::text AS word FROM __diesel_schema_migrations").load(connection)?
+    } else {
+        Vec::new()
+    };
     let known = MigrationSource::<Pg>::migrations(&POSTGRES)?;
     let is_applied = |version: String| applied.iter().any(|row| row.word == version);
     if known.iter().all(|migration| is_applied(migration.name().version().to_string())) {

@@ -1,6 +1,6 @@
 //! Connections to PostgreSQL: what a URL asks for, how they are encrypted, and what each is told before its first use.
 
-use crate::errors::store_error;
+use crate::errors::{store_error, unavailable};
 use callscope_analytics::ports::StoreError;
 use diesel::ConnectionError;
 use diesel::result::QueryResult;
@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -29,6 +30,9 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// process that hangs does not hold a tenant's lock for ever.
 const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_mins(1);
 
+/// How much longer than the statement timeout an answer is waited for.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// What a PostgreSQL URL says.
 #[derive(Clone)]
 pub struct PgAddress {
@@ -40,8 +44,14 @@ pub struct PgAddress {
 #[derive(Debug, thiserror::Error)]
 pub enum PgAddressFault {
     /// No sound URL, a parameter that the driver does not know, or a wrong value of one.
-    #[error("{0}")]
+    #[error("{}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE?KEY=VALUE", describe(.0))]
     Form(#[from] tokio_postgres::Error),
+    /// A password that is cut off by its own question mark. What comes after it is not shown.
+    #[error("it is not understood; percent-encode the special characters of the password, such as %3F for ?")]
+    Password,
+    /// Nowhere to connect to.
+    #[error("it names no host; write postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    NoHost,
     /// An `sslmode` that is not supported.
     #[error("sslmode={0} is not supported; write disable, prefer, require or verify-full")]
     SslMode(String),
@@ -67,6 +77,9 @@ impl PgAddress {
     pub fn parse(url: &str) -> Result<Self, PgAddressFault> {
         // By hand, since the driver knows fewer modes; several hosts, which it knows, are not for a URL library.
         let (location, query) = url.split_once('?').unwrap_or((url, ""));
+        if query.contains('@') {
+            return Err(PgAddressFault::Password);
+        }
         let (mut mode, mut root_file, mut rest) = (None, None, Vec::new());
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let value = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -84,6 +97,9 @@ impl PgAddress {
             Some(other) => return Err(PgAddressFault::SslMode(other.to_owned())),
         };
         let mut config: tokio_postgres::Config = format!("{location}?{}", rest.join("&")).parse()?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(PgAddressFault::NoHost);
+        }
         config.ssl_mode(ssl_mode);
         if config.get_application_name().is_none() {
             config.application_name("callscope");
@@ -97,20 +113,29 @@ impl PgAddress {
 
     /// Opens a connection that is ready for use. Without a statement timeout, a statement may take as long as it likes.
     pub async fn connect(&self, statement_timeout: Duration) -> Result<AsyncPgConnection, ConnectionError> {
+        // The driver's own bound is for the network alone; a server may accept and then be silent.
+        let opened = tokio::time::timeout(2 * CONNECT_TIMEOUT, self.open(statement_timeout)).await;
+        opened.map_err(|_| ConnectionError::BadConnection("the server does not answer".to_owned()))?
+    }
+
+    async fn open(&self, statement_timeout: Duration) -> Result<AsyncPgConnection, ConnectionError> {
         let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(describe(&error));
         let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
         // Errors are told apart by their text where the driver keeps no code. Only a superuser may choose its language;
-        // for others the server's own is English, or an administrator sets it for the role.
+        // for others the server's own is English, or an administrator sets it for the role. And not every system can
+        // notice that a client which waits for a long statement has gone.
         let _ = connection.batch_execute("SET lc_messages = 'C'").await;
+        let _ = connection.batch_execute("SET client_connection_check_interval = '5s'").await;
         // Each statement has an index that starts with the tenant, and reads one range of it whatever its parameters:
         // one plan, made once a connection, is right for all of them, even before a new table has statistics. Such a
         // plan is done before helping processes or compiled code could begin. And what is acknowledged must be durable,
-        // whatever the server's default.
+        // whatever the server's default. (Citus plans each statement for its tenant and cannot do so without parameters.)
         let settings = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-             SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-             SET max_parallel_workers_per_gather = 0; SET jit = off; \
+             SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; SET jit = off; \
+             SELECT set_config('plan_cache_mode', 'force_generic_plan', false) \
+             WHERE to_regclass('pg_dist_partition') IS NULL; \
              SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
             statement_timeout.as_millis(),
             IDLE_IN_TRANSACTION_MAX.as_millis(),
@@ -209,6 +234,8 @@ impl ServerCertVerifier for AnyServer {
 /// A connection of a pool.
 pub struct Pg {
     connection: AsyncPgConnection,
+    /// How long to wait for an answer: the server ends a statement that takes too long, unless it hangs itself.
+    patience: Option<Duration>,
     /// Whether work is under way, or was left: then no one else may have the connection.
     is_busy: bool,
 }
@@ -220,7 +247,11 @@ impl Pg {
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
     ) -> Result<T, StoreError> {
         self.is_busy = true;
-        let outcome = work(&mut self.connection).await;
+        let work = work(&mut self.connection);
+        let outcome = match self.patience {
+            None => work.await,
+            Some(patience) => tokio::time::timeout(patience, work).await.map_err(unavailable)?,
+        };
         self.is_busy = false;
         outcome.map_err(store_error)
     }
@@ -230,12 +261,14 @@ impl Pg {
 pub struct PgManager {
     address: PgAddress,
     statement_timeout: Duration,
+    /// Where connections live: they are used by many threads, and must outlive the one that asked for them.
+    runtime: Handle,
 }
 
 impl PgManager {
-    /// A manager for connections to one server.
-    pub const fn new(address: PgAddress, statement_timeout: Duration) -> Self {
-        Self { address, statement_timeout }
+    /// A manager for connections to one server, which live in the runtime that it is called in.
+    pub fn new(address: PgAddress, statement_timeout: Duration) -> Self {
+        Self { address, statement_timeout, runtime: Handle::current() }
     }
 }
 
@@ -244,7 +277,11 @@ impl bb8::ManageConnection for PgManager {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<Pg, ConnectionError> {
-        Ok(Pg { connection: self.address.connect(self.statement_timeout).await?, is_busy: false })
+        let (address, statement_timeout) = (self.address.clone(), self.statement_timeout);
+        let opened = self.runtime.spawn(async move { address.connect(statement_timeout).await }).await;
+        let connection = opened.map_err(|error| ConnectionError::BadConnection(error.to_string()))??;
+        let patience = (!statement_timeout.is_zero()).then(|| statement_timeout + GRACE);
+        Ok(Pg { connection, patience, is_busy: false })
     }
 
     /// Asks nothing of the server: that would cost a round trip each time, and the driver notices a closed connection.

@@ -70,12 +70,7 @@ impl RetentionStore for Database {
     }
 
     async fn delete_rollups(&self, tenant: TenantId, window: Window) -> Result<(), StoreError> {
-        for &resolution in Resolution::ALL {
-            let mut conn = self.lock_rollups(tenant).await?;
-            delete_error_rollups(&mut conn, tenant, resolution, window).await?;
-            delete_provider_rollups(&mut conn, tenant, resolution, window).await?;
-            conn.commit().await?;
-        }
+        self.delete_counts(tenant, window).await?;
         let mut ids = list_workflows(&mut self.connection(Access::Read).await?, tenant).await?;
         // The last, see `find_first_rollup_day`: whoever is interrupted begins again here.
         ids.push(WHOLE_TENANT);
@@ -89,6 +84,16 @@ impl RetentionStore for Database {
 }
 
 impl Database {
+    /// Deletes error and provider rollups: all resolutions at once, or an audit would meet hours without their minutes.
+    async fn delete_counts(&self, tenant: TenantId, window: Window) -> Result<(), StoreError> {
+        let mut conn = self.lock_rollups(tenant).await?;
+        for &resolution in Resolution::ALL {
+            delete_error_rollups(&mut conn, tenant, resolution, window).await?;
+            delete_provider_rollups(&mut conn, tenant, resolution, window).await?;
+        }
+        conn.commit().await
+    }
+
     /// A transaction that may take rollups away: what a rebuild has computed of them does not count any more.
     async fn lock_rollups(&self, tenant: TenantId) -> Result<Conn, StoreError> {
         let mut conn = self.transaction(Access::Write).await?;

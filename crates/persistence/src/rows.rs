@@ -18,6 +18,13 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use std::collections::BTreeMap;
 
 columns! {
+    /// The keys of calls.
+    CallKeys {
+        call_id: Id as Key,
+    }
+}
+
+columns! {
     /// Whole calls, to be written.
     CallColumns {
         call_id: Id as Key,

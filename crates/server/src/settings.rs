@@ -21,6 +21,12 @@ const ENVIRONMENT_SEPARATOR: &str = "__";
 
 /// Longest retention: a hundred years.
 const RETENTION_DAYS_MAX: u32 = 36_500;
+/// Bounds of the time for one statement.
+const STATEMENT_TIMEOUT_MIN: Duration = Duration::from_millis(10);
+const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_hours(24);
+/// Fewest connections to PostgreSQL: one for questions and one for everything else.
+const POSTGRES_CONNECTIONS_MIN: u32 = 2;
+
 /// Longest wait for more records.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -162,6 +168,15 @@ impl Settings {
         if self.database.acquire_timeout.is_zero() {
             bail!("setting database.acquire_timeout: must be more than 0s");
         }
+        let statement_timeout = self.database.statement_timeout;
+        if !statement_timeout.is_zero() && !(STATEMENT_TIMEOUT_MIN..=STATEMENT_TIMEOUT_MAX).contains(&statement_timeout)
+        {
+            bail!("setting database.statement_timeout: must be between 10ms and 24h, or 0s for none");
+        }
+        let is_postgres = !self.database.url.starts_with("sqlite:");
+        if is_postgres && self.database.pool_size < POSTGRES_CONNECTIONS_MIN {
+            bail!("setting database.pool_size: must be at least {POSTGRES_CONNECTIONS_MIN} on PostgreSQL");
+        }
         if ingest.batch_wait > BATCH_WAIT_MAX {
             bail!("setting ingest.batch_wait: must be at most 10s; every record waits that long for its answer");
         }
@@ -236,7 +251,7 @@ impl LogSettings {
     /// Starts logging to standard error.
     pub fn start(&self) -> anyhow::Result<()> {
         let filter = EnvFilter::try_new(&self.level)
-            .with_context(|| format!("setting log.level: {:?} is no level", self.level))?;
+            .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))?;
         // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
         // nothing tries to say so in the same place.
         let log =

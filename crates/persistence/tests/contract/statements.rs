@@ -33,7 +33,11 @@ pub async fn strays() -> Vec<String> {
     let databases = server.query("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'test%'").await;
     for database in databases {
         let Some(statements) = server.statements(&database).await else {
-            println!("statements are not checked: the server has no pg_stat_statements");
+            let reason = "statements are not checked: the server has no pg_stat_statements".to_owned();
+            if std::env::var_os("CALLSCOPE_REQUIRE_POSTGRES").is_some() {
+                return vec![reason];
+            }
+            println!("{reason}");
             return Vec::new();
         };
         for statement in statements.into_iter().filter(|statement| !statement.contains(OF_TEST)) {

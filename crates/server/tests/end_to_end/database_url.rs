@@ -19,6 +19,7 @@ const WRONG: &[(&str, &str)] = &[
     ("postgres://voice:correct:PASSWORD@localhost:many/calls", "port"),
     ("postgres://voice:PASSWORD@localhost/calls?colour=blue", "colour"),
     ("postgres://voice:PASSWORD@localhost/calls?colour", ""),
+    ("postgres://voice:a?PASSWORD@localhost/calls", "%3F"),
     ("postgres://voice:PASSWORD@localhost/calls?connect_timeout=soon", "connect_timeout"),
     ("postgres://localhost/calls?user=voice&password=PASSWORD&colour=blue", "colour"),
     ("postgres://localhost/calls?user=voice&password=PASSWORD&sslmode=verify-ca", "sslmode=verify-ca"),
