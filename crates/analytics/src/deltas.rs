@@ -32,7 +32,7 @@ impl RollupDeltas {
 
     /// Sums minutes up to every resolution, and drops what is zero.
     #[must_use]
-    pub fn from_minutes(minutes: BTreeMap<Timestamp, Contribution>) -> Self {
+    pub fn from_minutes(minutes: Minutes) -> Self {
         let mut buckets = BTreeMap::new();
         let mut finer = minutes;
         let mut resolution = Some(Resolution::Minute);
@@ -62,9 +62,34 @@ impl RollupDeltas {
     }
 }
 
-/// Applies what arrived, in its order, to calls of one tenant. Gives the changes, and what became of each arrival.
+/// Contributions by minute.
+pub type Minutes = BTreeMap<Timestamp, Contribution>;
+
+/// What would be added if each record were a call's first and only one, which most are. It needs nothing that is stored,
+/// so it can be worked out while that is being loaded.
 #[must_use]
-pub fn plan_changes(stored: LockedCalls, arrivals: Vec<Incoming>) -> (TenantChanges, Vec<TransitionKind>) {
+pub fn expect_minutes(arrivals: &[Incoming]) -> Minutes {
+    let mut minutes = Minutes::new();
+    for incoming in arrivals {
+        if let Incoming::Record(call) = incoming {
+            *minute_of(&mut minutes, call.facts()) += &Contribution::of(call.facts());
+        }
+    }
+    minutes
+}
+
+fn minute_of<'m>(minutes: &'m mut Minutes, call: &CallFacts) -> &'m mut Contribution {
+    minutes.entry(Resolution::Minute.floor(call.started_at)).or_default()
+}
+
+/// Applies what arrived, in its order, to calls of one tenant; `minutes` is what [`expect_minutes`] made of it. Gives
+/// the changes, and what became of each arrival.
+#[must_use]
+pub fn plan_changes(
+    stored: LockedCalls,
+    arrivals: Vec<Incoming>,
+    mut minutes: Minutes,
+) -> (TenantChanges, Vec<TransitionKind>) {
     let mut calls: HashMap<CallId, Progress> =
         stored.calls.into_iter().map(|facts| (facts.id, Progress::stored(facts))).collect();
     let mut kinds = Vec::with_capacity(arrivals.len());
@@ -75,6 +100,9 @@ pub fn plan_changes(stored: LockedCalls, arrivals: Vec<Incoming>) -> (TenantChan
         let outcome = transition(progress.current.as_ref(), &incoming, stored.kept_from);
         kinds.push(outcome.kind);
         if outcome.next.is_none() {
+            if let Incoming::Record(call) = incoming {
+                *minute_of(&mut minutes, call.facts()) -= &Contribution::of(call.facts());
+            }
             continue;
         }
         if !std::mem::replace(&mut progress.touched, true) {
@@ -82,11 +110,13 @@ pub fn plan_changes(stored: LockedCalls, arrivals: Vec<Incoming>) -> (TenantChan
         }
         progress.current = outcome.next;
         progress.timed_out = outcome.kind == TransitionKind::TimedOut;
-        if let Incoming::Record(call) = incoming {
-            progress.record = Some(call);
+        if let Incoming::Record(call) = incoming
+            && let Some(earlier) = progress.record.replace(call)
+        {
+            *minute_of(&mut minutes, earlier.facts()) -= &Contribution::of(earlier.facts());
         }
     }
-    (changes(calls, &order), kinds)
+    (changes(calls, &order, minutes), kinds)
 }
 
 /// What is known of one call while a batch is applied.
@@ -107,18 +137,19 @@ impl Progress {
     }
 }
 
-fn changes(mut calls: HashMap<CallId, Progress>, order: &[CallId]) -> TenantChanges {
+fn changes(mut calls: HashMap<CallId, Progress>, order: &[CallId], mut minutes: Minutes) -> TenantChanges {
     let mut changes = TenantChanges::default();
-    let mut minutes: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
     let mut workflows: HashMap<WorkflowId, (Workflow, Timestamp)> = HashMap::new();
     for progress in order.iter().filter_map(|id| calls.remove(id)) {
         if let Some(before) = &progress.before {
-            *minutes.entry(Resolution::Minute.floor(before.started_at)).or_default() -= &Contribution::of(before);
+            *minute_of(&mut minutes, before) -= &Contribution::of(before);
         }
-        if let Some(current) = &progress.current {
-            *minutes.entry(Resolution::Minute.floor(current.started_at)).or_default() += &Contribution::of(current);
-            if progress.timed_out {
-                changes.timed_out.push(current.id);
+        if let Some(current) = progress.current.as_ref().filter(|_| progress.timed_out) {
+            changes.timed_out.push(current.id);
+            // It is not what its last record says; without a record, nothing of it was expected.
+            *minute_of(&mut minutes, current) += &Contribution::of(current);
+            if let Some(call) = &progress.record {
+                *minute_of(&mut minutes, call.facts()) -= &Contribution::of(call.facts());
             }
         }
         if let Some(call) = progress.record {

@@ -5,7 +5,7 @@
 //! its submissions in order; what arrives meanwhile is its next batch. Batches of different lanes are written side by
 //! side, as many as the store can carry, and lanes that wait take turns.
 
-use crate::deltas::plan_changes;
+use crate::deltas::{expect_minutes, plan_changes};
 use crate::ingestion::{IngestLimits, Submission, SubmitError};
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
 use callscope_domain::{CallId, Incoming, TenantId, TransitionKind};
@@ -241,8 +241,12 @@ async fn write_tenant(
 ) -> Result<Vec<TransitionKind>, StoreError> {
     let ids: BTreeSet<CallId> = arrivals.iter().map(Incoming::call_id).collect();
     let ids: Vec<CallId> = ids.into_iter().collect();
+    // Side by side: one is the database's work, the other a processor's.
+    let arrived = arrivals.clone();
+    let expected = tokio::task::spawn_blocking(move || expect_minutes(&arrived));
     let stored = transaction.lock_calls(tenant, &ids).await?;
-    let (changes, kinds) = plan_changes(stored, arrivals);
+    let expected = expected.await.map_err(|error| StoreError::Broken(error.into()))?;
+    let (changes, kinds) = plan_changes(stored, arrivals, expected);
     transaction.save(tenant, &changes).await?;
     Ok(kinds)
 }

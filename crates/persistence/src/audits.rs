@@ -4,7 +4,7 @@ use crate::analytics::WHOLE_TENANT;
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::retention::{delete_call_rollups, delete_error_rollups, delete_provider_rollups, list_workflows};
-use crate::rollups::add_rollups;
+use crate::rollups::{SumRows, add_rollups};
 use crate::rows::{CallFactsRow, CallRollupRow, ErrorCountRow, ProviderTotalsRow, TenantStateRow};
 use crate::schema::{call_rollups, calls, error_rollups, provider_rollups};
 use crate::sql::{Id, Time, Word};
@@ -222,7 +222,7 @@ impl RollupTransaction for RollupAudit {
     }
 
     async fn add_rollups(&mut self, deltas: &RollupDeltas) -> Result<(), StoreError> {
-        add_rollups(&mut self.conn, self.tenant, deltas).await
+        add_rollups(&mut self.conn, self.tenant, deltas, SumRows::new(deltas)).await
     }
 
     async fn count_rebuild(&mut self) -> Result<(), StoreError> {

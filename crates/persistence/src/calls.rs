@@ -4,7 +4,7 @@ use crate::bulk::{OnConflict, OneOf, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::fragment::{ForEach, IsActive, IsChosen};
-use crate::rollups::add_rollups;
+use crate::rollups::{SumRows, add_rollups};
 use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
 use callscope_domain::{CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
+use futures_util::join;
 use std::collections::HashMap;
 
 /// Ids that one statement asks for.
@@ -85,15 +86,19 @@ impl CallTransaction for CallWrite {
         let conn = &mut self.conn;
         save_workflows(conn, tenant, &changes.workflows).await?;
         delete_errors(conn, tenant, &changes.stale_errors).await?;
-        let (mut calls, mut errors) = (CallColumns::default(), CallErrorColumns::default());
-        for call in &changes.calls {
-            calls.push_call(call);
-            errors.push_errors_of(call);
-        }
-        conn.insert(CALLS, tenant, calls).await?;
+        let mut calls = CallColumns::default();
+        changes.calls.iter().for_each(|call| calls.push_call(call));
+        // While the database inserts the calls, the rows of what follows are made.
+        let following = async {
+            let mut errors = CallErrorColumns::default();
+            changes.calls.iter().for_each(|call| errors.push_errors_of(call));
+            (errors, SumRows::new(&changes.rollups))
+        };
+        let (inserted, (errors, sums)) = join!(conn.insert(CALLS, tenant, calls), following);
+        inserted?;
         conn.insert(CALL_ERRORS, tenant, errors).await?;
         close_calls(conn, tenant, &changes.timed_out).await?;
-        add_rollups(conn, tenant, &changes.rollups).await
+        add_rollups(conn, tenant, &changes.rollups, sums).await
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {

@@ -29,22 +29,41 @@ const PROVIDER_ROLLUPS: Target = Target {
 /// Provider rollups that are in memory at one time.
 const PROVIDER_ROLLUPS_MAX: usize = 20_000;
 
-/// Adds deltas to a tenant's rollups. The transaction holds the tenant's lock.
-pub async fn add_rollups(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
-    let (mut calls, mut errors) = (CallRollupColumns::default(), ErrorRollupColumns::default());
-    for (resolution, bucket, delta) in deltas.iter() {
-        if delta.calls != CallTotals::default() {
-            calls.push_totals(resolution, bucket, WHOLE_TENANT, &delta.calls);
+/// What deltas change of call and error rollups, as rows.
+#[derive(Debug, Default)]
+pub struct SumRows {
+    calls: CallRollupColumns,
+    errors: ErrorRollupColumns,
+}
+
+impl SumRows {
+    /// The rows of deltas.
+    pub fn new(deltas: &RollupDeltas) -> Self {
+        let mut rows = Self::default();
+        for (resolution, bucket, delta) in deltas.iter() {
+            if delta.calls != CallTotals::default() {
+                rows.calls.push_totals(resolution, bucket, WHOLE_TENANT, &delta.calls);
+            }
+            for (workflow, totals) in &delta.workflows {
+                rows.calls.push_totals(resolution, bucket, (*workflow).into(), totals);
+            }
+            for (kind, count) in &delta.errors {
+                rows.errors.push(Word(resolution), bucket.into(), Word(kind.service), Word(kind.level), *count);
+            }
         }
-        for (workflow, totals) in &delta.workflows {
-            calls.push_totals(resolution, bucket, (*workflow).into(), totals);
-        }
-        for (kind, count) in &delta.errors {
-            errors.push(Word(resolution), bucket.into(), Word(kind.service), Word(kind.level), *count);
-        }
+        rows
     }
-    conn.insert(CALL_ROLLUPS, tenant, calls).await?;
-    conn.insert(ERROR_ROLLUPS, tenant, errors).await?;
+}
+
+/// Adds deltas to a tenant's rollups; `sums` are their rows. The transaction holds the tenant's lock.
+pub async fn add_rollups(
+    conn: &mut Conn,
+    tenant: TenantId,
+    deltas: &RollupDeltas,
+    sums: SumRows,
+) -> Result<(), StoreError> {
+    conn.insert(CALL_ROLLUPS, tenant, sums.calls).await?;
+    conn.insert(ERROR_ROLLUPS, tenant, sums.errors).await?;
     add_provider_rollups(conn, tenant, deltas).await
 }
 

@@ -4,7 +4,7 @@ use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
 use crate::history::History;
 use crate::samples::{at, completed, error, failed, fields, id, record, usage};
-use callscope_analytics::deltas::plan_changes;
+use callscope_analytics::deltas::{expect_minutes, plan_changes};
 use callscope_analytics::ports::{CallStore, CallTransaction, RollupStore};
 use callscope_analytics::rollups::{rebuild, verify};
 use callscope_domain::{CallId, CallStatus, Incoming, Level, ProviderType, Service, TransitionKind};
@@ -47,7 +47,9 @@ async fn begin(fixture: &Fixture) -> Box<dyn CallTransaction> {
     let mut transaction = fixture.server.database.begin().await.unwrap();
     let ids = [1, 2].map(|number| CallId(id(number)));
     let stored = transaction.lock_calls(fixture.tenant, &ids).await.unwrap();
-    let (changes, kinds) = plan_changes(stored, vec![rich(1, 6), rich(2, 7)]);
+    let arrivals = vec![rich(1, 6), rich(2, 7)];
+    let expected = expect_minutes(&arrivals);
+    let (changes, kinds) = plan_changes(stored, arrivals, expected);
     assert_eq!(kinds, [TransitionKind::Replaced, TransitionKind::Created]);
     transaction.save(fixture.tenant, &changes).await.unwrap();
     transaction
@@ -75,7 +77,9 @@ async fn a_transaction_that_is_abandoned_at_work_leaves_no_trace(fixture: Fixtur
         let mut transaction = fixture.server.database.begin().await.unwrap();
         let ids = [1, 2].map(|number| CallId(id(number)));
         let stored = transaction.lock_calls(fixture.tenant, &ids).await.unwrap();
-        let (changes, _) = plan_changes(stored, vec![rich(1, 6), rich(2, 7)]);
+        let arrivals = vec![rich(1, 6), rich(2, 7)];
+        let expected = expect_minutes(&arrivals);
+        let (changes, _) = plan_changes(stored, arrivals, expected);
         let mut work = transaction.save(fixture.tenant, &changes);
         for _ in 0..steps {
             if futures_util::poll!(&mut work).is_ready() {
