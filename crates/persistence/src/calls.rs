@@ -11,15 +11,16 @@ use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_domain::{CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
+use callscope_domain::{CallFacts, CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
 use futures_util::join;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Ids that one statement asks for.
 const IDS_PER_STATEMENT_MAX: usize = 5000;
 
-const CALLS: Target = Target { table: "calls", key: &["call_id"], on_conflict: OnConflict::Replace };
+const KNOWN_CALLS: Target = Target { table: "calls", key: &["call_id"], on_conflict: OnConflict::Replace };
+const NEW_CALLS: Target = Target { on_conflict: OnConflict::Fail, ..KNOWN_CALLS };
 const CALL_ERRORS: Target =
     Target { table: "call_errors", key: &["call_id", "position"], on_conflict: OnConflict::Fail };
 const WORKFLOWS: Target = Target { table: "workflows", key: &["workflow_id"], on_conflict: OnConflict::Replace };
@@ -27,7 +28,7 @@ const WORKFLOWS: Target = Target { table: "workflows", key: &["workflow_id"], on
 #[async_trait]
 impl CallStore for Database {
     async fn begin(&self) -> Result<Box<dyn CallTransaction>, StoreError> {
-        Ok(Box::new(CallWrite { conn: self.transaction(Access::Write).await? }))
+        Ok(Box::new(CallWrite { conn: self.transaction(Access::Write).await?, absent: HashSet::new() }))
     }
 
     fn one_transaction_for_all_tenants(&self) -> bool {
@@ -58,6 +59,8 @@ impl CallStore for Database {
 
 struct CallWrite {
     conn: Conn,
+    /// Calls of the tenant locked last that do not exist, and cannot while the lock is held.
+    absent: HashSet<CallId>,
 }
 
 #[async_trait]
@@ -65,6 +68,7 @@ impl CallTransaction for CallWrite {
     async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
         let state = lock_tenant(&mut self.conn, tenant).await?;
         let mut calls = Vec::with_capacity(ids.len());
+        self.absent = ids.iter().copied().collect();
         let mut keys = CallKeys::default();
         for &id in ids {
             keys.push(id.into());
@@ -76,7 +80,9 @@ impl CallTransaction for CallWrite {
                 .select(columns::<CallFactsRow>());
             let rows: Vec<CallFactsRow> = self.conn.load(ForEach(keys, query)).await?;
             for row in rows {
-                calls.push(row.try_into()?);
+                let call: CallFacts = row.try_into()?;
+                self.absent.remove(&call.id);
+                calls.push(call);
             }
         }
         Ok(LockedCalls { kept_from: state.calls_kept_from.map(|time| time.0), calls })
@@ -86,16 +92,21 @@ impl CallTransaction for CallWrite {
         let conn = &mut self.conn;
         save_workflows(conn, tenant, &changes.workflows).await?;
         delete_errors(conn, tenant, &changes.stale_errors).await?;
-        let mut calls = CallColumns::default();
-        changes.calls.iter().for_each(|call| calls.push_call(call));
+        // To insert without looking for the key first is cheaper.
+        let (mut new_calls, mut known_calls) = (CallColumns::default(), CallColumns::default());
+        for call in &changes.calls {
+            let is_new = self.absent.contains(&call.facts().id);
+            if is_new { &mut new_calls } else { &mut known_calls }.push_call(call);
+        }
         // While the database inserts the calls, the rows of what follows are made.
         let following = async {
             let mut errors = CallErrorColumns::default();
             changes.calls.iter().for_each(|call| errors.push_errors_of(call));
             (errors, SumRows::new(&changes.rollups))
         };
-        let (inserted, (errors, sums)) = join!(conn.insert(CALLS, tenant, calls), following);
+        let (inserted, (errors, sums)) = join!(conn.insert(NEW_CALLS, tenant, new_calls), following);
         inserted?;
+        conn.insert(KNOWN_CALLS, tenant, known_calls).await?;
         conn.insert(CALL_ERRORS, tenant, errors).await?;
         close_calls(conn, tenant, &changes.timed_out).await?;
         add_rollups(conn, tenant, &changes.rollups, sums).await

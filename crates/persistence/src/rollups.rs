@@ -26,6 +26,8 @@ const PROVIDER_ROLLUPS: Target = Target {
     on_conflict: OnConflict::Replace,
 };
 
+const NEW_PROVIDER_ROLLUPS: Target = Target { on_conflict: OnConflict::Fail, ..PROVIDER_ROLLUPS };
+
 /// Provider rollups that are in memory at one time.
 const PROVIDER_ROLLUPS_MAX: usize = 20_000;
 
@@ -94,9 +96,11 @@ async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &Rollup
                 stored.insert((of.0, start, provider), totals);
             }
         }
-        let mut sums = ProviderRollupColumns::default();
+        let (mut new_sums, mut known_sums) = (ProviderRollupColumns::default(), ProviderRollupColumns::default());
         for &(of, start, provider, delta) in changed {
-            let mut sum = stored.remove(&(of, start, provider.clone())).unwrap_or_default();
+            let known = stored.remove(&(of, start, provider.clone()));
+            let sums = if known.is_some() { &mut known_sums } else { &mut new_sums };
+            let mut sum = known.unwrap_or_default();
             sum += delta;
             sums.push(
                 Word(of),
@@ -108,7 +112,8 @@ async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &Rollup
                 sum.histogram.to_bytes(),
             );
         }
-        conn.insert(PROVIDER_ROLLUPS, tenant, sums).await?;
+        conn.insert(NEW_PROVIDER_ROLLUPS, tenant, new_sums).await?;
+        conn.insert(PROVIDER_ROLLUPS, tenant, known_sums).await?;
     }
     Ok(())
 }
