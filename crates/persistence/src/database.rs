@@ -5,10 +5,11 @@ use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
-use crate::pg::{PgAddress, PgAddressFault, PgManager};
+use crate::pg::{PgAddress, PgAddressFault, PgManager, Sockets};
 use callscope_analytics::ports::StoreError;
 use diesel_async::AsyncPgConnection;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SQLITE_SCHEME: &str = "sqlite://";
@@ -135,7 +136,8 @@ impl Database {
                     Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url)?,
                     Some(_) => return Err(OpenError::NoReplica),
                 };
-                let manager = |address| PgManager::new(address, options.statement_timeout);
+                let sockets = Arc::new(Sockets::start().map_err(|error| OpenError::Connect(error.into()))?);
+                let manager = |address| PgManager::new(address, options.statement_timeout, Arc::clone(&sockets));
                 Pools::Pg {
                     main: pool(options, main_size(options.pool_size), manager(main_address)).await?,
                     analytics: pool(options, analytics_size(options.pool_size), manager(analytics_address)).await?,

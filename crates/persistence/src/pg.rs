@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Handle;
+use tokio::runtime::Runtime;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -261,14 +261,46 @@ impl Pg {
 pub struct PgManager {
     address: PgAddress,
     statement_timeout: Duration,
-    /// Where connections live: they are used by many threads, and must outlive the one that asked for them.
-    runtime: Handle,
+    sockets: Arc<Sockets>,
+}
+
+/// The thread that all connections' sockets live on. They are used by many threads and must outlive the one that asked
+/// for them; and an answer must not wait behind the work that a batch of records is for the writer's threads.
+pub struct Sockets {
+    /// Only gone while this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Sockets {
+    /// Starts the thread.
+    pub fn start() -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).thread_name("postgres").enable_all().build()?;
+        Ok(Self { runtime: Some(runtime) })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ConnectionError>> + Send + 'static,
+    ) -> Result<T, ConnectionError> {
+        let ended = || ConnectionError::BadConnection("the thread of the connections has ended".to_owned());
+        self.runtime.as_ref().ok_or_else(ended)?.spawn(work).await.map_err(|_| ended())?
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        // To wait for it is forbidden where this may be dropped.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl PgManager {
-    /// A manager for connections to one server, which live in the runtime that it is called in.
-    pub fn new(address: PgAddress, statement_timeout: Duration) -> Self {
-        Self { address, statement_timeout, runtime: Handle::current() }
+    /// A manager for connections to one server.
+    pub const fn new(address: PgAddress, statement_timeout: Duration, sockets: Arc<Sockets>) -> Self {
+        Self { address, statement_timeout, sockets }
     }
 }
 
@@ -278,8 +310,7 @@ impl bb8::ManageConnection for PgManager {
 
     async fn connect(&self) -> Result<Pg, ConnectionError> {
         let (address, statement_timeout) = (self.address.clone(), self.statement_timeout);
-        let opened = self.runtime.spawn(async move { address.connect(statement_timeout).await }).await;
-        let connection = opened.map_err(|error| ConnectionError::BadConnection(error.to_string()))??;
+        let connection = self.sockets.run(async move { address.connect(statement_timeout).await }).await?;
         let patience = (!statement_timeout.is_zero()).then(|| statement_timeout + GRACE);
         Ok(Pg { connection, patience, is_busy: false })
     }

@@ -13,6 +13,9 @@ use command_line::{Command, CommandLine};
 use settings::Settings;
 use std::process::ExitCode;
 
+/// How much less urgent records are than questions, in steps of `nice`.
+const LESS_URGENT: i32 = 5;
+
 /// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
 const WRITER_THREADS_MAX: usize = 4;
 
@@ -30,8 +33,16 @@ fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(command_line.config.as_deref())?;
     settings.log.start()?;
     let threads = runtime_threads(&settings);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(threads).on_thread_start(yield_to_questions).enable_all().build()?;
     runtime.block_on(run(settings, command_line.command))
+}
+
+/// These threads parse and write records: thousands at a time, for whoever can wait. Where processors are short, the
+/// threads that answer questions go first.
+fn yield_to_questions() {
+    // Where it is not allowed, they are equals.
+    let _ = rustix::process::nice(LESS_URGENT);
 }
 
 /// Threads beside the main one. Requests are served by threads of their own, and so is each SQLite connection; what is
