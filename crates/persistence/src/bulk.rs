@@ -30,7 +30,7 @@ pub trait Columns: Send + Sync + 'static {
     fn bind_row<'b>(&'b self, row: usize, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
 }
 
-/// Makes a struct of columns, and the way to add a row: `push` takes the values in the order of the fields.
+/// Makes a struct of columns, and the way to add a row: `push` takes a tuple of the values in the order of the fields.
 macro_rules! columns {
     ($(#[$meta:meta])* $name:ident { $($column:ident: $rust:ty as $sql:ty),+ $(,)? }) => {
         $(#[$meta])*
@@ -41,8 +41,7 @@ macro_rules! columns {
 
         impl $name {
             /// Adds a row.
-            #[allow(clippy::too_many_arguments, reason = "a row has as many values as the table has columns")]
-            pub fn push(&mut self, $($column: $rust),+) {
+            pub fn push(&mut self, ($($column,)+): ($($rust,)+)) {
                 $(self.$column.push($column);)+
             }
         }

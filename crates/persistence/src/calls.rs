@@ -71,7 +71,7 @@ impl CallTransaction for CallWrite {
         self.absent = ids.iter().copied().collect();
         let mut keys = CallKeys::default();
         for &id in ids {
-            keys.push(id.into());
+            keys.push((id.into(),));
         }
         for keys in OneOf::split(keys, self.conn.is_embedded()) {
             let query = calls::table
@@ -158,7 +158,7 @@ async fn save_workflows(
         for (workflow, seen_at) in sightings {
             let (id, seen_at) = (Id::from(workflow.id), named_time(workflow, *seen_at));
             if known.get(&id).is_none_or(|&known| known <= seen_at) {
-                news.push(id, workflow.slug.to_string(), workflow.name.as_ref().map(ToString::to_string), seen_at);
+                news.push((id, workflow.slug.to_string(), workflow.name.as_ref().map(ToString::to_string), seen_at));
             }
         }
         conn.insert(WORKFLOWS, tenant, news).await?;

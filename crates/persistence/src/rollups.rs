@@ -50,7 +50,7 @@ impl SumRows {
                 rows.calls.push_totals(resolution, bucket, (*workflow).into(), totals);
             }
             for (kind, count) in &delta.errors {
-                rows.errors.push(Word(resolution), bucket.into(), Word(kind.service), Word(kind.level), *count);
+                rows.errors.push((Word(resolution), bucket.into(), Word(kind.service), Word(kind.level), *count));
             }
         }
         rows
@@ -81,7 +81,7 @@ async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &Rollup
         let mut keys = ProviderRollupKeys::default();
         for &(of, start, provider, _) in changed {
             let name = provider.provider_name.to_string();
-            keys.push(Word(of), start.into(), Word(provider.provider_type), name);
+            keys.push((Word(of), start.into(), Word(provider.provider_type), name));
         }
         let mut stored: HashMap<(Resolution, Timestamp, Provider), ProviderTotals> = HashMap::new();
         for keys in OneOf::split(keys, conn.is_embedded()) {
@@ -102,7 +102,7 @@ async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &Rollup
             let sums = if known.is_some() { &mut known_sums } else { &mut new_sums };
             let mut sum = known.unwrap_or_default();
             sum += delta;
-            sums.push(
+            sums.push((
                 Word(of),
                 start.into(),
                 Word(provider.provider_type),
@@ -110,7 +110,7 @@ async fn add_provider_rollups(conn: &mut Conn, tenant: TenantId, deltas: &Rollup
                 sum.calls,
                 sum.latency_us,
                 sum.histogram.to_bytes(),
-            );
+            ));
         }
         conn.insert(NEW_PROVIDER_ROLLUPS, tenant, new_sums).await?;
         conn.insert(PROVIDER_ROLLUPS, tenant, known_sums).await?;

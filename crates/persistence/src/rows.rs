@@ -44,7 +44,7 @@ impl CallColumns {
     /// Adds a call.
     pub fn push_call(&mut self, call: &Call) {
         let facts = call.facts();
-        self.push(
+        self.push((
             facts.id.into(),
             Word(facts.status),
             facts.started_at.into(),
@@ -55,7 +55,7 @@ impl CallColumns {
             facts.total_tokens,
             encode_providers(&facts.providers),
             encode_kinds(&facts.error_kinds),
-        );
+        ));
     }
 }
 
@@ -110,7 +110,7 @@ impl CallErrorColumns {
     pub fn push_errors_of(&mut self, call: &Call) {
         let facts = call.facts();
         for (position, error) in (0..).zip(call.errors()) {
-            self.push(
+            self.push((
                 facts.id.into(),
                 position,
                 facts.started_at.into(),
@@ -120,7 +120,7 @@ impl CallErrorColumns {
                 error.message.to_string(),
                 error.details.as_ref().map(ToString::to_string),
                 error.agent.as_ref().map(ToString::to_string),
-            );
+            ));
         }
     }
 }
@@ -181,7 +181,7 @@ columns! {
 impl CallRollupColumns {
     /// Adds a bucket's totals.
     pub fn push_totals(&mut self, resolution: Resolution, bucket: Timestamp, workflow: Id, totals: &CallTotals) {
-        self.push(
+        self.push((
             Word(resolution),
             workflow,
             bucket.into(),
@@ -197,7 +197,7 @@ impl CallRollupColumns {
             totals.llm.latency_us,
             totals.tts.samples,
             totals.tts.latency_us,
-        );
+        ));
     }
 }
 
