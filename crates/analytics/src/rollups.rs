@@ -39,46 +39,6 @@ pub struct Audit {
     pub mismatches: Vec<Mismatch>,
 }
 
-impl std::ops::AddAssign for Audit {
-    fn add_assign(&mut self, other: Self) {
-        self.days += other.days;
-        self.calls += other.calls;
-        self.buckets += other.buckets;
-        self.mismatches.extend(other.mismatches);
-    }
-}
-
-/// Compares every rollup of a tenant with the calls beneath it. `on_day` hears of each day before it is checked:
-/// its number from 0, and the number of days.
-pub async fn verify(
-    store: &dyn RollupStore,
-    tenant: TenantId,
-    mut on_day: impl FnMut(u64, u64),
-) -> Result<Audit, StoreError> {
-    let mut audit = Audit::default();
-    let days = store.list_days(tenant).await?;
-    for (index, &day) in (0..).zip(&days) {
-        on_day(index, days.len() as u64);
-        audit += verify_day(store, tenant, day).await?;
-    }
-    Ok(audit)
-}
-
-/// Makes every rollup of a tenant the sum of the contributions of its calls. `on_day` as for [`verify`].
-pub async fn rebuild(
-    store: &dyn RollupStore,
-    tenant: TenantId,
-    mut on_day: impl FnMut(u64, u64),
-) -> Result<Audit, StoreError> {
-    let mut audit = Audit::default();
-    let days = store.list_days(tenant).await?;
-    for (index, &day) in (0..).zip(&days) {
-        on_day(index, days.len() as u64);
-        audit += rebuild_day(store, tenant, day).await?;
-    }
-    Ok(audit)
-}
-
 /// Compares the rollups of one day, given by its start.
 pub async fn verify_day(store: &dyn RollupStore, tenant: TenantId, day: Timestamp) -> Result<Audit, StoreError> {
     let mut snapshot = store.begin_audit(tenant, false).await?;

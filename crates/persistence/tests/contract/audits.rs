@@ -2,11 +2,12 @@
 
 use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
+use crate::fixture::{rebuild, verify};
 use crate::history::History;
 use crate::samples::{at, completed, error, fields, id, record, usage, workflow_with_id};
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallPosition, RetentionStore, RollupStore, RollupTransaction, StoreError};
-use callscope_analytics::rollups::{Mismatch, rebuild, rebuild_day, verify, verify_day};
+use callscope_analytics::rollups::{Mismatch, rebuild_day, verify_day};
 use callscope_domain::{CallStatus, Incoming, Level, ProviderType, Resolution, Service, Span, TenantId, Timestamp};
 use callscope_persistence::Database;
 use callscope_testkit::Case;
@@ -129,12 +130,12 @@ async fn a_rebuild_of_damage_beside_writers_ends_exact(fixture: Fixture) {
 async fn a_rebuild_says_what_it_mended_and_leaves_alone_what_is_right(fixture: Fixture) {
     fixture.write([rich(1, at(17)), rich(2, at(2 * DAY))]).await;
     fixture.execute("UPDATE call_rollups SET total = total + 1 WHERE resolution = 'hour'").await;
-    let found = verify(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap();
+    let found = verify(&fixture.server.database, fixture.tenant).await.unwrap();
     assert_eq!(found.mismatches.len(), 2);
-    assert_eq!(rebuild(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap(), found);
+    assert_eq!(rebuild(&fixture.server.database, fixture.tenant).await.unwrap(), found);
     let revision = "SELECT CAST(revision AS text) AS value FROM tenant_states";
     let before = (fixture.values(revision).await, fixture.rebuilds().await);
-    let again = rebuild(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap();
+    let again = rebuild(&fixture.server.database, fixture.tenant).await.unwrap();
     assert_eq!((again.mismatches, again.days, again.buckets), (Vec::new(), found.days, found.buckets));
     // Nobody was held off.
     assert_eq!((fixture.values(revision).await, fixture.rebuilds().await), before);
@@ -161,7 +162,7 @@ async fn a_rebuild_replaces_what_cannot_be_read(fixture: Fixture) {
     assert_eq!(verify_day(&fixture.server.database, fixture.tenant, day).await.unwrap().mismatches, []);
     // The days beside it are as they were.
     assert!(!verify_day(&fixture.server.database, fixture.tenant, at(0)).await.unwrap().mismatches.is_empty());
-    rebuild(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap();
+    rebuild(&fixture.server.database, fixture.tenant).await.unwrap();
     fixture.assert_sound().await;
     history.assert_answers(&fixture.server, ever_of_history()).await;
 }
@@ -252,9 +253,9 @@ async fn days_without_calls_are_made_anew_from_their_minutes(fixture: Fixture) {
     fixture.execute("DELETE FROM provider_rollups WHERE resolution = 'day'").await;
     fixture.execute("DELETE FROM error_rollups WHERE resolution = 'quarter'").await;
     fixture.execute("DELETE FROM call_rollups WHERE resolution = 'day'").await;
-    let found = verify(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap();
+    let found = verify(&fixture.server.database, fixture.tenant).await.unwrap();
     assert!(found.mismatches.len() > 4, "{found:?}");
-    assert_eq!(rebuild(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap(), found);
+    assert_eq!(rebuild(&fixture.server.database, fixture.tenant).await.unwrap(), found);
     fixture.assert_sound().await;
     assert_eq!(fixture.totals().await, totals);
     let mut audit = fixture.server.database.begin_audit(fixture.tenant, false).await.unwrap();

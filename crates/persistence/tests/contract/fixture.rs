@@ -3,8 +3,10 @@
 use crate::samples::{at, id, name};
 use crate::statements::OF_TEST;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
-use callscope_analytics::ports::{CallScope, CallStore, ErrorFilter, LoggedError, Page, RollupStore, TenantStore};
-use callscope_analytics::rollups::{Audit, verify};
+use callscope_analytics::ports::{
+    CallScope, CallStore, ErrorFilter, LoggedError, Page, RollupStore, StoreError, TenantStore,
+};
+use callscope_analytics::rollups::{Audit, rebuild_day, verify_day};
 use callscope_analytics::service::Analytics;
 use callscope_domain::{CallFacts, CallTotals, Incoming, Slug, Tenant, TenantId, Timestamp, TransitionKind, Window};
 use callscope_persistence::{Database, DatabaseOptions};
@@ -162,7 +164,7 @@ impl Server {
 
     /// Fails unless a tenant's rollups are the sum of its calls' contributions.
     pub async fn assert_sound(&self, tenant: TenantId) -> Audit {
-        let audit = verify(&self.database, tenant, |_, _| {}).await.unwrap();
+        let audit = verify(&self.database, tenant).await.unwrap();
         assert_eq!(audit.mismatches, []);
         audit
     }
@@ -172,6 +174,31 @@ impl Server {
         let ids = self.database.list_overdue_calls(tenant, started_before, limit).await.unwrap();
         ids.into_iter().map(|id| id.0.as_u128()).collect()
     }
+}
+
+/// Compares the rollups of every day of a tenant.
+pub async fn verify(store: &Database, tenant: TenantId) -> Result<Audit, StoreError> {
+    let mut audit = Audit::default();
+    for day in store.list_days(tenant).await? {
+        add(&mut audit, verify_day(store, tenant, day).await?);
+    }
+    Ok(audit)
+}
+
+/// Mends the rollups of every day of a tenant.
+pub async fn rebuild(store: &Database, tenant: TenantId) -> Result<Audit, StoreError> {
+    let mut audit = Audit::default();
+    for day in store.list_days(tenant).await? {
+        add(&mut audit, rebuild_day(store, tenant, day).await?);
+    }
+    Ok(audit)
+}
+
+fn add(audit: &mut Audit, of_day: Audit) {
+    audit.days += of_day.days;
+    audit.calls += of_day.calls;
+    audit.buckets += of_day.buckets;
+    audit.mismatches.extend(of_day.mismatches);
 }
 
 /// A statement that is known to be a test's.

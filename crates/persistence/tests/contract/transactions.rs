@@ -2,11 +2,11 @@
 
 use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
+use crate::fixture::{rebuild, verify};
 use crate::history::History;
 use crate::samples::{at, completed, error, failed, fields, id, record, usage};
 use callscope_analytics::deltas::{expect_minutes, plan_changes};
 use callscope_analytics::ports::{CallStore, CallTransaction, RollupStore};
-use callscope_analytics::rollups::{rebuild, verify};
 use callscope_domain::{CallId, CallStatus, Incoming, Level, ProviderType, Service, TransitionKind};
 use callscope_testkit::Case;
 use futures_util::future::join_all;
@@ -147,7 +147,7 @@ async fn a_rebuild_beside_writers_ends_exact(fixture: Fixture) {
     };
     let repair = async {
         for _ in 0..5 {
-            rebuild(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap();
+            rebuild(&fixture.server.database, fixture.tenant).await.unwrap();
         }
     };
     tokio::join!(write, repair);
@@ -165,7 +165,7 @@ async fn a_check_beside_writers_finds_nothing_wrong(fixture: Fixture) {
     };
     let check = async {
         for _ in 0..8 {
-            let audit = verify(&fixture.server.database, fixture.tenant, |_, _| {}).await.unwrap();
+            let audit = verify(&fixture.server.database, fixture.tenant).await.unwrap();
             assert_eq!(audit.mismatches, []);
         }
     };
