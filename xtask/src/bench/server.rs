@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The tenant that is measured.
 pub const TENANT: &str = "bench";
 /// Requests that are under way at one time: while two are written together, two are parsed.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 8;
 
 /// A running server process.
 pub struct Server {
