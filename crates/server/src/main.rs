@@ -19,7 +19,7 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How much less urgent records are than questions, in steps of `nice`.
-const LESS_URGENT: i32 = 5;
+const LESS_URGENT: i32 = 10;
 
 /// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
 const WRITER_THREADS_MAX: usize = 4;
