@@ -14,6 +14,7 @@ mod problem;
 mod reading;
 mod record;
 mod responses;
+mod schemas;
 mod state;
 mod telemetry;
 mod words;

@@ -1,7 +1,7 @@
 //! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
 
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, auth, health, ingest};
+use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, auth, health, ingest, words};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -30,7 +30,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
         (name = "Ingestion", description = "Records of calls"),
         (name = "Health", description = "Whether the server lives and can work")
     ),
-    components(schemas(Problem)),
+    // Those that no answer and no body names: the builder does not look for them among parameters.
+    components(schemas(Problem, words::Period, words::Interval, words::Level, words::Service)),
     modifiers(&Credentials)
 )]
 struct Document;

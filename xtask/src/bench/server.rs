@@ -80,7 +80,12 @@ impl Instance {
 impl Server {
     /// Starts a server, and waits until it listens: it is ready then.
     pub fn start(database: &Database) -> anyhow::Result<Self> {
-        let mut child = command(database).arg("serve").stderr(Stdio::piped()).spawn()?;
+        Self::start_by(command(database).arg("serve"))
+    }
+
+    /// Starts a server by a command that logs JSON, and waits until it listens: it is ready then.
+    pub fn start_by(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
         let mut server = Self { child, address: String::new() };
         while server.address.is_empty() {
