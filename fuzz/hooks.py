@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import schemathesis
 from schemathesis import Case, GenerationMode, HookContext, SerializationContext
 
 LINES = "application/x-ndjson"
 START, END = "2026-01-17T10:30:00Z", "2026-01-17T10:33:00Z"
+CALL_ID = "31c02e4f-12e0-4af0-869b-aab222503a09"
 NIL = "00000000-0000-0000-0000-000000000000"
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Pacific/Apia"]
 
@@ -28,7 +30,19 @@ def before_call(_: HookContext, case: Case, __: dict[str, Any]) -> None:
         if "timezone" in case.query:
             case.query["timezone"] = ZONES[len(case.query["timezone"]) % len(ZONES)]
     if case.operation.label.startswith("PUT") and isinstance(case.body, dict):
-        mend_record(case.body, str((case.path_parameters or {}).get("call_id")))
+        path = case.path_parameters or {}
+        # It may come from a record that was rejected, and that had none.
+        if not is_uuid(path.get("call_id")):
+            path["call_id"] = CALL_ID
+        mend_record(case.body, path["call_id"])
+
+
+def is_uuid(text: Any) -> bool:
+    try:
+        UUID(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def mend_window(query: Any) -> None:

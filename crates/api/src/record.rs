@@ -9,9 +9,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use utoipa::ToSchema;
 
-/// The pattern of every text: PostgreSQL cannot store the NUL character.
-const NO_NUL: &str = r"^[^\u0000]*$";
-
 /// The whole state of one call. A later record replaces an earlier one; sending one twice changes nothing.
 // The schema is that of a record whose path names the call; `schemas::BatchRecord` is that of one in a batch.
 #[derive(Deserialize, ToSchema)]
