@@ -8,6 +8,7 @@ mod body;
 mod health;
 mod ingest;
 mod json;
+mod live;
 mod openapi;
 mod params;
 mod problem;
@@ -20,6 +21,7 @@ mod telemetry;
 mod words;
 
 pub use ingest::expired_record;
+pub use live::LiveLimits;
 pub use openapi::document as openapi_document;
 pub use problem::FieldError;
 pub use reading::{ParsedRecord, RefusedRecord, parse_record};
@@ -55,6 +57,7 @@ pub fn app(
     app.app_data(state)
         .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
         .service(swagger)
+        .configure(live::sockets)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(head_as_get))
