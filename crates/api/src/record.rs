@@ -1,6 +1,6 @@
 //! A call record on the wire. How it becomes a call is the business of [`crate::reading`].
 
-use crate::json::{Bounded, Object};
+use crate::json::{Bounded, Object, Whole};
 use crate::schemas::ErrorDetails;
 use crate::words;
 use callscope_domain::{ERRORS_PER_CALL_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX};
@@ -55,8 +55,8 @@ pub struct CallRecord<'a> {
     pub(crate) agent: Option<Cow<'a, str>>,
     /// Tokens that language models used.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000, default = 0, example = 1500)]
-    pub(crate) total_tokens: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, default = 0, example = 1500)]
+    pub(crate) total_tokens: Option<Whole>,
     /// What the call used of each provider. Two entries for the same provider are merged.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ProviderRecord>>, max_items = 32)]

@@ -87,11 +87,11 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 /// Opens the database, with its schema up to date.
 pub async fn open(settings: &Settings) -> anyhow::Result<Database> {
-    let migrations = Database::migrate(&settings.database.url).await?;
+    let migrations = Database::migrate(settings.database.url.reveal()).await?;
     if migrations > 0 {
         tracing::info!(migrations, "brought the schema up to date");
     }
-    let undistributed = Database::undistributed(&settings.database.url).await?;
+    let undistributed = Database::undistributed(settings.database.url.reveal()).await?;
     if !undistributed.is_empty() {
         let tables = undistributed.join(", ");
         tracing::warn!(tables, "run `callscope migrate --distributed`: these tables are on the coordinator alone");

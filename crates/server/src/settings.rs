@@ -1,13 +1,14 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+use crate::secret::SecretUrl;
+use crate::units::{duration, size};
 use anyhow::{Context, bail};
-use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
 use callscope_analytics::retention::RetentionPeriods;
 use callscope_api::{ApiLimits, LiveLimits};
 use callscope_persistence::DatabaseOptions;
 use config::{Config, Environment, File, FileFormat};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Serialize};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -35,7 +36,7 @@ const LIVE_DURATION_MAX: Duration = Duration::from_hours(7 * 24);
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Every setting; `config/default.toml` says what each means.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The HTTP server.
@@ -53,7 +54,7 @@ pub struct Settings {
 }
 
 /// The HTTP server.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSettings {
     /// Where to listen.
@@ -61,61 +62,61 @@ pub struct ServerSettings {
     /// Threads; 0 for one a processor.
     pub workers: usize,
     /// How long requests may take to finish at the end.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub shutdown_timeout: Duration,
 }
 
 /// The database.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// Which database.
-    pub url: String,
+    pub url: SecretUrl,
     /// A read-only replica for the analytics reads; empty for none.
-    pub read_url: String,
+    pub read_url: SecretUrl,
     /// Connections.
     pub pool_size: u32,
     /// How long to wait for one.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub acquire_timeout: Duration,
     /// How long PostgreSQL may take for one statement; zero for ever.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub statement_timeout: Duration,
 }
 
 /// The way of records into the database.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestSettings {
     /// How long a call may be active; zero for ever.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub active_call_timeout: Duration,
     /// Records that may wait.
     pub queue_records_max: usize,
     /// Records of a transaction.
     pub batch_records_max: usize,
     /// How long a transaction waits for more.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub batch_wait: Duration,
     /// Bytes of a body.
-    #[serde(deserialize_with = "size")]
+    #[serde(with = "size")]
     pub body_bytes_max: usize,
     /// Records of a body.
     pub body_records_max: usize,
     /// Bytes of all bodies at one time.
-    #[serde(deserialize_with = "size")]
+    #[serde(with = "size")]
     pub inflight_bytes_max: usize,
 }
 
 /// Those who follow calls as they happen.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LiveSettings {
     /// How long ago something may have happened and still be an event.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub event_age_max: Duration,
     /// How long events are kept.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub replay_window: Duration,
     /// Events that are kept of a tenant.
     pub replay_events_max: u32,
@@ -124,18 +125,18 @@ pub struct LiveSettings {
     /// Those of one tenant.
     pub tenant_sockets_max: usize,
     /// How often clients are asked whether they are there.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub ping_interval: Duration,
     /// How long a client may be silent.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// How long a client may take to accept a message.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub send_timeout: Duration,
 }
 
 /// How long data is kept.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
     /// Days that calls are kept; 0 for ever.
@@ -145,7 +146,7 @@ pub struct RetentionSettings {
 }
 
 /// The log.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
     /// How lines look.
@@ -155,7 +156,7 @@ pub struct LogSettings {
 }
 
 /// How the log's lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -165,8 +166,17 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// Loads and checks all settings.
+    /// Reads and checks all settings.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let settings = Self::read(file)?;
+        match settings.faults().into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok(settings),
+        }
+    }
+
+    /// Reads all settings, and checks each by itself.
+    pub fn read(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(file) = file {
             builder = builder.add_source(File::from(file).format(FileFormat::Toml));
@@ -178,12 +188,30 @@ impl Settings {
             .prefix_separator(ENVIRONMENT_SEPARATOR)
             .separator(ENVIRONMENT_SEPARATOR);
         let layered = builder.add_source(environment).build().context("cannot read the settings")?;
-        let settings: Self = serde_path_to_error::deserialize(layered)
-            .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))?;
-        settings.check()?;
-        settings.live.check()?;
-        settings.retention.check()?;
-        Ok(settings)
+        serde_path_to_error::deserialize(layered)
+            .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))
+    }
+
+    /// What is wrong with them beyond that: one fault of each section.
+    pub fn faults(&self) -> Vec<anyhow::Error> {
+        let checks = [
+            self.check(),
+            DatabaseOptions::from(&self.database).check().map_err(Into::into),
+            self.live.check(),
+            self.retention.check(),
+            self.log.filter().map(drop),
+        ];
+        checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// The settings as a file of them, secrets masked.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Whether the database is a file.
+    pub fn is_embedded(&self) -> bool {
+        self.database.url.reveal().starts_with("sqlite:")
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -207,8 +235,7 @@ impl Settings {
         {
             bail!("setting database.statement_timeout: must be between 10ms and 24h, or 0s for none");
         }
-        let is_postgres = !self.database.url.starts_with("sqlite:");
-        if is_postgres && self.database.pool_size < POSTGRES_CONNECTIONS_MIN {
+        if !self.is_embedded() && self.database.pool_size < POSTGRES_CONNECTIONS_MIN {
             bail!("setting database.pool_size: must be at least {POSTGRES_CONNECTIONS_MIN} on PostgreSQL");
         }
         if ingest.batch_wait > BATCH_WAIT_MAX {
@@ -284,8 +311,8 @@ impl RetentionSettings {
 impl From<&DatabaseSettings> for DatabaseOptions {
     fn from(settings: &DatabaseSettings) -> Self {
         Self {
-            url: settings.url.clone(),
-            read_url: (!settings.read_url.is_empty()).then(|| settings.read_url.clone()),
+            url: settings.url.reveal().to_owned(),
+            read_url: Some(settings.read_url.reveal()).filter(|url| !url.is_empty()).map(str::to_owned),
             pool_size: settings.pool_size,
             acquire_timeout: settings.acquire_timeout,
             statement_timeout: settings.statement_timeout,
@@ -316,10 +343,14 @@ impl From<&IngestSettings> for ApiLimits {
 }
 
 impl LogSettings {
+    fn filter(&self) -> anyhow::Result<EnvFilter> {
+        EnvFilter::try_new(&self.level)
+            .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))
+    }
+
     /// Starts logging to standard error.
     pub fn start(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.level)
-            .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))?;
+        let filter = self.filter()?;
         // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
         // nothing tries to say so in the same place.
         let log =
@@ -332,15 +363,52 @@ impl LogSettings {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| de::Error::custom(format!("{text:?} is no duration; write one like \"250ms\", \"30s\" or \"4h\"")))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let size: Option<ByteSize> = text.parse().ok();
-    size.and_then(|size| usize::try_from(size.as_u64()).ok())
-        .ok_or_else(|| de::Error::custom(format!("{text:?} is no size; write one like \"64MiB\"")))
+    /// Stands for what nobody may see.
+    const MARKER: &str = "horse-battery";
+
+    fn read(toml: &str) -> Settings {
+        toml::from_str(toml).expect("settings")
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let shown = read(DEFAULTS).to_toml().expect("toml");
+        assert_eq!(read(&shown).to_toml().expect("toml"), shown);
+        let (defaults, shown): (toml::Table, toml::Table) =
+            (toml::from_str(DEFAULTS).expect("defaults"), toml::from_str(&shown).expect("shown"));
+        for (section, keys) in &defaults {
+            let (keys, shown) = (keys.as_table().expect("a section"), shown[section].as_table().expect("a section"));
+            assert!(keys.keys().eq(shown.keys()), "{section}");
+        }
+    }
+
+    /// A new secret must have the type of one, and not be a plain string.
+    #[test]
+    fn no_setting_that_sounds_like_a_secret_is_shown() {
+        let mut settings: toml::Table = toml::from_str(DEFAULTS).expect("defaults");
+        let is_secret = |key: &str| {
+            ["url", "password", "secret", "token", "credential", "private"].iter().any(|word| key.contains(word))
+        };
+        let mut hidden = 0;
+        for (_, keys) in &mut settings {
+            let keys = keys.as_table_mut().expect("a section").iter_mut();
+            for (key, value) in keys.filter(|(key, value)| is_secret(key) && value.is_str()) {
+                let is_url = key.contains("url");
+                *value =
+                    if is_url { format!("https://a:{MARKER}@b/c?token={MARKER}") } else { MARKER.to_owned() }.into();
+                hidden += 1;
+            }
+        }
+        let settings = read(&toml::to_string(&settings).expect("toml"));
+        assert!(
+            hidden >= 2 && !settings.to_toml().expect("toml").contains(MARKER),
+            "{}",
+            settings.to_toml().expect("toml")
+        );
+        assert!(!format!("{settings:?}").contains(MARKER));
+    }
 }
