@@ -134,7 +134,9 @@ impl Live {
         let announcing = async {
             loop {
                 let tenants: Vec<TenantId> = commits.take().await.into_iter().collect();
-                tenants.iter().for_each(|tenant| self.shared.wake(*tenant));
+                for tenant in &tenants {
+                    self.shared.wake(*tenant);
+                }
                 if let Err(error) = self.shared.events.announce(&tenants).await {
                     tracing::warn!(error = source(&error), "other processes will hear of a commit late");
                 }

@@ -60,6 +60,7 @@ pub struct Server {
 /// A tenant and a client with a key of it that may do everything.
 pub struct TenantClient {
     pub id: TenantId,
+    pub key: String,
     pub client: Client,
 }
 
@@ -124,7 +125,7 @@ impl Server {
         let tenant = Tenant { id, slug, name, created_at: instant(NOW) };
         self.store.create_tenant(&tenant).await.expect("a tenant");
         let key = self.key(id, Scope::ALL).await;
-        TenantClient { id, client: self.client(&key) }
+        TenantClient { id, client: self.client(&key), key }
     }
 
     /// A new key of a tenant.
