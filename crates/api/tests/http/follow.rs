@@ -51,7 +51,10 @@ impl Follower {
             let detail = ["call_id", "count", "cursor"].iter().find_map(|name| message.get(name));
             let detail = detail.map(|detail| detail.to_string().trim_matches('"').to_owned()).unwrap_or_default();
             // Of the id of a call, its number.
-            let detail = detail.rsplit('-').next().unwrap_or_default().parse().unwrap_or(0_u64);
+            let detail = match detail.rsplit_once('-') {
+                Some((_, number)) => u64::from_str_radix(number, 16).unwrap_or(0).to_string(),
+                None => detail,
+            };
             brief.push(format!("{} {}", message["type"].as_str().unwrap_or_default(), detail));
         }
         brief

@@ -17,6 +17,7 @@ on_each_backend!(
     a_client_that_comes_back_misses_nothing,
     what_is_not_understood_is_answered_and_costs_nothing,
     sockets_are_bounded,
+    more_than_can_be_told_is_counted,
     a_silent_client_is_dropped,
     figures_are_pushed_when_they_change,
     a_stream_tells_the_same_and_resumes,
@@ -137,6 +138,21 @@ async fn sockets_are_bounded(backend: Backend) {
     drop(first);
     // The server notices a moment later.
     while open(&acme).await.is_err() {}
+}
+
+async fn more_than_can_be_told_is_counted(backend: Backend) {
+    let server =
+        Server::start_with(backend, Setup { deliveries_per_second: 5, announces: true, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let mut follower = Follower::open(&server, "/ws/calls", &acme.key).await.expect("a socket");
+    follower.brief(1).await;
+    let records: Vec<_> = (1..=100).map(|number| completed(number, "2026-01-17T11:50:00Z", 9)).collect();
+    acme.given(&records).await;
+    let expected = ["call.ended 1", "call.ended 2", "call.ended 3", "call.ended 4", "call.ended 5", "dropped 95"];
+    assert_eq!(follower.brief(6).await, expected);
+    // They are kept, for whoever asks.
+    let mut back = Follower::open(&server, "/ws/calls?since=5", &acme.key).await.expect("a socket");
+    assert_eq!(back.brief(96).await.last().map(String::as_str), Some("call.ended 100"));
 }
 
 async fn a_silent_client_is_dropped(backend: Backend) {
