@@ -398,9 +398,8 @@ impl Follower {
                 Ok(TopicMessage::Event(told)) => return Ok(Some(self.tell(told))),
                 Ok(TopicMessage::ActiveCount(count)) => return Ok(Some(LiveMessage::ActiveCount(count))),
                 Ok(TopicMessage::SkippedTo(last)) if last > self.last => return Ok(Some(self.skip_to(last))),
-                Ok(TopicMessage::SkippedTo(_)) => {}
                 // The number of the next event says how many were missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Ok(TopicMessage::SkippedTo(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return Ok(None),
             }
         }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 on_each_backend!(curl_follows_calls_and_goes_on_where_it_was);
 
 mod on_postgres {
-    use super::*;
+    use super::followers_of_two_servers_miss_nothing_though_one_is_killed;
 
     on_postgres!(followers_of_two_servers_miss_nothing_though_one_is_killed);
 }
