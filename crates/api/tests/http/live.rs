@@ -3,6 +3,7 @@
 use crate::follow::{Deaf, Follower, Listener};
 use crate::records::{active, completed, error, failed};
 use crate::server::{Server, Setup};
+use crate::wire::Request;
 use callscope_api::LiveLimits;
 use callscope_domain::Scope;
 use callscope_testkit::Backend;
@@ -212,6 +213,8 @@ async fn a_stream_tells_the_same_and_resumes(backend: Backend) {
         ids.push(back.next().await.id);
     }
     assert_eq!(ids, [Some(1), Some(2), Some(3)]);
+    let head = acme.send(&Request::new("HEAD", "/api/v1/sse/calls/stream")).await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
     let mut stranger = Listener::open(&server, "?since=99", &acme.key, "").await;
     let (connected, reset) = (stranger.next().await, stranger.next().await);
     assert_eq!((connected.id, reset.event.as_str(), reset.id), (Some(3), "reset", Some(3)));
