@@ -28,6 +28,7 @@ macro_rules! once {
 mod client;
 mod document;
 mod failures;
+mod follow;
 mod layout;
 mod records;
 mod schema;
@@ -49,6 +50,7 @@ mod body_limits;
 mod call_volume;
 mod error_log;
 mod ingest;
+mod live;
 mod protocol;
 mod provider_latency;
 mod summary;
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         error_log::CASES,
         failures::CASES,
         ingest::CASES,
+        live::CASES,
         protocol::CASES,
         provider_latency::CASES,
         summary::CASES,
