@@ -5,6 +5,7 @@
 mod analytics;
 mod auth;
 mod body;
+mod cors;
 mod health;
 mod ingest;
 mod json;
@@ -20,6 +21,7 @@ mod state;
 mod telemetry;
 mod words;
 
+pub use cors::{CorsFault, CorsOptions, CorsRules};
 pub use ingest::expired_record;
 pub use live::LiveLimits;
 pub use openapi::document as openapi_document;
@@ -52,6 +54,7 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let cors = state.cors.middleware();
     let (app, _) = App::new().into_utoipa_app().configure(openapi::routes).split_for_parts();
     let swagger = SwaggerUi::new(format!("{SWAGGER_PATH}{{_:.*}}")).url(OPENAPI_PATH, openapi_document());
     app.app_data(state)
@@ -61,6 +64,9 @@ pub fn app(
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(head_as_get))
+        .wrap(cors)
+        // Once more, for preflights that are refused.
+        .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(telemetry::request_log))
 }
 

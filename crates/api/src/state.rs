@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use crate::cors::CorsRules;
 use crate::live::{Boards, LiveLimits, SocketRoom};
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
@@ -42,6 +43,8 @@ pub struct ApiState {
     pub sockets: SocketRoom,
     /// Bounds bodies.
     pub limits: ApiLimits,
+    /// Which pages of other origins may use the interface; none, unless it is said.
+    pub cors: CorsRules,
     /// Room for bodies, in bytes.
     pub(crate) inflight: Arc<Semaphore>,
     /// Room for parsers.
@@ -74,6 +77,7 @@ impl ApiState {
             tenants,
             clock,
             limits,
+            cors: CorsRules::none(),
             inflight,
             parsers: Semaphore::new(PARSERS_MAX),
             runtime: Handle::current(),

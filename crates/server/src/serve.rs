@@ -43,7 +43,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let limits = (&settings.ingest).into();
     let live_limits = (&settings.live).into();
     let ending = live.clone();
-    let state = ApiState::new(analytics, queue.clone(), Arc::new(database), clock, live, limits, live_limits);
+    let mut state = ApiState::new(analytics, queue.clone(), Arc::new(database), clock, live, limits, live_limits);
+    state.cors = settings.cors.rules()?;
     let state = web::Data::new(state);
     let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()

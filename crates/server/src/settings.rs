@@ -1,11 +1,11 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
 use crate::secret::SecretUrl;
-use crate::units::{duration, size};
+use crate::units::{duration, list, size};
 use anyhow::{Context, bail};
 use callscope_analytics::ingestion::IngestLimits;
 use callscope_analytics::retention::RetentionPeriods;
-use callscope_api::{ApiLimits, LiveLimits};
+use callscope_api::{ApiLimits, CorsOptions, CorsRules, LiveLimits};
 use callscope_persistence::DatabaseOptions;
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// Those who follow calls as they happen.
     pub live: LiveSettings,
+    /// Pages of other origins.
+    pub cors: CorsSettings,
     /// How long data is kept.
     pub retention: RetentionSettings,
     /// The log.
@@ -137,6 +139,27 @@ pub struct LiveSettings {
     pub send_timeout: Duration,
 }
 
+/// Pages of other origins.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    /// Origins whose pages may use the interface.
+    #[serde(deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+    /// Methods that they may use.
+    #[serde(deserialize_with = "list")]
+    pub allowed_methods: Vec<String>,
+    /// Headers that they may send.
+    #[serde(deserialize_with = "list")]
+    pub allowed_headers: Vec<String>,
+    /// Headers that they may read.
+    #[serde(deserialize_with = "list")]
+    pub exposed_headers: Vec<String>,
+    /// How long a browser may remember that.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
 /// How long data is kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -200,6 +223,7 @@ impl Settings {
             self.check(),
             DatabaseOptions::from(&self.database).check().map_err(Into::into),
             self.live.check(),
+            self.cors.rules().map(drop),
             self.retention.check(),
             self.log.filter().map(drop),
         ];
@@ -282,6 +306,20 @@ impl From<&LiveSettings> for LiveLimits {
             idle_timeout: settings.idle_timeout,
             send_timeout: settings.send_timeout,
         }
+    }
+}
+
+impl CorsSettings {
+    /// What they say.
+    pub fn rules(&self) -> anyhow::Result<CorsRules> {
+        let options = CorsOptions {
+            allowed_origins: &self.allowed_origins,
+            allowed_methods: &self.allowed_methods,
+            allowed_headers: &self.allowed_headers,
+            exposed_headers: &self.exposed_headers,
+            max_age: self.max_age,
+        };
+        CorsRules::new(&options).map_err(|fault| anyhow::anyhow!("setting cors.{fault}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Durations and sizes, as people write them in settings.
+//! Durations, sizes and lists, as people write them in settings.
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serializer, de};
@@ -44,4 +44,20 @@ pub mod size {
         size.and_then(|size| usize::try_from(size.as_u64()).ok())
             .ok_or_else(|| de::Error::custom(format!("{text:?} is no size; write one like \"64MiB\"")))
     }
+}
+
+/// A list; in the environment, which has no lists, its elements are separated by commas.
+pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "must be a list of texts")]
+    enum Written {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::List(elements) => elements,
+        Written::Text(text) => {
+            text.split(',').map(str::trim).filter(|element| !element.is_empty()).map(str::to_owned).collect()
+        }
+    })
 }

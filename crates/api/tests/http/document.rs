@@ -74,6 +74,11 @@ impl Operation {
         }
     }
 
+    /// Whether its good answer has no end.
+    fn is_endless(self) -> bool {
+        self.value["responses"]["200"]["content"]["text/event-stream"].is_object()
+    }
+
     fn writes(self) -> bool {
         self.method != "GET"
     }
@@ -157,19 +162,25 @@ async fn every_documented_status_of_every_operation_is_produced(backend: Backend
     let mut produced = 0;
     for operation in operations() {
         let other = if operation.writes() { &reader } else { &writer };
-        for status in operation.statuses() {
+        for status in operation.statuses().into_iter().filter(|status| *status != 200 || !operation.is_endless()) {
             let seen = produce(&server, &acme, other, operation, status).await;
             assert_eq!(seen, status, "{} {}", operation.method, operation.path);
             produced += 1;
         }
     }
-    assert_eq!(produced, 6 * 7 + 10 + 11 + 3 + 1 + 3);
+    assert_eq!(produced, 6 * 7 + 6 + 10 + 11 + 3 + 1 + 3);
+}
+
+/// A schema, or the one that it refers to.
+fn resolved(schema: &'static Value) -> &'static Value {
+    let referenced = schema["$ref"].as_str().and_then(|reference| DOCUMENT.pointer(reference.trim_start_matches('#')));
+    referenced.unwrap_or(schema)
 }
 
 /// The values that the document gives for a parameter.
-fn values(parameter: &Value) -> Vec<String> {
+fn values(parameter: &'static Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let schema = &parameter["schema"];
+    let schema = resolved(&parameter["schema"]);
     let listed = schema["enum"].as_array().into_iter().flatten();
     let single = [&parameter["example"], &schema["default"], &schema["minimum"], &schema["maximum"]];
     listed.chain(single).filter(|value| !value.is_null()).map(text).collect()
@@ -179,7 +190,7 @@ async fn every_documented_value_of_every_parameter_is_accepted(backend: Backend)
     let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let mut asked = 0;
-    for operation in operations().filter(|operation| !operation.writes()) {
+    for operation in operations().filter(|operation| !operation.writes() && !operation.is_endless()) {
         for parameter in operation.parameters() {
             let name = parameter["name"].as_str().expect("a name");
             assert_eq!(parameter["required"], false, "{name}");
@@ -213,7 +224,7 @@ async fn bounds_of_numbers_are_where_the_document_says(backend: Backend) {
             }
         }
     }
-    assert_eq!(asked, 6);
+    assert_eq!(asked, 8);
 }
 
 fn every_example_and_default_is_of_its_schema() {
@@ -229,13 +240,18 @@ fn every_example_and_default_is_of_its_schema() {
                 if let Some(example) = content.get("example") {
                     conforms(example, &content["schema"])
                         .unwrap_or_else(|fault| panic!("{status} {media_type}: {fault}"));
-                    assert_eq!(example["status"].to_string(), *status);
+                    if content["schema"]["$ref"] == "#/components/schemas/Problem" {
+                        assert_eq!(example["status"].to_string(), *status);
+                    }
                 }
             }
         }
     }
     let record: Value = serde_json::from_str(&example_record()).expect("an example");
-    assert_eq!(conforms(&record, &serde_json::json!({"$ref": "#/components/schemas/CallRecord"})), Ok(()));
+    for name in ["CallRecord", "CallState"] {
+        let schema = serde_json::json!({"$ref": format!("#/components/schemas/{name}")});
+        assert_eq!(conforms(&record, &schema), Ok(()));
+    }
 }
 
 fn every_operation_says_what_it_is() {
@@ -246,5 +262,5 @@ fn every_operation_says_what_it_is() {
         }
         assert!(ids.insert(operation.value["operationId"].to_string()), "{} twice", operation.value["operationId"]);
     }
-    assert_eq!(ids.len(), 11);
+    assert_eq!(ids.len(), 12);
 }

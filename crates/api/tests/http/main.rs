@@ -48,6 +48,7 @@ mod bad_record_parts;
 mod bad_route;
 mod body_limits;
 mod call_volume;
+mod cors;
 mod error_log;
 mod ingest;
 mod live;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         bad_route::CASES,
         body_limits::CASES,
         call_volume::CASES,
+        cors::CASES,
         document::CASES,
         document::ONCE,
         error_log::CASES,

@@ -11,7 +11,7 @@ use callscope_analytics::keys::KeySecret;
 use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::{ApiLimits, ApiState, LiveLimits};
+use callscope_api::{ApiLimits, ApiState, CorsRules, LiveLimits};
 use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -25,8 +25,9 @@ pub const LIMITS: ApiLimits =
     ApiLimits { body_bytes_max: 64 << 20, batch_records_max: 50_000, inflight_bytes_max: 256 << 20 };
 
 /// What a test may choose.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Setup {
+    pub cors: CorsRules,
     pub limits: ApiLimits,
     pub queue_records_max: usize,
     pub live_limits: LiveLimits,
@@ -46,6 +47,7 @@ impl Default for Setup {
             send_timeout: 10 * second,
         };
         Self {
+            cors: CorsRules::none(),
             limits: LIMITS,
             queue_records_max: 200_000,
             live_limits,
@@ -113,7 +115,8 @@ impl Server {
         }
         actix_web::rt::spawn(writer.run());
         let analytics = Analytics::new(store.clone());
-        let state = ApiState::new(analytics, queue, store.clone(), clock, live, setup.limits, setup.live_limits);
+        let mut state = ApiState::new(analytics, queue, store.clone(), clock, live, setup.limits, setup.live_limits);
+        state.cors = setup.cors;
         let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");

@@ -19,7 +19,8 @@ on_each_backend!(
 fn help_names_every_command(backend: Backend) {
     let fixture = Fixture::new(backend);
     let help = fixture.run(&["--help"]).stdout_of_success();
-    for command in ["serve", "migrate", "tenants", "keys", "rollups", "import", "config", "health", "demo", "--config"] {
+    for command in ["serve", "migrate", "tenants", "keys", "rollups", "import", "config", "health", "demo", "--config"]
+    {
         assert!(
             help.contains(&format!("\n  {command}")) || help.contains(&format!("  {command} ")),
             "{command}: {help}"
