@@ -154,11 +154,10 @@ impl Visitor<'_> for WholeVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<i64, E> {
-        // Printed, an exact whole number has no fraction; what cannot be read back as an integer has one.
-        let whole = (number.abs() <= FLOAT_EXACT_MAX).then(|| format!("{number:.0}").parse().ok()).flatten();
-        whole
-            .filter(|whole: &i64| *whole as f64 == number)
-            .ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
+        let is_whole = number.fract() == 0.0 && number.abs() <= FLOAT_EXACT_MAX;
+        // Printed, it is an integer, which can be read as one.
+        let whole = is_whole.then(|| format!("{number:.0}").parse().ok()).flatten();
+        whole.ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
     }
 }
 

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 const STRING_BOUNDS: [&str; 3] = ["minLength", "maxLength", "pattern"];
@@ -14,6 +15,16 @@ const STRING_BOUNDS: [&str; 3] = ["minLength", "maxLength", "pattern"];
 pub fn for_clients(mut document: Value) -> Value {
     for operation in operations(&mut document) {
         keep_json(&mut operation["requestBody"]);
+    }
+    document
+}
+
+/// Leaves out operations whose answers have no end, for generators that wait for it.
+pub fn without_streams(mut document: Value) -> Value {
+    for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(item) = item.as_object_mut() {
+            item.retain(|_, operation| operation["responses"]["200"]["content"].get(EVENT_STREAM).is_none());
+        }
     }
     document
 }

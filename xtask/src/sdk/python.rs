@@ -1,5 +1,6 @@
 //! The Python client, by openapi-python-client: classes with attrs, requests with httpx, types for mypy.
 
+use super::document::without_streams;
 use super::{FOLDER, write};
 use crate::python::{Environment, environment};
 use serde_json::Value;
@@ -11,7 +12,7 @@ const TEST: &str = "sdk/python/test_client.py";
 
 /// Generates the client.
 pub fn generate(document: &Value) -> anyhow::Result<()> {
-    let document = write(document, "openapi-python.json")?;
+    let document = write(&without_streams(document.clone()), "openapi-python.json")?;
     let mut generator = tools()?.program("openapi-python-client");
     generator.args(["generate", "--overwrite", "--fail-on-warning", "--meta", "uv", "--path", &document]);
     generator.args(["--config", &format!("{SOURCE}/config.yml"), "--output-path", &format!("{FOLDER}/python")]);
