@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use crate::access::Access;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::ports::TenantStore;
@@ -30,6 +31,8 @@ pub struct ApiState {
     pub ingest: IngestQueue,
     /// Knows keys.
     pub tenants: Arc<dyn TenantStore>,
+    /// Lets clients in.
+    pub access: Access,
     /// Knows the time.
     pub clock: Arc<dyn Clock>,
     /// Bounds bodies.
@@ -50,6 +53,7 @@ impl ApiState {
         analytics: Analytics,
         ingest: IngestQueue,
         tenants: Arc<dyn TenantStore>,
+        access: Access,
         clock: Arc<dyn Clock>,
         limits: ApiLimits,
     ) -> Self {
@@ -58,6 +62,7 @@ impl ApiState {
             analytics,
             ingest,
             tenants,
+            access,
             clock,
             limits,
             inflight,

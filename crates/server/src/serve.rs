@@ -8,7 +8,7 @@ use callscope_analytics::ingestion::{IngestQueue, ingestion};
 use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
-use callscope_api::{ApiState, OPENAPI_PATH, SWAGGER_PATH};
+use callscope_api::{Access, ApiState, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let limits = (&settings.ingest).into();
-    let state = web::Data::new(ApiState::new(analytics, queue.clone(), Arc::new(database), clock, limits));
+    let access = Access::new(Arc::new(database.clone()), settings.access()?);
+    let state = web::Data::new(ApiState::new(analytics, queue.clone(), Arc::new(database), access, clock, limits));
     let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()
         .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));

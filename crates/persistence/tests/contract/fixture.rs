@@ -19,6 +19,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How many migrations there are.
+pub const MIGRATIONS: usize = 5;
+
 /// A migrated database with one tenant.
 pub struct Fixture {
     pub backend: Backend,
@@ -207,7 +210,7 @@ fn of_test(sql: &str) -> String {
 }
 
 async fn migrate(url: String) {
-    assert_eq!(Database::migrate(&url).await.unwrap(), 2);
+    assert_eq!(Database::migrate(&url).await.unwrap(), MIGRATIONS);
 }
 
 /// A window that holds every call of these tests.
