@@ -51,7 +51,8 @@ impl TicketSecret {
 pub fn read_ticket(presented: &str) -> Option<(TenantId, [u8; 32])> {
     let (tenant, secret) = presented.strip_prefix(TICKET_PREFIX)?.split_once('_')?;
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let is_sound = tenant.len() == TENANT_DIGITS && secret.len() == 2 * SECRET_BYTES && is_hex(tenant) && is_hex(secret);
+    let is_sound =
+        tenant.len() == TENANT_DIGITS && secret.len() == 2 * SECRET_BYTES && is_hex(tenant) && is_hex(secret);
     let tenant = Uuid::try_parse(tenant).ok().filter(|_| is_sound)?;
     Some((TenantId(tenant), Sha256::digest(presented.as_bytes()).into()))
 }

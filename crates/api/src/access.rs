@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 use callscope_analytics::access::AccessStore;
 use callscope_analytics::keys::hash_key;
-use callscope_analytics::ports::StoreError;
+use callscope_analytics::ports::{StoreError, TenantStore};
 use callscope_analytics::tickets::read_ticket;
 use callscope_domain::{ApiKey, Principal, RateLimit, Scope, TenantId, Timestamp};
 use std::borrow::Cow;
@@ -35,7 +35,9 @@ pub struct AccessOptions {
 
 /// Lets clients in.
 pub struct Access {
-    /// Tenants, keys and tickets.
+    /// Keys.
+    pub(crate) tenants: Arc<dyn TenantStore>,
+    /// Tenants and keys by id, and tickets.
     pub(crate) store: Arc<dyn AccessStore>,
     jwt: Option<JwtVerifier>,
     /// Whether sockets take a key or a token in their query string.
@@ -65,8 +67,9 @@ pub struct Credential {
 impl Access {
     /// Must be called inside a runtime, on whose threads for blocking work the keys of tokens will be fetched.
     #[must_use]
-    pub fn new(store: Arc<dyn AccessStore>, options: AccessOptions) -> Self {
+    pub fn new(tenants: Arc<dyn TenantStore>, store: Arc<dyn AccessStore>, options: AccessOptions) -> Self {
         Self {
+            tenants,
             store,
             jwt: options.jwt.map(JwtVerifier::new),
             query_tokens: options.query_tokens,
@@ -135,7 +138,7 @@ pub async fn authenticate(state: &ApiState, presented: &str) -> Result<Credentia
         return authenticate_token(state, presented).await;
     }
     let hash = hash_key(presented).ok_or_else(|| unauthenticated("the API key is not valid"))?;
-    let key = state.tenants.find_key(&hash).await?.ok_or_else(|| unauthenticated("the API key is not valid"))?;
+    let key = state.access.tenants.find_key(&hash).await?.ok_or_else(|| unauthenticated("the API key is not valid"))?;
     let key = valid_key(key, state.clock.now())?;
     Ok(Credential::of_key(key))
 }

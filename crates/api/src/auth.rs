@@ -78,11 +78,13 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
 /// besides the headers, a ticket in the query string is a credential, and a key or token there if the server is told
 /// so. Neither is left among the parameters.
 pub struct SocketAuthorized<R, P = NoParams> {
-    /// Who asks, whose data it is about, and how long. A socket that stays open asks again now and then whether it
-    /// [is still valid](Credential::is_still_valid).
-    pub credential: Credential,
+    /// Whose data it is about: the credential's tenant, and no other.
+    pub tenant: TenantId,
     /// What the rest of the query string says.
     pub params: P,
+    /// Who asks, and how long. A socket that stays open asks again now and then whether it
+    /// [is still valid](Credential::is_still_valid).
+    pub credential: Credential,
     right: PhantomData<R>,
 }
 
@@ -99,7 +101,7 @@ impl<R: Right, P: QueryParams> FromRequest for SocketAuthorized<R, P> {
             let credential = secrets.authenticate(state, request.headers()).await?;
             admit(state, &request, &credential, R::SCOPE)?;
             let params = P::from_query(query?)?;
-            Ok(Self { credential, params, right: PhantomData })
+            Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
         })
     }
 }

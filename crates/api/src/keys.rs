@@ -146,7 +146,7 @@ async fn create_key(
     let wanted = ingest::parse(&state, move || read(&received.unpack()?.bytes)).await?;
     let key = wanted.key(&asked.credential, state.access.rate(&asked.credential), state.clock.now())?;
     let secret = KeySecret::generate();
-    keys::create(&*state.tenants, &key, &secret, &Actor::Principal(asked.credential.principal)).await?;
+    keys::create(&*state.access.tenants, &key, &secret, &Actor::Principal(asked.credential.principal)).await?;
     let response = CreateKeyResponse { secret: secret.reveal().to_owned(), key: (&key).into() };
     let response = web::Json(response).customize().with_status(StatusCode::CREATED);
     Ok(response.insert_header((CACHE_CONTROL, "no-store")))
@@ -197,7 +197,7 @@ async fn revoke_key(
 ) -> Result<HttpResponse, Problem> {
     let key_id = KeyId(uuid(&key_id).map_err(|fault| Problem::invalid_field("key_id", fault))?);
     let actor = Actor::Principal(asked.credential.principal);
-    if keys::revoke(&*state.tenants, asked.tenant, key_id, state.clock.now(), &actor).await? {
+    if keys::revoke(&*state.access.tenants, asked.tenant, key_id, state.clock.now(), &actor).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(ProblemCode::NotFound, "the tenant has no key with this id"))

@@ -12,6 +12,7 @@ mod json;
 mod jwks;
 mod jwt;
 mod keys;
+mod live;
 mod openapi;
 mod params;
 mod problem;
@@ -26,10 +27,10 @@ mod tickets;
 mod words;
 
 pub use access::{Access, AccessOptions, Credential};
-pub use auth::{AnalyticsRead, SocketAuthorized};
 pub use ingest::expired_record;
 pub use jwks::{KeySet, KeySetFault, KeySource};
 pub use jwt::{JwtKeys, JwtOptions};
+pub use live::LiveLimits;
 pub use openapi::document as openapi_document;
 pub use problem::FieldError;
 pub use reading::{ParsedRecord, RefusedRecord, parse_record};
@@ -65,6 +66,7 @@ pub fn app(
     app.app_data(state)
         .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
         .service(swagger)
+        .configure(live::sockets)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(rates::rate_headers))

@@ -131,10 +131,7 @@ const RESET: [HeaderName; 2] =
     [HeaderName::from_static("ratelimit-reset"), HeaderName::from_static("x-ratelimit-reset")];
 
 /// Says on the answer what is left of the limit of whoever asked.
-pub async fn rate_headers<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+pub async fn rate_headers<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     let mut response = next.call(request).await?;
     let allowance = response.request().extensions().get::<Allowance>().copied();
     if let Some(allowance) = allowance {

@@ -1,9 +1,10 @@
 //! What all handlers share.
 
 use crate::access::Access;
+use crate::live::{Boards, LiveLimits, SocketRoom};
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
-use callscope_analytics::ports::TenantStore;
+use callscope_analytics::live::Live;
 use callscope_analytics::service::Analytics;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -29,12 +30,16 @@ pub struct ApiState {
     pub analytics: Analytics,
     /// Takes records.
     pub ingest: IngestQueue,
-    /// Knows keys.
-    pub tenants: Arc<dyn TenantStore>,
     /// Lets clients in.
     pub access: Access,
     /// Knows the time.
     pub clock: Arc<dyn Clock>,
+    /// Tells what happens.
+    pub live: Live,
+    /// Asks what is followed.
+    pub boards: Boards,
+    /// Bounds sockets and streams.
+    pub sockets: SocketRoom,
     /// Bounds bodies.
     pub limits: ApiLimits,
     /// Room for bodies, in bytes.
@@ -52,16 +57,20 @@ impl ApiState {
     pub fn new(
         analytics: Analytics,
         ingest: IngestQueue,
-        tenants: Arc<dyn TenantStore>,
         access: Access,
         clock: Arc<dyn Clock>,
+        live: Live,
         limits: ApiLimits,
+        live_limits: LiveLimits,
     ) -> Self {
         let inflight = Arc::new(Semaphore::new(limits.inflight_bytes_max.min(Semaphore::MAX_PERMITS)));
+        let boards = Boards::new(analytics.clone(), live.clone(), Arc::clone(&clock));
         Self {
+            live,
+            boards,
+            sockets: SocketRoom::new(live_limits),
             analytics,
             ingest,
-            tenants,
             access,
             clock,
             limits,

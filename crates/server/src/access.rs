@@ -68,7 +68,8 @@ impl AuthSettings {
         if !self.jwt_secret.is_empty() && self.jwt_secret.len() < SECRET_BYTES_MIN {
             bail!("setting auth.jwt_secret: must be at least {SECRET_BYTES_MIN} bytes; try `openssl rand -hex 32`");
         }
-        if !self.jwks_url.is_empty() && !["https://", "http://"].iter().any(|scheme| self.jwks_url.starts_with(scheme)) {
+        if !self.jwks_url.is_empty() && !["https://", "http://"].iter().any(|scheme| self.jwks_url.starts_with(scheme))
+        {
             bail!("setting auth.jwks_url: must start with https:// or http://");
         }
         if self.jwt_leeway > LEEWAY_MAX {
@@ -103,7 +104,8 @@ impl AuthSettings {
 impl LimitSettings {
     /// The limit; refuses what cannot be one.
     pub fn rate(self) -> anyhow::Result<RateLimit> {
-        RateLimit::new(self.requests_per_second, self.burst).context("setting limits.requests_per_second or limits.burst")
+        RateLimit::new(self.requests_per_second, self.burst)
+            .context("setting limits.requests_per_second or limits.burst")
     }
 }
 

@@ -7,9 +7,7 @@ use anyhow::{Context, bail};
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::keys::{self, KeySecret};
 use callscope_analytics::ports::{StoreError, TenantStore};
-use callscope_domain::{
-    Actor, ApiKey, DisplayName, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId, Timestamp,
-};
+use callscope_domain::{Actor, ApiKey, DisplayName, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId, Timestamp};
 use callscope_persistence::Database;
 use chrono::SecondsFormat;
 use std::process::ExitCode;

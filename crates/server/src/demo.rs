@@ -57,7 +57,7 @@ async fn fill(settings: &Settings, calls: usize) -> anyhow::Result<(TenantId, St
     let database = open(settings).await?;
     let tenant = create_tenant(&database, Slug::new("demo")?, Some(DisplayName::new("Demo")?)).await?;
     let (_, secret) = create_key(&database, tenant.id, NewKey::default()).await?;
-    let (queue, writer) = ingestion(Arc::new(database), (&settings.ingest).into());
+    let (queue, writer) = ingestion(Arc::new(database), settings.into());
     let writer = tokio::spawn(writer.run());
     let now = Utc::now();
     let mut generator = Generator::new(SEED, Profile::default());

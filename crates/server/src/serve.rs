@@ -5,6 +5,7 @@ use actix_web::{HttpServer, web};
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
+use callscope_analytics::live::{EventPruner, Live};
 use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
@@ -27,16 +28,23 @@ pub struct Running {
 /// when the server listens.
 pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let database = open(settings).await?;
-    let (queue, writer) = ingestion(Arc::new(database.clone()), (&settings.ingest).into());
+    let (queue, writer) = ingestion(Arc::new(database.clone()), settings.into());
+    let commits = writer.commits();
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
     let retention = start_retention(settings, &database);
+    let live = Live::new(Arc::new(database.clone()), Arc::new(database.clone()));
+    let announcer = tokio::spawn(live.clone().run(commits));
+    let pruner = start_pruner(settings, &database);
 
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let limits = (&settings.ingest).into();
-    let access = Access::new(Arc::new(database.clone()), settings.access()?);
-    let state = web::Data::new(ApiState::new(analytics, queue.clone(), Arc::new(database), access, clock, limits));
+    let access = Access::new(Arc::new(database.clone()), Arc::new(database), settings.access()?);
+    let live_limits = (&settings.live).into();
+    let ending = live.clone();
+    let state = ApiState::new(analytics, queue.clone(), access, clock, live, limits, live_limits);
+    let state = web::Data::new(state);
     let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()
         .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
@@ -52,13 +60,15 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     tokio::spawn(async move {
         stop.await;
         tracing::info!("stopping: requests in flight and records that wait will finish");
+        // Or they would go on for ever.
+        ending.close();
         handle.stop(true).await;
     });
     tracing::info!(%address, "listening; explore at http://{address}{SWAGGER_PATH}, document at {OPENAPI_PATH}");
     started(Running { address, ingest: queue.clone() })?;
 
     server.await?;
-    for task in [sweeper, retention].into_iter().flatten() {
+    for task in [sweeper, retention, Some(announcer), Some(pruner)].into_iter().flatten() {
         task.abort();
     }
     queue.close();
@@ -103,6 +113,17 @@ fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) 
         timeout,
     };
     Some(tokio::spawn(sweeper.run()))
+}
+
+fn start_pruner(settings: &Settings, database: &Database) -> JoinHandle<()> {
+    let pruner = EventPruner {
+        events: Arc::new(database.clone()),
+        tenants: Arc::new(database.clone()),
+        clock: Arc::new(SystemClock),
+        window: settings.live.replay_window,
+        events_max: settings.live.replay_events_max,
+    };
+    tokio::spawn(pruner.run())
 }
 
 fn start_retention(settings: &Settings, database: &Database) -> Option<JoinHandle<()>> {

@@ -28,6 +28,7 @@ macro_rules! once {
 mod client;
 mod document;
 mod failures;
+mod issuer;
 mod layout;
 mod records;
 mod schema;
@@ -53,6 +54,7 @@ mod protocol;
 mod provider_latency;
 mod summary;
 mod tenancy;
+mod tokens;
 mod workflow_stats;
 
 use std::process::ExitCode;
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         provider_latency::CASES,
         summary::CASES,
         tenancy::CASES,
+        tokens::CASES,
         workflow_stats::CASES,
     ];
     callscope_testkit::run(&cases.concat())

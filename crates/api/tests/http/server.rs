@@ -8,10 +8,11 @@ use actix_web::{HttpServer, web};
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ingestion::{IngestLimits, ingestion};
 use callscope_analytics::keys::KeySecret;
+use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::{ApiLimits, ApiState};
-use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
+use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, JwtOptions, LiveLimits};
+use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
 use std::net::{SocketAddr, TcpListener};
@@ -28,11 +29,39 @@ pub const LIMITS: ApiLimits =
 pub struct Setup {
     pub limits: ApiLimits,
     pub queue_records_max: usize,
+    pub live_limits: LiveLimits,
+    /// Whether commits are announced at once, and not only found by looking.
+    pub announces: bool,
+    /// Which tokens are accepted.
+    pub jwt: fn() -> Option<JwtOptions>,
+    /// Whether sockets take keys and tokens in their query string.
+    pub query_tokens: bool,
+    /// How often a credential may be used.
+    pub rate: RateLimit,
 }
+
+/// How long a ticket is valid.
+pub const TICKET_TTL: Duration = Duration::from_secs(30);
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: LIMITS, queue_records_max: 200_000 }
+        let second = Duration::from_secs(1);
+        let live_limits = LiveLimits {
+            sockets_max: 100,
+            tenant_sockets_max: 50,
+            ping_interval: 30 * second,
+            idle_timeout: 75 * second,
+            send_timeout: 10 * second,
+        };
+        Self {
+            limits: LIMITS,
+            queue_records_max: 200_000,
+            live_limits,
+            announces: false,
+            jwt: || None,
+            query_tokens: false,
+            rate: RateLimit::NONE,
+        }
     }
 }
 
@@ -82,12 +111,26 @@ impl Server {
             queue_records_max: setup.queue_records_max,
             batch_records_max: 10_000,
             batch_wait: Duration::ZERO,
+            event_age_max: Duration::from_hours(1),
         };
         let (queue, writer) = ingestion(store.clone(), limits);
-        actix_web::rt::spawn(writer.run());
         let clock = Arc::new(FixedClock(instant(NOW)));
+        let writer = writer.with_clock(clock.clone());
+        let live = Live::new(Arc::new(store.database.clone()), store.clone());
+        if setup.announces {
+            actix_web::rt::spawn(live.clone().run(writer.commits()));
+        }
+        actix_web::rt::spawn(writer.run());
         let analytics = Analytics::new(store.clone());
-        let state = web::Data::new(ApiState::new(analytics, queue, store.clone(), clock, setup.limits));
+        let options = AccessOptions {
+            jwt: (setup.jwt)(),
+            query_tokens: setup.query_tokens,
+            ticket_ttl: TICKET_TTL,
+            rate: setup.rate,
+        };
+        let access = Access::new(store.clone(), store.clone(), options);
+        let state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
+        let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");
         let server = HttpServer::new(move || callscope_api::app(shared.clone())).workers(1).disable_signals();
@@ -123,10 +166,11 @@ impl Server {
             created_at: instant(NOW),
             expires_at: None,
             revoked_at: None,
+            rate: None,
         };
         change(&mut key);
         let secret = KeySecret::generate();
-        self.store.create_key(&key, &secret.hash()).await.expect("a key");
+        self.store.create_key(&key, &secret.hash(), &Actor::CommandLine).await.expect("a key");
         secret.reveal().to_owned()
     }
 

@@ -4,7 +4,9 @@ use crate::cases;
 use crate::fixture::Fixture;
 use crate::samples::{active, at, completed, fields, id, name, record, slug, workflow};
 use callscope_analytics::ports::{AnalyticsStore, CallScope, StoreError, TenantStore};
-use callscope_domain::{Actor, ApiKey, CallStatus, KeyId, RateLimit, Resolution, Scope, Span, Tenant, TenantId, WindowPlan};
+use callscope_domain::{
+    Actor, ApiKey, CallStatus, KeyId, RateLimit, Resolution, Scope, Span, Tenant, TenantId, WindowPlan,
+};
 use callscope_testkit::Case;
 
 pub const CASES: &[Case] = cases![
