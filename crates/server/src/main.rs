@@ -1,10 +1,12 @@
 //! The binary `callscope`: command line, configuration, wiring; nothing else.
 
+mod access;
 mod admin;
 mod audit;
 mod command_line;
 mod demo;
 mod import;
+mod jwks;
 mod serve;
 mod settings;
 

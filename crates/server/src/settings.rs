@@ -1,5 +1,6 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+use crate::access::{AuthSettings, LimitSettings};
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
@@ -48,6 +49,10 @@ pub struct Settings {
     pub live: LiveSettings,
     /// How long data is kept.
     pub retention: RetentionSettings,
+    /// Credentials beside API keys.
+    pub auth: AuthSettings,
+    /// How often credentials may be used.
+    pub limits: LimitSettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -185,6 +190,8 @@ impl Settings {
         settings.check()?;
         settings.live.check()?;
         settings.retention.check()?;
+        settings.auth.check()?;
+        settings.limits.rate()?;
         Ok(settings)
     }
 
@@ -334,7 +341,8 @@ impl LogSettings {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// A duration as people write it.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map_err(|_| de::Error::custom(format!("{text:?} is no duration; write one like \"250ms\", \"30s\" or \"4h\"")))

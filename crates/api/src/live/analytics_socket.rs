@@ -1,6 +1,6 @@
 //! `GET /ws/analytics`: figures, whenever they have changed.
 
-use crate::auth::{AnalyticsRead, Authorized};
+use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::boards::{Answers, Question, Topic};
 use crate::live::messages::Notice;
 use crate::live::socket::{End, Incoming, Socket};
@@ -53,7 +53,7 @@ pub async fn open(
     state: web::Data<ApiState>,
     request: HttpRequest,
     payload: web::Payload,
-    asked: Authorized<AnalyticsRead, BoardParams>,
+    asked: SocketAuthorized<AnalyticsRead, BoardParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
     let place = state.sockets.take(tenant)?;

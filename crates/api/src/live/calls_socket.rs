@@ -1,6 +1,6 @@
 //! `GET /ws/calls`: the calls of a tenant as they happen.
 
-use crate::auth::{AnalyticsRead, Authorized};
+use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{CALLS_MAX, EventFilter, FollowParams};
 use crate::live::messages::{Notice, written};
 use crate::live::socket::{End, Incoming, Socket};
@@ -29,7 +29,7 @@ pub async fn open(
     state: web::Data<ApiState>,
     request: HttpRequest,
     payload: web::Payload,
-    asked: Authorized<AnalyticsRead, FollowParams>,
+    asked: SocketAuthorized<AnalyticsRead, FollowParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
     let place = state.sockets.take(tenant)?;

@@ -1,7 +1,7 @@
 //! `GET /api/v1/sse/calls/stream`: the same events for browsers and curl.
 
 use crate::HeadOnly;
-use crate::auth::{AnalyticsRead, Authorized};
+use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{EventFilter, FollowParams, event_id};
 use crate::live::messages::{Notice, written};
 use crate::live::room::Place;
@@ -56,7 +56,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 async fn stream_calls(
     state: web::Data<ApiState>,
     request: HttpRequest,
-    asked: Authorized<AnalyticsRead, FollowParams>,
+    asked: SocketAuthorized<AnalyticsRead, FollowParams>,
 ) -> Result<HttpResponse, Problem> {
     let last_seen = match request.headers().get(LAST_EVENT_ID) {
         None => asked.params.since,

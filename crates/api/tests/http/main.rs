@@ -29,6 +29,7 @@ mod client;
 mod document;
 mod failures;
 mod follow;
+mod issuer;
 mod layout;
 mod records;
 mod schema;
@@ -55,6 +56,7 @@ mod protocol;
 mod provider_latency;
 mod summary;
 mod tenancy;
+mod tokens;
 mod workflow_stats;
 
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         provider_latency::CASES,
         summary::CASES,
         tenancy::CASES,
+        tokens::CASES,
         workflow_stats::CASES,
     ];
     callscope_testkit::run(&cases.concat())

@@ -11,8 +11,8 @@ use callscope_analytics::keys::KeySecret;
 use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::{ApiLimits, ApiState, LiveLimits};
-use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
+use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, JwtOptions, LiveLimits};
+use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
 use std::net::{SocketAddr, TcpListener};
@@ -33,7 +33,16 @@ pub struct Setup {
     pub deliveries_per_second: u32,
     /// Whether commits are announced at once, and not only found by looking.
     pub announces: bool,
+    /// Which tokens are accepted.
+    pub jwt: fn() -> Option<JwtOptions>,
+    /// Whether sockets take keys and tokens in their query string.
+    pub query_tokens: bool,
+    /// How often a credential may be used.
+    pub rate: RateLimit,
 }
+
+/// How long a ticket is valid.
+pub const TICKET_TTL: Duration = Duration::from_secs(30);
 
 impl Default for Setup {
     fn default() -> Self {
@@ -51,6 +60,9 @@ impl Default for Setup {
             live_limits,
             deliveries_per_second: 100_000,
             announces: false,
+            jwt: || None,
+            query_tokens: false,
+            rate: RateLimit::NONE,
         }
     }
 }
@@ -113,7 +125,14 @@ impl Server {
         }
         actix_web::rt::spawn(writer.run());
         let analytics = Analytics::new(store.clone());
-        let state = ApiState::new(analytics, queue, store.clone(), clock, live, setup.limits, setup.live_limits);
+        let options = AccessOptions {
+            jwt: (setup.jwt)(),
+            query_tokens: setup.query_tokens,
+            ticket_ttl: TICKET_TTL,
+            rate: setup.rate,
+        };
+        let access = Access::new(store.clone(), store.clone(), options);
+        let state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
         let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");
@@ -150,10 +169,11 @@ impl Server {
             created_at: instant(NOW),
             expires_at: None,
             revoked_at: None,
+            rate: None,
         };
         change(&mut key);
         let secret = KeySecret::generate();
-        self.store.create_key(&key, &secret.hash()).await.expect("a key");
+        self.store.create_key(&key, &secret.hash(), &Actor::CommandLine).await.expect("a key");
         secret.reveal().to_owned()
     }
 
