@@ -57,7 +57,7 @@ pub async fn open(
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
     let place = state.sockets.take(tenant)?;
-    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), place)?;
+    let (response, mut socket) = Socket::open(state.clone(), &request, payload, asked.credential, place)?;
     let BoardParams { period, workflow } = asked.params;
     let question = Question { topic: Topic::Summary, period, workflow: workflow.workflow };
     let summary = state.boards.follow(tenant, question.clone()).await?;

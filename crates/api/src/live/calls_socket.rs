@@ -33,7 +33,7 @@ pub async fn open(
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
     let place = state.sockets.take(tenant)?;
-    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), place)?;
+    let (response, mut socket) = Socket::open(state.clone(), &request, payload, asked.credential, place)?;
     let mut follower = state.live.follow(tenant, asked.params.since).await?;
     let mut filter = EventFilter::new(asked.params);
     actix_web::rt::spawn(async move {

@@ -1,8 +1,10 @@
 //! One WebSocket: what goes out and comes in, whether the other side is there, and how it ends.
 
+use crate::access::Credential;
 use crate::live::messages::Notice;
 use crate::live::room::{LiveLimits, Place};
 use crate::problem::{Problem, ProblemCode};
+use crate::state::ApiState;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub enum End {
     Unsupported,
     /// The database is away.
     Unavailable,
+    /// The credential has expired, or was revoked.
+    Unauthorized,
 }
 
 impl End {
@@ -39,6 +43,7 @@ impl End {
             Self::Idle => (CloseCode::Other(4408), "no pong and no message for too long"),
             Self::Slow => (CloseCode::Other(4429), "messages are not taken fast enough"),
             Self::Unsupported => (CloseCode::Unsupported, "send JSON as unfragmented text"),
+            Self::Unauthorized => (CloseCode::Other(4401), "the credential has expired or was revoked"),
             Self::Unavailable => (CloseCode::Again, "the database is not available; connect again"),
         };
         Some(CloseReason { code, description: Some(description.to_owned()) })
@@ -62,25 +67,28 @@ pub struct Socket {
     limits: LiveLimits,
     pings: Interval,
     heard_at: Instant,
+    state: web::Data<ApiState>,
+    credential: Credential,
     _place: Place,
 }
 
 impl Socket {
     /// Shakes hands.
     pub fn open(
+        state: web::Data<ApiState>,
         request: &HttpRequest,
         payload: web::Payload,
-        limits: LiveLimits,
+        credential: Credential,
         place: Place,
     ) -> Result<(HttpResponse, Self), Problem> {
         let (response, session, stream) = actix_ws::handle(request, payload).map_err(|error| {
             Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
         })?;
-        let now = Instant::now();
+        let (now, limits) = (Instant::now(), state.sockets.limits());
         let mut pings = interval_at(now + limits.ping_interval, limits.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
-        Ok((response, Self { session, stream, limits, pings, heard_at: now, _place: place }))
+        Ok((response, Self { session, stream, limits, pings, heard_at: now, state, credential, _place: place }))
     }
 
     /// What comes in next. It may be dropped half-way and called again.
@@ -103,8 +111,11 @@ impl Socket {
         }
     }
 
-    /// Asks whether the other side is there.
+    /// Asks whether the other side is there, and whether it may still be.
     pub async fn tend(&mut self) -> Result<(), End> {
+        if !may_stay(&self.state, &self.credential).await {
+            return Err(End::Unauthorized);
+        }
         if self.heard_at.elapsed() > self.limits.idle_timeout {
             return Err(End::Idle);
         }
@@ -127,4 +138,9 @@ impl Socket {
     pub async fn close(self, end: End) {
         let _ = timeout(CLOSE_TIMEOUT, self.session.close(end.reason())).await;
     }
+}
+
+/// Whether a credential still lets in. While the database is away, whoever is in stays.
+pub async fn may_stay(state: &ApiState, credential: &Credential) -> bool {
+    credential.is_still_valid(state).await.unwrap_or(true)
 }

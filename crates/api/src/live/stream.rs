@@ -1,9 +1,11 @@
 //! `GET /api/v1/sse/calls/stream`: the same events for browsers and curl.
 
+use crate::access::Credential;
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{EventFilter, FollowParams, event_id};
 use crate::live::messages::{Notice, written};
 use crate::live::room::Place;
+use crate::live::socket::may_stay;
 use crate::openapi::StreamProblems;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -15,6 +17,7 @@ use futures_util::stream;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::Duration;
+use tokio::time::Instant;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Which event a browser saw last before the connection was lost.
@@ -79,6 +82,9 @@ async fn stream_calls(
         follower,
         filter: EventFilter::new(asked.params),
         pause: state.sockets.limits().ping_interval,
+        checked_at: Instant::now(),
+        credential: asked.credential,
+        state,
         _place: place,
     };
     let events = stream::unfold(listener, |mut listener| async move {
@@ -99,6 +105,10 @@ struct Listener {
     filter: EventFilter,
     /// How long the stream may be silent.
     pause: Duration,
+    /// When the credential was last looked at.
+    checked_at: Instant,
+    credential: Credential,
+    state: web::Data<ApiState>,
     _place: Place,
 }
 
@@ -107,6 +117,12 @@ impl Listener {
     async fn next(&mut self) -> Option<String> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);
+        }
+        if self.checked_at.elapsed() >= self.pause {
+            if !may_stay(&self.state, &self.credential).await {
+                return None;
+            }
+            self.checked_at = Instant::now();
         }
         let wanted = async {
             loop {
