@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell, broadcast, mpsc, watch};
+use tokio::time::Instant;
 
 /// Events of one page.
 const PAGE_EVENTS: u32 = 500;
@@ -57,8 +58,17 @@ pub enum LiveMessage {
     Event(Arc<ToldEvent>),
     /// So many calls are active now.
     ActiveCount(u64),
-    /// The follower was too slow, and missed so many events.
+    /// So many events were not told: the follower was too slow, or there were too many for all who follow.
     Dropped(i64),
+}
+
+/// What a topic tells its followers.
+#[derive(Clone, Debug)]
+enum TopicMessage {
+    Event(Arc<ToldEvent>),
+    ActiveCount(u64),
+    /// What happened up to this event is not told.
+    SkippedTo(EventId),
 }
 
 /// An event that is told to many: what it looks like on the wire is made once.
@@ -93,13 +103,14 @@ struct Shared {
     topics: Mutex<HashMap<TenantId, Arc<Topic>>>,
     closing: watch::Sender<bool>,
     runtime: Handle,
+    deliveries_per_second: u32,
 }
 
 /// What is told of one tenant.
 struct Topic {
     is_ready: OnceCell<()>,
     told: Mutex<Told>,
-    messages: broadcast::Sender<LiveMessage>,
+    messages: broadcast::Sender<TopicMessage>,
     /// Counts the looks that an announcement caused.
     commits: watch::Sender<u64>,
     announced: Notify,
@@ -113,11 +124,12 @@ struct Told {
 }
 
 impl Live {
-    /// Live over a store. Must be called inside the runtime that topics are to run on.
+    /// Live over a store; of each tenant's events at most so many are delivered in a second, counted once a follower.
+    /// Must be called inside the runtime that topics are to run on.
     #[must_use]
-    pub fn new(events: Arc<dyn EventStore>, counts: Arc<dyn AnalyticsStore>) -> Self {
-        let (topics, closing) = (Mutex::default(), watch::Sender::new(false));
-        Self { shared: Arc::new(Shared { events, counts, topics, closing, runtime: Handle::current() }) }
+    pub fn new(events: Arc<dyn EventStore>, counts: Arc<dyn AnalyticsStore>, deliveries_per_second: u32) -> Self {
+        let (topics, closing, runtime) = (Mutex::default(), watch::Sender::new(false), Handle::current());
+        Self { shared: Arc::new(Shared { events, counts, topics, closing, runtime, deliveries_per_second }) }
     }
 
     /// Announces commits to topics and to other processes, and hears theirs, until it is dropped.
@@ -134,7 +146,9 @@ impl Live {
         let announcing = async {
             loop {
                 let tenants: Vec<TenantId> = commits.take().await.into_iter().collect();
-                tenants.iter().for_each(|tenant| self.shared.wake(*tenant));
+                for tenant in &tenants {
+                    self.shared.wake(*tenant);
+                }
                 if let Err(error) = self.shared.events.announce(&tenants).await {
                     tracing::warn!(error = source(&error), "other processes will hear of a commit late");
                 }
@@ -229,6 +243,7 @@ impl Topic {
     async fn run(&self, shared: &Shared, tenant: TenantId) {
         let mut closing = shared.closing.subscribe();
         let mut is_sound = true;
+        let mut allowance = Allowance::new(shared.deliveries_per_second);
         loop {
             let is_announced = tokio::select! {
                 () = self.announced.notified() => true,
@@ -241,7 +256,7 @@ impl Topic {
             if is_announced {
                 tokio::time::sleep(GATHER).await;
             }
-            match self.look(shared, tenant).await {
+            match self.look(shared, tenant, &mut allowance).await {
                 Ok(is_news) => {
                     is_sound = true;
                     if is_announced || is_news {
@@ -268,20 +283,28 @@ impl Topic {
     }
 
     /// Tells what is new, if there is something.
-    async fn look(&self, shared: &Shared, tenant: TenantId) -> Result<bool, StoreError> {
+    async fn look(&self, shared: &Shared, tenant: TenantId, allowance: &mut Allowance) -> Result<bool, StoreError> {
         let mut is_news = false;
         loop {
             let last = lock(&self.told).last;
-            let page = shared.events.load_events(tenant, last, PAGE_EVENTS).await?;
-            let is_last_page = page.len() < PAGE_EVENTS as usize;
-            is_news |= !page.is_empty();
+            let mut page = shared.events.load_events(tenant, last, PAGE_EVENTS).await?;
+            let found = page.len();
+            is_news |= found > 0;
+            page.truncate(allowance.take(found, self.messages.receiver_count()));
+            let is_cut = page.len() < found;
+            // What nobody can be told need not be loaded.
+            let skip_to = if is_cut { Some(shared.events.find_event_range(tenant).await?.last) } else { None };
             let mut told = lock(&self.told);
             for numbered in page {
                 told.last = numbered.id;
                 // Nobody may follow any more.
-                let _ = self.messages.send(LiveMessage::Event(Arc::new(ToldEvent::new(numbered))));
+                let _ = self.messages.send(TopicMessage::Event(Arc::new(ToldEvent::new(numbered))));
             }
-            if is_last_page {
+            if let Some(last) = skip_to {
+                told.last = last;
+                let _ = self.messages.send(TopicMessage::SkippedTo(last));
+            }
+            if is_cut || found < PAGE_EVENTS as usize {
                 break;
             }
         }
@@ -290,9 +313,40 @@ impl Topic {
         if told.active_calls != active_calls {
             told.active_calls = active_calls;
             is_news = true;
-            let _ = self.messages.send(LiveMessage::ActiveCount(active_calls));
+            let _ = self.messages.send(TopicMessage::ActiveCount(active_calls));
         }
         Ok(is_news)
+    }
+}
+
+/// How many deliveries a topic may make now: so many a second, saved up for a second at most. Without a bound, whoever
+/// ingests at full speed before a thousand followers would have a thousand times the work.
+struct Allowance {
+    per_second: f64,
+    saved: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second);
+        Self { per_second, saved: per_second, at: Instant::now() }
+    }
+
+    /// How many of some events may be delivered to so many followers. One may, however many they are, when nothing was
+    /// delivered for a second.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the number of events")]
+    fn take(&mut self, events: usize, followers: usize) -> usize {
+        let now = Instant::now();
+        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        self.at = now;
+        self.saved = (self.saved + earned).min(self.per_second);
+        let price = followers.max(1) as f64;
+        let is_rested = self.saved >= self.per_second;
+        let affordable = (self.saved.max(0.0) / price).floor().max(if is_rested { 1.0 } else { 0.0 });
+        let taken = affordable.min(events as f64);
+        self.saved -= taken * price;
+        taken as usize
     }
 }
 
@@ -310,7 +364,7 @@ pub struct Follower {
     last: EventId,
     /// Missed events that are to be told first.
     page: VecDeque<NumberedEvent>,
-    messages: broadcast::Receiver<LiveMessage>,
+    messages: broadcast::Receiver<TopicMessage>,
     closing: watch::Receiver<bool>,
 }
 
@@ -335,16 +389,17 @@ impl Follower {
                 _ = self.closing.wait_for(|&is_closing| is_closing) => return Ok(None),
             };
             match received {
-                Ok(LiveMessage::Event(told)) if told.numbered.id.0 > self.last.0 + 1 => {
+                Ok(TopicMessage::Event(told)) if told.numbered.id.0 > self.last.0 + 1 => {
                     // The event itself comes next.
                     let missed = self.skip_to(EventId(told.numbered.id.0 - 1));
                     self.page.push_back(told.numbered.clone());
                     return Ok(Some(missed));
                 }
-                Ok(LiveMessage::Event(told)) => return Ok(Some(self.tell(told))),
-                Ok(message) => return Ok(Some(message)),
+                Ok(TopicMessage::Event(told)) => return Ok(Some(self.tell(told))),
+                Ok(TopicMessage::ActiveCount(count)) => return Ok(Some(LiveMessage::ActiveCount(count))),
+                Ok(TopicMessage::SkippedTo(last)) if last > self.last => return Ok(Some(self.skip_to(last))),
                 // The number of the next event says how many were missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Ok(TopicMessage::SkippedTo(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return Ok(None),
             }
         }
@@ -408,4 +463,27 @@ impl EventPruner {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn deliveries_are_bounded_by_the_second_and_one_event_always_passes() {
+        let mut allowance = Allowance::new(100);
+        assert_eq!(allowance.take(7, 10), 7);
+        assert_eq!(allowance.take(7, 10), 3);
+        assert_eq!(allowance.take(7, 10), 0);
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert_eq!(allowance.take(7, 10), 2);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(allowance.take(2, 5000), 1);
+        assert_eq!(allowance.take(2, 5000), 0);
+        // As long as the many take.
+        tokio::time::advance(Duration::from_secs(49)).await;
+        assert_eq!(allowance.take(1, 5000), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(allowance.take(1, 5000), 1);
+    }
 }

@@ -208,7 +208,9 @@ impl Lane {
 async fn write_group(target: &Target, group: Vec<Submission>) {
     match write_with_retries(target, &group).await {
         Ok(mut kinds) => {
-            kinds.keys().for_each(|tenant| target.commits.add(*tenant));
+            for tenant in kinds.keys() {
+                target.commits.add(*tenant);
+            }
             for Submission { tenant, arrivals, answer, room } in group {
                 let own = kinds.get_mut(&tenant).map(|kinds| kinds.drain(..arrivals.len()).collect());
                 drop(room);

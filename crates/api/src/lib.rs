@@ -40,7 +40,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, web};
+use actix_web::{App, Error, HttpMessage, web};
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -74,10 +74,15 @@ pub fn app(
         .wrap(from_fn(telemetry::request_log))
 }
 
+/// Marks a request for the head of an answer alone, for answers that have no end.
+#[derive(Clone, Copy)]
+struct HeadOnly;
+
 /// Answers HEAD as GET is answered: the server's own encoder leaves the body out.
 async fn head_as_get<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     if request.method() == Method::HEAD {
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadOnly);
     }
     next.call(request).await
 }

@@ -1,4 +1,4 @@
-//! Live: calls as they happen, over WebSockets and as server-sent events, and figures that follow them.
+//! Live: calls as they happen, over sockets and as server-sent events, and figures that follow them.
 
 mod analytics_socket;
 mod boards;

@@ -111,7 +111,8 @@ async fn live_calls(tenant: TenantId, queue: IngestQueue) {
 fn print_tour(address: SocketAddr, key: &str) {
     println!("\nThe demo serves at http://{address}\n");
     println!("Swagger UI  http://{address}{SWAGGER_PATH}   (Authorize with the key)");
-    println!("API key     {key}\n");
+    println!("API key     {key}");
+    println!("Live        curl --no-buffer -H 'X-API-Key: {key}' http://{address}/api/v1/sse/calls/stream\n");
     println!("Try:");
     for question in [
         "summary?period=30d",

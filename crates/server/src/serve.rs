@@ -33,7 +33,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
     let retention = start_retention(settings, &database);
-    let live = Live::new(Arc::new(database.clone()), Arc::new(database.clone()));
+    let live =
+        Live::new(Arc::new(database.clone()), Arc::new(database.clone()), settings.live.deliveries_per_second_max);
     let announcer = tokio::spawn(live.clone().run(commits));
     let pruner = start_pruner(settings, &database);
 

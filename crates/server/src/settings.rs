@@ -128,6 +128,8 @@ pub struct LiveSettings {
     pub sockets_max: usize,
     /// Those of one tenant.
     pub tenant_sockets_max: usize,
+    /// Events of one tenant that are delivered in a second, counted once a client.
+    pub deliveries_per_second_max: u32,
     /// How often clients are asked whether they are there.
     #[serde(deserialize_with = "duration")]
     pub ping_interval: Duration,

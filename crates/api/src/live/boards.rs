@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 /// The shortest time between two answers to one question.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest time: a window ends now, so its figures change by themselves.
-const ANSWER_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// How much longer without a commit: a window ends now, so its figures change by themselves.
+const QUIET_MAX: Duration = Duration::from_secs(9);
 
 /// Which figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,8 @@ pub struct Question {
 /// The latest answer, as it is written; none before the first.
 pub type Answers = watch::Receiver<Option<Arc<str>>>;
 
+type Board = watch::Sender<Option<Arc<str>>>;
+
 /// The questions that someone follows. Cheap to clone.
 #[derive(Clone)]
 pub struct Boards {
@@ -53,7 +55,7 @@ struct Shared {
     analytics: Analytics,
     live: Live,
     clock: Arc<dyn Clock>,
-    boards: Mutex<HashMap<(TenantId, Question), watch::Sender<Option<Arc<str>>>>>,
+    boards: Mutex<HashMap<(TenantId, Question), Board>>,
     runtime: Handle,
 }
 
@@ -90,7 +92,7 @@ impl Shared {
     async fn run(
         &self,
         key: (TenantId, Question),
-        answers: watch::Sender<Option<Arc<str>>>,
+        answers: Board,
         mut commits: watch::Receiver<u64>,
         mut closing: watch::Receiver<bool>,
     ) {
@@ -111,7 +113,7 @@ impl Shared {
             let pause = async {
                 tokio::time::sleep(ANSWER_INTERVAL).await;
                 // What changed during the pause counts.
-                let _ = tokio::time::timeout(ANSWER_INTERVAL_MAX - ANSWER_INTERVAL, commits.changed()).await;
+                let _ = tokio::time::timeout(QUIET_MAX, commits.changed()).await;
             };
             tokio::select! {
                 () = pause => {}

@@ -1,5 +1,6 @@
 //! `GET /api/v1/sse/calls/stream`: the same events for browsers and curl.
 
+use crate::HeadOnly;
 use crate::access::Credential;
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{EventFilter, FollowParams, event_id};
@@ -10,7 +11,7 @@ use crate::openapi::StreamProblems;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use actix_web::http::header::{self, HeaderName};
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, get, web};
 
 use callscope_analytics::live::Follower;
 use futures_util::stream;
@@ -67,6 +68,15 @@ async fn stream_calls(
             Some(id.map_err(|fault| Problem::invalid_field(LAST_EVENT_ID.as_str(), fault))?)
         }
     };
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        // Proxies must not collect it.
+        .insert_header(("X-Accel-Buffering", "no"));
+    if request.extensions().contains::<HeadOnly>() {
+        return Ok(response.finish());
+    }
     let place = state.sockets.take(asked.tenant)?;
     let follower = state.live.follow(asked.tenant, last_seen).await?;
     let mut greeting = format!("retry: {RETRY_MS}\n");
@@ -91,12 +101,7 @@ async fn stream_calls(
         let text = listener.next().await?;
         Some((Ok::<_, Infallible>(web::Bytes::from(text)), listener))
     });
-    Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        // Proxies must not collect it.
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(events))
+    Ok(response.streaming(events))
 }
 
 struct Listener {

@@ -28,6 +28,7 @@ macro_rules! once {
 mod client;
 mod document;
 mod failures;
+mod follow;
 mod issuer;
 mod layout;
 mod records;
@@ -51,6 +52,7 @@ mod call_volume;
 mod error_log;
 mod ingest;
 mod keys;
+mod live;
 mod protocol;
 mod provider_latency;
 mod rates;
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         failures::CASES,
         ingest::CASES,
         keys::CASES,
+        live::CASES,
         protocol::CASES,
         provider_latency::CASES,
         rates::CASES,

@@ -30,6 +30,7 @@ pub struct Setup {
     pub limits: ApiLimits,
     pub queue_records_max: usize,
     pub live_limits: LiveLimits,
+    pub deliveries_per_second: u32,
     /// Whether commits are announced at once, and not only found by looking.
     pub announces: bool,
     /// Which tokens are accepted.
@@ -57,6 +58,7 @@ impl Default for Setup {
             limits: LIMITS,
             queue_records_max: 200_000,
             live_limits,
+            deliveries_per_second: 100_000,
             announces: false,
             jwt: || None,
             query_tokens: false,
@@ -77,6 +79,7 @@ pub struct Server {
 /// A tenant and a client with a key of it that may do everything.
 pub struct TenantClient {
     pub id: TenantId,
+    pub key: String,
     pub client: Client,
 }
 
@@ -116,7 +119,7 @@ impl Server {
         let (queue, writer) = ingestion(store.clone(), limits);
         let clock = Arc::new(FixedClock(instant(NOW)));
         let writer = writer.with_clock(clock.clone());
-        let live = Live::new(Arc::new(store.database.clone()), store.clone());
+        let live = Live::new(Arc::new(store.database.clone()), store.clone(), setup.deliveries_per_second);
         if setup.announces {
             actix_web::rt::spawn(live.clone().run(writer.commits()));
         }
@@ -148,7 +151,7 @@ impl Server {
         let tenant = Tenant { id, slug, name, created_at: instant(NOW) };
         self.store.create_tenant(&tenant).await.expect("a tenant");
         let key = self.key(id, Scope::ALL).await;
-        TenantClient { id, client: self.client(&key) }
+        TenantClient { id, client: self.client(&key), key }
     }
 
     /// A new key of a tenant.

@@ -129,7 +129,7 @@ async fn events_out_of_bounds_are_deleted_oldest_first(fixture: Fixture) {
 /// Live over a server of the fixture, announced to and from.
 fn live(server: &Server) -> Live {
     let database = Arc::new(server.database.clone());
-    let live = Live::new(database.clone(), database);
+    let live = Live::new(database.clone(), database, 100_000);
     tokio::spawn(live.clone().run(server.commits.clone()));
     live
 }
