@@ -103,6 +103,17 @@ impl Access {
 }
 
 impl Credential {
+    /// One without a limit of its own.
+    #[must_use]
+    pub const fn new(
+        tenant: TenantId,
+        scopes: Vec<Scope>,
+        principal: Principal,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { tenant, scopes, principal, expires_at, own_rate: None }
+    }
+
     fn of_key(key: ApiKey) -> Self {
         Self {
             tenant: key.tenant_id,
@@ -203,6 +214,9 @@ pub async fn redeem(state: &ApiState, presented: &str) -> Result<Credential, Pro
             own_rate: None,
         },
     };
+    if credential.expires_at.is_some_and(|expires_at| now >= expires_at) {
+        return Err(refused());
+    }
     Ok(Credential { scopes: ticket.scopes, ..credential })
 }
 

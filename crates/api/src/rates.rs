@@ -114,12 +114,14 @@ impl Rates {
     }
 }
 
-/// Drops the buckets that are full; if none is, the one that was used longest ago.
+/// Drops the buckets that are full; if that is less than half of them, the half that was used longest ago.
 fn make_room(buckets: &mut HashMap<Holder, Bucket>, now: Instant) {
     buckets.retain(|_, bucket| !bucket.is_full(now));
-    if buckets.len() >= BUCKETS_PER_SHARD_MAX {
-        let oldest = buckets.iter().min_by_key(|(_, bucket)| bucket.used).map(|(holder, _)| holder.clone());
-        oldest.and_then(|holder| buckets.remove(&holder));
+    let half = BUCKETS_PER_SHARD_MAX / 2;
+    if buckets.len() > half {
+        let mut times: Vec<Instant> = buckets.values().map(|bucket| bucket.used).collect();
+        let (_, &mut median, _) = times.select_nth_unstable(half);
+        buckets.retain(|_, bucket| bucket.used > median);
     }
 }
 

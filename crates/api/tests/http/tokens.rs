@@ -136,7 +136,48 @@ async fn a_token_that_is_not_sound_is_refused_with_the_reason(backend: Backend) 
     for (name, claims) in table {
         let _ = writeln!(seen, "{name}\n  {}", problem(&ask(&server, &signed(&claims)).await));
     }
-    assert_snapshot!(seen, @"");
+    assert_snapshot!(seen, @r#"
+    no exp
+      401 authentication_error: the token lacks the claim exp
+    exp that is text
+      401 authentication_error: a claim of the token is not of its type
+    exp of long ago
+      401 authentication_error: the token has expired
+    exp before the epoch
+      401 authentication_error: the token has expired
+    not yet
+      401 authentication_error: the token is not valid yet
+    made tomorrow
+      401 authentication_error: the token is not valid yet
+    no sub
+      401 authentication_error: the token lacks the claim sub
+    empty sub
+      401 authentication_error: the token's sub is empty or too long
+    long sub
+      401 authentication_error: the token's sub is empty or too long
+    sub that is a number
+      401 authentication_error: a claim of the token is not of its type
+    no tenant
+      401 authentication_error: the token lacks the claim tenant_id
+    tenant by its slug
+      401 authentication_error: the token's tenant_id is no UUID
+    tenant that does not exist
+      401 authentication_error: the token's tenant does not exist
+    no audience
+      401 authentication_error: the token is not meant for this server: its aud is another's, or missing
+    another audience
+      401 authentication_error: the token is not meant for this server: its aud is another's, or missing
+    other audiences
+      401 authentication_error: the token is not meant for this server: its aud is another's, or missing
+    no issuer
+      401 authentication_error: the token's iss is not accepted here
+    another issuer
+      401 authentication_error: the token's iss is not accepted here
+    scopes that are a number
+      401 authentication_error: a claim of the token is not of its type
+    claims that are a list
+      401 authentication_error: a claim of the token is not of its type
+    "#);
     for audience in [json!(["other", "callscope"]), json!("callscope")] {
         assert_eq!(ask(&server, &signed(&with(&good, "aud", audience))).await.status, 200);
     }
