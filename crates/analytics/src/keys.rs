@@ -1,5 +1,7 @@
-//! API keys: how they are made, and how they are recognised.
+//! API keys: how they are made, and how they are recognised. Whoever makes, revokes or lists them is named in the log.
 
+use crate::ports::{StoreError, TenantStore};
+use callscope_domain::{Actor, ApiKey, KeyId, TenantId, Timestamp};
 use rand::Rng;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -47,6 +49,41 @@ pub fn hash_key(presented: &str) -> Option<[u8; 32]> {
     let secret = presented.strip_prefix(KEY_PREFIX)?;
     let is_sound = secret.len() == 2 * SECRET_BYTES && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_sound.then(|| Sha256::digest(presented.as_bytes()).into())
+}
+
+/// What the log's lines about keys are told from others by.
+const LOG_TARGET: &str = "callscope::keys";
+
+/// Adds a key, and says so.
+pub async fn create(
+    store: &dyn TenantStore,
+    key: &ApiKey,
+    secret: &KeySecret,
+    actor: &Actor,
+) -> Result<(), StoreError> {
+    store.create_key(key, &secret.hash(), actor).await?;
+    tracing::info!(target: LOG_TARGET, tenant = %key.tenant_id, key = %key.id, %actor, "created a key");
+    Ok(())
+}
+
+/// Revokes a key, and says so. `false` when the tenant has no such key.
+pub async fn revoke(
+    store: &dyn TenantStore,
+    tenant: TenantId,
+    key: KeyId,
+    now: Timestamp,
+    actor: &Actor,
+) -> Result<bool, StoreError> {
+    let is_known = store.revoke_key(tenant, key, now, actor).await?;
+    if is_known {
+        tracing::info!(target: LOG_TARGET, %tenant, %key, %actor, "revoked a key");
+    }
+    Ok(is_known)
+}
+
+/// Says that somebody has read the list of a tenant's keys.
+pub fn log_listing(tenant: TenantId, actor: &Actor) {
+    tracing::info!(target: LOG_TARGET, %tenant, %actor, "listed keys");
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //!
 //! It knows neither HTTP nor SQL. What it needs of a database stands in [`ports`].
 
+pub mod access;
 pub mod clock;
 pub mod deltas;
 pub mod ingestion;
@@ -13,4 +14,5 @@ pub mod retention;
 pub mod rollups;
 pub mod service;
 pub mod sweeper;
+pub mod tickets;
 mod writer;

@@ -5,9 +5,9 @@
 use crate::deltas::RollupDeltas;
 use async_trait::async_trait;
 use callscope_domain::{
-    ApiKey, Call, CallError, CallEvent, CallFacts, CallId, CallTotals, Contribution, ErrorKind, EventId, KeyId, Level,
-    Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan, Workflow,
-    WorkflowId,
+    Actor, ApiKey, Call, CallError, CallEvent, CallFacts, CallId, CallTotals, Contribution, ErrorKind, EventId, KeyId,
+    Level, Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan,
+    Workflow, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -396,14 +396,21 @@ pub trait TenantStore: Send + Sync {
     /// The tenant with a slug.
     async fn find_tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError>;
 
-    /// Adds a key under the hash of its secret.
-    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32]) -> Result<(), StoreError>;
+    /// Adds a key under the hash of its secret, and writes down who did it.
+    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError>;
 
     /// A tenant's keys, the oldest first.
     async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError>;
 
-    /// Marks a key as revoked. `false` when the tenant has no such key; an earlier revocation keeps its time.
-    async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError>;
+    /// Marks a key as revoked, and writes down who did it. `false` when the tenant has no such key; an earlier
+    /// revocation keeps its time, and nothing is written down.
+    async fn revoke_key(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        revoked_at: Timestamp,
+        actor: &Actor,
+    ) -> Result<bool, StoreError>;
 
     /// The key with a hash, valid or not: the one place where a tenant is found rather than given.
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError>;

@@ -1,18 +1,22 @@
 //! Who asks, and what they may do. A handler that names [`Authorized`] cannot forget to check.
 
-use crate::params::{NoParams, QueryParams};
+use crate::access::{Credential, admit, authenticate, redeem, unauthenticated};
+use crate::params::{NoParams, Query, QueryParams};
 use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
-use callscope_analytics::keys::hash_key;
 use callscope_domain::{Scope, TenantId};
 use futures_util::future::LocalBoxFuture;
 use std::marker::PhantomData;
 
 /// The header that carries a key by itself.
 pub const API_KEY_HEADER: &str = "X-API-Key";
+/// The parameter of a socket's address that carries a ticket.
+const TICKET_PARAM: &str = "ticket";
+/// The one that carries a key or a token, where that is allowed.
+const TOKEN_PARAM: &str = "access_token";
 
 /// A right that a handler demands, as a type.
 pub trait Right {
@@ -26,12 +30,19 @@ pub struct AnalyticsRead;
 /// To send call records.
 pub struct CallsWrite;
 
+/// To list, create and revoke API keys.
+pub struct KeysManage;
+
 impl Right for AnalyticsRead {
     const SCOPE: Scope = Scope::AnalyticsRead;
 }
 
 impl Right for CallsWrite {
     const SCOPE: Scope = Scope::CallsWrite;
+}
+
+impl Right for KeysManage {
+    const SCOPE: Scope = Scope::KeysManage;
 }
 
 /// A request whose credential is valid and carries the right `R`, and whose query string is sound. The credential is
@@ -41,6 +52,8 @@ pub struct Authorized<R, P = NoParams> {
     pub tenant: TenantId,
     /// What the query string says.
     pub params: P,
+    /// Who asks.
+    pub credential: Credential,
     right: PhantomData<R>,
 }
 
@@ -51,45 +64,97 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let tenant = authorize(&request, R::SCOPE).await?;
+            let state = state(&request)?;
+            let presented = credential(request.headers())?.ok_or_else(|| unauthenticated(ABSENT))?;
+            let credential = authenticate(state, presented).await?;
+            admit(state, &request, &credential, R::SCOPE)?;
             let params = P::from_query_string(request.query_string())?;
-            Ok(Self { tenant, params, right: PhantomData })
+            Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
         })
     }
 }
 
-async fn authorize(request: &HttpRequest, scope: Scope) -> Result<TenantId, Problem> {
-    let state = request
-        .app_data::<web::Data<ApiState>>()
-        .ok_or_else(|| Problem::new(ProblemCode::InternalError, "the server is not set up"))?;
-    let presented = credential(request.headers())?;
-    let hash = hash_key(presented).ok_or_else(|| unauthenticated("the API key is not valid"))?;
-    let key = state.tenants.find_key(&hash).await?.ok_or_else(|| unauthenticated("the API key is not valid"))?;
-    if key.revoked_at.is_some() {
-        return Err(unauthenticated("the API key has been revoked"));
-    }
-    if !key.is_valid_at(state.clock.now()) {
-        return Err(unauthenticated("the API key has expired"));
-    }
-    if !key.allows(scope) {
-        return Err(forbidden(scope));
-    }
-    Ok(key.tenant_id)
+/// As [`Authorized`], for routes that browsers open as sockets or streams of events, where they cannot send headers:
+/// besides the headers, a ticket in the query string is a credential, and a key or token there if the server is told
+/// so. Neither is left among the parameters.
+pub struct SocketAuthorized<R, P = NoParams> {
+    /// Whose data it is about: the credential's tenant, and no other.
+    pub tenant: TenantId,
+    /// What the rest of the query string says.
+    pub params: P,
+    /// Who asks, and how long. A socket that stays open asks again now and then whether it
+    /// [is still valid](Credential::is_still_valid).
+    pub credential: Credential,
+    right: PhantomData<R>,
 }
 
-/// The key that a request presents, in either of the two headers; several times only if all are the same.
-fn credential(headers: &HeaderMap) -> Result<&str, Problem> {
+impl<R: Right, P: QueryParams> FromRequest for SocketAuthorized<R, P> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let state = state(&request)?;
+            let mut query = Query::parse(request.query_string());
+            let secrets = query.as_mut().map(Secrets::take).unwrap_or_default();
+            let credential = secrets.authenticate(state, request.headers()).await?;
+            admit(state, &request, &credential, R::SCOPE)?;
+            let params = P::from_query(query?)?;
+            Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
+        })
+    }
+}
+
+/// What of a query string nobody but the authenticator may see.
+#[derive(Default)]
+struct Secrets {
+    tickets: Vec<String>,
+    tokens: Vec<String>,
+}
+
+impl Secrets {
+    fn take(query: &mut Query) -> Self {
+        Self { tickets: query.take_secrets(TICKET_PARAM), tokens: query.take_secrets(TOKEN_PARAM) }
+    }
+
+    async fn authenticate(self, state: &ApiState, headers: &HeaderMap) -> Result<Credential, Problem> {
+        if !self.tokens.is_empty() && !state.access.query_tokens {
+            return Err(unauthenticated("access_token is not accepted here; send a ticket from /api/v1/auth/tickets"));
+        }
+        match (credential(headers)?, self.tickets.as_slice(), self.tokens.as_slice()) {
+            (Some(presented), [], []) => authenticate(state, presented).await,
+            (None, [ticket], []) => redeem(state, ticket).await,
+            (None, [], [token]) => authenticate(state, token).await,
+            (None, [], []) => Err(unauthenticated(ABSENT_FOR_SOCKET)),
+            _ => Err(unauthenticated(DIFFERENT)),
+        }
+    }
+}
+
+const ABSENT: &str = "send an API key in X-API-Key, or in Authorization as a Bearer token";
+const ABSENT_FOR_SOCKET: &str =
+    "send a ticket from /api/v1/auth/tickets as the parameter ticket, or an API key or a token in a header";
+const DIFFERENT: &str = "the request carries different credentials; send one";
+
+fn state(request: &HttpRequest) -> Result<&ApiState, Problem> {
+    let state = request.app_data::<web::Data<ApiState>>();
+    let state = state.ok_or_else(|| Problem::new(ProblemCode::InternalError, "the server is not set up"))?;
+    Ok(state)
+}
+
+/// The key or token that a request presents, in either of the two headers; several times only if all are the same.
+fn credential(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let api_keys = headers.get_all(API_KEY_HEADER).map(text);
     let bearers = headers.get_all(header::AUTHORIZATION).map(|value| text(value).and_then(bearer));
     let mut presented = api_keys.chain(bearers);
-    let absent = || unauthenticated("send an API key in X-API-Key, or in Authorization as a Bearer token");
-    let first = presented.next().ok_or_else(absent)??;
+    let Some(first) = presented.next().transpose()? else { return Ok(None) };
     for other in presented {
         if other? != first {
-            return Err(unauthenticated("the request carries different credentials; send one"));
+            return Err(unauthenticated(DIFFERENT));
         }
     }
-    Ok(first)
+    Ok(Some(first))
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Problem> {
@@ -102,19 +167,5 @@ fn bearer(value: &str) -> Result<&str, Problem> {
         Ok(token.trim())
     } else {
         Err(unauthenticated("the Authorization header must be of the form: Bearer cs_live_…"))
-    }
-}
-
-fn unauthenticated(detail: &'static str) -> Problem {
-    Problem::new(ProblemCode::AuthenticationError, detail)
-        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="callscope""#))
-}
-
-fn forbidden(scope: Scope) -> Problem {
-    let challenge = format!(r#"Bearer realm="callscope", error="insufficient_scope", scope="{scope}""#);
-    let problem = Problem::new(ProblemCode::AuthorizationError, format!("the credential lacks the scope {scope}"));
-    match HeaderValue::from_str(&challenge) {
-        Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge),
-        Err(_) => problem,
     }
 }

@@ -195,7 +195,7 @@ async fn ingest_calls(
 }
 
 /// Unpacks and parses on a thread for blocking work; few do so at one time.
-async fn parse<T: Send + 'static>(
+pub async fn parse<T: Send + 'static>(
     state: &ApiState,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

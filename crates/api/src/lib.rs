@@ -2,6 +2,7 @@
 //!
 //! JSON, status codes and headers stop here. The crate knows the service and its ports, and no database.
 
+mod access;
 mod analytics;
 mod auth;
 mod body;
@@ -9,20 +10,29 @@ mod cors;
 mod health;
 mod ingest;
 mod json;
+mod jwks;
+mod jwt;
+mod keys;
 mod live;
 mod openapi;
 mod params;
 mod problem;
+mod rates;
 mod reading;
 mod record;
 mod responses;
 mod schemas;
+mod signatures;
 mod state;
 mod telemetry;
+mod tickets;
 mod words;
 
+pub use access::{Access, AccessOptions, Credential};
 pub use cors::{CorsFault, CorsOptions, CorsRules};
 pub use ingest::expired_record;
+pub use jwks::{KeySet, KeySetFault, KeySource};
+pub use jwt::{JwtKeys, JwtOptions};
 pub use live::LiveLimits;
 pub use openapi::document as openapi_document;
 pub use problem::FieldError;
@@ -63,6 +73,7 @@ pub fn app(
         .configure(live::sockets)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
+        .wrap(from_fn(rates::rate_headers))
         .wrap(from_fn(head_as_get))
         .wrap(cors)
         // Once more, for preflights that are refused.

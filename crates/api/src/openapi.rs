@@ -2,7 +2,7 @@
 
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, auth, health, ingest, live, words};
+use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, auth, health, ingest, keys, live, tickets, words};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -23,7 +23,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
         title = "callscope",
         description = "Analytics of voice-AI calls: records in, exact figures out, for one tenant at a time.\n\n\
             The tenant comes from the credential. Every error is a problem document (RFC 9457) with a `code` for \
-            programs and, where fields are at fault, their names in `errors`. Every answer carries `X-Request-Id`.",
+            programs and, where fields are at fault, their names in `errors`. Every answer carries `X-Request-Id`.\n\n\
+            Requests are counted by credential. Where there is a limit, every answer says in `RateLimit-Limit` how many \
+            requests may come at once, in `RateLimit-Remaining` how many of them are left, and in `RateLimit-Reset` in \
+            how many seconds all will be; and the same in `X-RateLimit-…`. Past the limit: 429 with `Retry-After`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
@@ -31,6 +34,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
         (name = "Ingestion", description = "Records of calls"),
         (name = "Live", description = "Calls as they happen. Beside this stream there are two WebSockets: `/ws/calls`, \
             which says the same, and `/ws/analytics`, which sends figures when they change"),
+        (name = "Access", description = "API keys of the tenant, and tickets for sockets"),
         (name = "Health", description = "Whether the server lives and can work")
     ),
     // Those that no answer and no body names: the builder does not look for them among parameters.
@@ -48,7 +52,7 @@ impl Modify for Credentials {
         components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The same API key, as a bearer token"))
+            .description(Some("The same API key, or a JSON Web Token of the issuer that the server is told of"))
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     }
@@ -56,7 +60,8 @@ impl Modify for Credentials {
 
 /// Every route that the document describes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.configure(analytics::routes).configure(ingest::routes).configure(live::routes).configure(health::routes);
+    config.configure(analytics::routes).configure(ingest::routes).configure(live::routes);
+    config.configure(keys::routes).configure(tickets::routes).configure(health::routes);
 }
 
 /// The document.
@@ -121,6 +126,7 @@ problems! {
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope analytics:read",
     ValidationError = "period: must be one of 1h, 24h, 7d, 30d",
+    RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
 }
@@ -132,6 +138,7 @@ problems! {
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope analytics:read",
     ValidationError = "since: must be the id of an event, a whole number from 0 on",
+    RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Overloaded = "this tenant has too many sockets open; close some",
 }
@@ -146,6 +153,7 @@ problems! {
     PayloadTooLarge = "the body must hold at most 50000 records; split it",
     UnsupportedMediaType = "Content-Type must be application/x-ndjson or application/json",
     ValidationError = "(body): must hold at least one record",
+    RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Overloaded = "too many records are waiting to be written; nothing was stored",
 }
@@ -160,8 +168,61 @@ problems! {
     PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
     UnsupportedMediaType = "Content-Type must be application/json",
     ValidationError = "ended_at: must not be before started_at",
+    RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Overloaded = "too many records are waiting to be written; nothing was stored",
+}
+
+problems! {
+    /// What the endpoint that makes a key may answer instead.
+    CreateKeyProblems:
+    MalformedRequest = "the body is not valid JSON: expected `,` or `}` (column 12)",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope keys:manage",
+    RequestTimeout = "the body must arrive within a minute",
+    PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
+    UnsupportedMediaType = "Content-Type must be application/json",
+    ValidationError = "scopes: must name at least one scope",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// What the list of keys may answer instead.
+    ListKeysProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope keys:manage",
+    ValidationError = "limit: must be a whole number from 1 to 200",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// What the endpoint that revokes a key may answer instead.
+    RevokeKeyProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope keys:manage",
+    NotFound = "the tenant has no key with this id",
+    ValidationError = "key_id: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// What the endpoint for tickets may answer instead.
+    TicketProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope analytics:read",
+    ValidationError = "x: is not known here; this operation takes no parameters",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
 }
 
 problems! {
@@ -200,7 +261,7 @@ fn header_of(code: ProblemCode) -> Option<(&'static str, &'static str, Type)> {
     match code {
         ProblemCode::AuthenticationError => Some(("WWW-Authenticate", "How to authenticate", Type::String)),
         ProblemCode::AuthorizationError => Some(("WWW-Authenticate", "The scope that is missing", Type::String)),
-        ProblemCode::Overloaded | ProblemCode::Unavailable => {
+        ProblemCode::RateLimitExceeded | ProblemCode::Overloaded | ProblemCode::Unavailable => {
             Some(("Retry-After", "Seconds after which to try again", Type::Integer))
         }
         _ => None,

@@ -15,6 +15,9 @@ const WORKFLOWS_DEFAULT: u32 = 10;
 /// Most errors of one page.
 const ERRORS_MAX: u32 = 200;
 const ERRORS_DEFAULT: u32 = 50;
+/// Most keys of one page.
+const KEYS_MAX: u32 = 200;
+const KEYS_DEFAULT: u32 = 50;
 
 /// Most faults that are named of one query string.
 const FAULTS_MAX: usize = 20;
@@ -26,7 +29,11 @@ pub trait QueryParams: Sized {
 
     /// Reads a whole query string, which may hold nothing but this set.
     fn from_query_string(query_string: &str) -> Result<Self, Problem> {
-        let mut query = Query::parse(query_string)?;
+        Self::from_query(Query::parse(query_string)?)
+    }
+
+    /// Reads what is left of a query string, which may be nothing but this set.
+    fn from_query(mut query: Query) -> Result<Self, Problem> {
         let params = Self::take(&mut query);
         query.finish()?;
         Ok(params)
@@ -41,7 +48,8 @@ pub struct Query {
 }
 
 impl Query {
-    fn parse(query_string: &str) -> Result<Self, Problem> {
+    /// Cuts a query string into names and values.
+    pub fn parse(query_string: &str) -> Result<Self, Problem> {
         let malformed = |detail| Problem::new(ProblemCode::MalformedRequest, detail);
         // The form decoder lets bad escapes through and replaces bytes that are no UTF-8; both are refused instead.
         let is_sound = percent_decoded(query_string).is_some_and(|bytes| std::str::from_utf8(&bytes).is_ok());
@@ -52,6 +60,11 @@ impl Query {
         let named = pairs.ok().filter(|pairs| pairs.iter().all(|(name, _)| !name.is_empty()));
         let pairs = named.ok_or_else(|| malformed("the query string is not of the form name=value&name=value"))?;
         Ok(Self { pairs, known: Vec::new(), faults: Vec::new() })
+    }
+
+    /// Takes every value of a name out, without a trace: it is not named among the known parameters, and in no fault.
+    pub fn take_secrets(&mut self, name: &str) -> Vec<String> {
+        self.pairs.extract_if(.., |(known, _)| known == name).map(|(_, value)| value).collect()
     }
 
     /// The value of a parameter, if it is there and sound.
@@ -250,6 +263,34 @@ impl ErrorParams {
     }
 
     /// The page among them.
+    pub const fn page(&self) -> Page {
+        Page { offset: self.offset, limit: self.limit }
+    }
+}
+
+/// Which part of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    /// How many to pass over.
+    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, example = 0, required = false)]
+    pub offset: u32,
+    /// Most to return.
+    #[param(minimum = 1, maximum = 200, default = 50, example = 50, required = false)]
+    pub limit: u32,
+}
+
+impl QueryParams for PageParams {
+    fn take(query: &mut Query) -> Self {
+        Self {
+            offset: query.take("offset", |text| number(text, 0..=u32::MAX)).unwrap_or(0),
+            limit: query.take("limit", |text| number(text, 1..=KEYS_MAX)).unwrap_or(KEYS_DEFAULT),
+        }
+    }
+}
+
+impl PageParams {
+    /// The page.
     pub const fn page(&self) -> Page {
         Page { offset: self.offset, limit: self.limit }
     }

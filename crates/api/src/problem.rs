@@ -72,6 +72,8 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body's type is not supported";
     /// The request can be read, but asks for what cannot be.
     ValidationError = "validation_error", UNPROCESSABLE_ENTITY, "The request breaks a rule";
+    /// The credential has asked too often; later is better.
+    RateLimitExceeded = "rate_limit_exceeded", TOO_MANY_REQUESTS, "Too many requests";
     /// Something is wrong with the server.
     InternalError = "internal_error", INTERNAL_SERVER_ERROR, "The server failed";
     /// The server has too much to do; later is better.

@@ -1,11 +1,11 @@
 //! What all handlers share.
 
+use crate::access::Access;
 use crate::cors::CorsRules;
 use crate::live::{Boards, LiveLimits, SocketRoom};
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::live::Live;
-use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -31,8 +31,8 @@ pub struct ApiState {
     pub analytics: Analytics,
     /// Takes records.
     pub ingest: IngestQueue,
-    /// Knows keys.
-    pub tenants: Arc<dyn TenantStore>,
+    /// Lets clients in.
+    pub access: Access,
     /// Knows the time.
     pub clock: Arc<dyn Clock>,
     /// Tells what happens.
@@ -60,7 +60,7 @@ impl ApiState {
     pub fn new(
         analytics: Analytics,
         ingest: IngestQueue,
-        tenants: Arc<dyn TenantStore>,
+        access: Access,
         clock: Arc<dyn Clock>,
         live: Live,
         limits: ApiLimits,
@@ -74,7 +74,7 @@ impl ApiState {
             sockets: SocketRoom::new(live_limits),
             analytics,
             ingest,
-            tenants,
+            access,
             clock,
             limits,
             cors: CorsRules::none(),

@@ -69,6 +69,10 @@ word! {
     ProviderType = "ProviderType"
 }
 word! {
+    /// A right: to ask the analytics endpoints, to send call records, or to list, create and revoke API keys.
+    Scope = "Scope"
+}
+word! {
     /// Where an error arose.
     Service = "ErrorService"
 }

@@ -3,6 +3,7 @@
 //! Everything here is a pure function or a value. No I/O, no async, no clock, no serde: the crates around this one
 //! read bytes, ask the time and store rows.
 
+mod access;
 mod call;
 mod contribution;
 mod errors;
@@ -19,6 +20,9 @@ pub mod varint;
 mod window;
 mod workflow;
 
+pub use access::{
+    Actor, KeyAction, NoPrincipal, Principal, RATE_MAX, RateFault, RateLimit, SUBJECT_MAX, Subject, Ticket,
+};
 pub use call::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFacts, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
     FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON, TOTAL_TOKENS_MAX,

@@ -1,5 +1,6 @@
 //! Tenants and the keys that let their clients in.
 
+use crate::access::RateLimit;
 use crate::ids::{KeyId, TenantId};
 use crate::text::{Slug, Text};
 use crate::time::Timestamp;
@@ -31,9 +32,16 @@ pub enum Scope {
     AnalyticsRead,
     /// To send call records.
     CallsWrite,
+    /// To list, create and revoke the tenant's API keys.
+    KeysManage,
 }
 
-words!(Scope { AnalyticsRead = "analytics:read", CallsWrite = "calls:write" });
+words!(Scope { AnalyticsRead = "analytics:read", CallsWrite = "calls:write", KeysManage = "keys:manage" });
+
+impl Scope {
+    /// What a key may do when nobody says otherwise: everything but let others in.
+    pub const OF_CLIENTS: &'static [Self] = &[Self::AnalyticsRead, Self::CallsWrite];
+}
 
 /// An API key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +60,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// Since when it is refused because someone said so.
     pub revoked_at: Option<Timestamp>,
+    /// How often it may be used, if not as often as the server says.
+    pub rate: Option<RateLimit>,
 }
 
 impl ApiKey {

@@ -11,14 +11,16 @@ use std::error::Error;
 /// Small tables that every node has whole.
 const REFERENCE_TABLES: [&str; 2] = ["tenants", "api_keys"];
 /// Tables whose rows are spread by `tenant_id`. The first one chooses the shards, the others lie beside it.
-const DISTRIBUTED_TABLES: [&str; 8] = [
+const DISTRIBUTED_TABLES: [&str; 10] = [
     "calls",
     "call_errors",
     "call_events",
     "call_rollups",
     "error_rollups",
+    "key_audits",
     "provider_rollups",
     "tenant_states",
+    "tickets",
     "workflows",
 ];
 

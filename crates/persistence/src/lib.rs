@@ -3,6 +3,7 @@
 //! Every query is written once and must be valid on both (the module `conn` sees to that). No SQL here computes a metric: it loads,
 //! adds and stores what the domain computed.
 
+mod access;
 mod analytics;
 mod audits;
 mod bulk;

@@ -12,8 +12,8 @@ use callscope_analytics::ports::{LoggedError, NumberedEvent, StoreError};
 use callscope_domain::{
     AgentName, ApiKey, Call, CallChange, CallEnd, CallError, CallEvent, CallFacts, CallStatus, CallTotals, DisplayName,
     EndReason, ErrorKind, EventError, EventId, EventKind, EventWorkflow, HistogramSum, LatencyHistogram, Level,
-    Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Scope, Service, Slug, Span, StageTotals,
-    Tenant, Timestamp,
+    Message, Provider, ProviderName, ProviderTotals, ProviderType, RateLimit, Resolution, Scope, Service, Slug, Span,
+    StageTotals, Tenant, Timestamp,
 };
 use diesel::prelude::{Insertable, Queryable, Selectable};
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
@@ -528,38 +528,59 @@ pub struct ApiKeyRow {
     created_at: Time,
     expires_at: Option<Time>,
     revoked_at: Option<Time>,
+    requests_per_second: Option<i32>,
+    burst: Option<i32>,
 }
 
 impl ApiKeyRow {
     /// The row of a key.
     pub fn new(key: &ApiKey, secret_hash: &[u8; 32]) -> Self {
-        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         Self {
             tenant_id: key.tenant_id.into(),
             key_id: key.id.into(),
             secret_hash: secret_hash.to_vec(),
             name: key.name.as_ref().map(ToString::to_string),
-            scopes: scopes.join(" "),
+            scopes: join_scopes(&key.scopes),
             created_at: key.created_at.into(),
             expires_at: key.expires_at.map(Time),
             revoked_at: key.revoked_at.map(Time),
+            requests_per_second: key.rate.map(|rate| number(rate.requests_per_second())),
+            burst: key.rate.map(|rate| number(rate.burst())),
         }
     }
+}
+
+/// Scopes as one column.
+pub fn join_scopes(scopes: &[Scope]) -> String {
+    let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    words.join(" ")
+}
+
+/// Scopes of one column.
+pub fn split_scopes(column: &str) -> Result<Vec<Scope>, StoreError> {
+    let scopes: Result<Vec<Scope>, _> = column.split_whitespace().map(str::parse).collect();
+    scopes.map_err(damaged)
+}
+
+fn rate(requests_per_second: i32, burst: i32) -> Result<RateLimit, StoreError> {
+    let requests_per_second = u32::try_from(requests_per_second).map_err(damaged)?;
+    RateLimit::new(requests_per_second, u32::try_from(burst).map_err(damaged)?).map_err(damaged)
 }
 
 impl TryFrom<ApiKeyRow> for ApiKey {
     type Error = StoreError;
 
     fn try_from(row: ApiKeyRow) -> Result<Self, StoreError> {
-        let scopes: Result<Vec<Scope>, _> = row.scopes.split_whitespace().map(str::parse).collect();
         Ok(Self {
             id: row.key_id.into(),
             tenant_id: row.tenant_id.into(),
             name: row.name.map(DisplayName::new).transpose().map_err(damaged)?,
-            scopes: scopes.map_err(damaged)?,
+            scopes: split_scopes(&row.scopes)?,
             created_at: row.created_at.0,
             expires_at: row.expires_at.map(|time| time.0),
             revoked_at: row.revoked_at.map(|time| time.0),
+            rate: row.requests_per_second.zip(row.burst).map(|(requests, burst)| rate(requests, burst)).transpose()?,
         })
     }
 }

@@ -39,6 +39,32 @@ diesel::table! {
         created_at -> Instant,
         expires_at -> Nullable<Instant>,
         revoked_at -> Nullable<Instant>,
+        requests_per_second -> Nullable<Integer>,
+        burst -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
+    use super::sql_types::*;
+    key_audits (tenant_id, audit_id) {
+        tenant_id -> Key,
+        audit_id -> Key,
+        audited_at -> Instant,
+        actor -> Text,
+        action -> Text,
+        key_id -> Key,
+    }
+}
+
+diesel::table! {
+    use super::sql_types::*;
+    tickets (tenant_id, ticket_hash) {
+        tenant_id -> Key,
+        ticket_hash -> Binary,
+        scopes -> Text,
+        holder -> Text,
+        expires_at -> Instant,
+        credential_expires_at -> Nullable<Instant>,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tenants and keys.
 
+use crate::access::audit_key;
 use crate::conn::{Access, columns};
 use crate::database::Database;
 use crate::rows::{ApiKeyRow, TenantRow};
@@ -7,7 +8,7 @@ use crate::schema::{api_keys, tenants};
 use crate::sql::{Id, Time};
 use async_trait::async_trait;
 use callscope_analytics::ports::{StoreError, TenantStore};
-use callscope_domain::{ApiKey, KeyId, Slug, Tenant, TenantId, Timestamp};
+use callscope_domain::{Actor, ApiKey, KeyAction, KeyId, Slug, Tenant, TenantId, Timestamp};
 use diesel::prelude::*;
 
 #[async_trait]
@@ -32,9 +33,12 @@ impl TenantStore for Database {
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }
 
-    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32]) -> Result<(), StoreError> {
+    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError> {
         let statement = diesel::insert_into(api_keys::table).values(ApiKeyRow::new(key, secret_hash));
-        self.connection(Access::Write).await?.execute(statement).await.map(drop)
+        let mut conn = self.transaction(Access::Write).await?;
+        conn.execute(statement).await?;
+        audit_key(&mut conn, (key.tenant_id, key.id), KeyAction::Created, key.created_at, actor).await?;
+        conn.commit().await
     }
 
     async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError> {
@@ -46,14 +50,24 @@ impl TenantStore for Database {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError> {
+    async fn revoke_key(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        revoked_at: Timestamp,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
         let of_key = || {
             api_keys::table.filter(api_keys::tenant_id.eq(Id::from(tenant))).filter(api_keys::key_id.eq(Id::from(key)))
         };
-        let mut conn = self.connection(Access::Write).await?;
+        let mut conn = self.transaction(Access::Write).await?;
         let unrevoked = of_key().filter(api_keys::revoked_at.is_null());
-        conn.execute(diesel::update(unrevoked).set(api_keys::revoked_at.eq(Some(Time(revoked_at))))).await?;
+        let revoked = diesel::update(unrevoked).set(api_keys::revoked_at.eq(Some(Time(revoked_at))));
+        if conn.execute(revoked).await? > 0 {
+            audit_key(&mut conn, (tenant, key), KeyAction::Revoked, revoked_at, actor).await?;
+        }
         let known: Vec<Id> = conn.load(of_key().select(api_keys::key_id)).await?;
+        conn.commit().await?;
         Ok(!known.is_empty())
     }
 

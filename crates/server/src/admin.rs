@@ -5,9 +5,9 @@ use crate::serve::open;
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use callscope_analytics::clock::{Clock, SystemClock};
-use callscope_analytics::keys::KeySecret;
+use callscope_analytics::keys::{self, KeySecret};
 use callscope_analytics::ports::{StoreError, TenantStore};
-use callscope_domain::{ApiKey, DisplayName, KeyId, Scope, Slug, Span, Tenant, TenantId, Timestamp};
+use callscope_domain::{Actor, ApiKey, DisplayName, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId, Timestamp};
 use callscope_persistence::Database;
 use chrono::SecondsFormat;
 use std::process::ExitCode;
@@ -62,23 +62,25 @@ pub async fn create_tenant(database: &Database, slug: Slug, name: Option<Display
 pub async fn keys(settings: &Settings, command: KeysCommand) -> anyhow::Result<ExitCode> {
     let database = open(settings).await?;
     match command {
-        KeysCommand::Create { tenant, scopes, name, expires_in } => {
+        KeysCommand::Create { tenant, scopes, name, expires_in, rate, burst } => {
             let tenant = find_tenant(&database, &tenant).await?;
-            let (key, secret) = create_key(&database, tenant.id, scopes, name, expires_in).await?;
+            let wanted = NewKey { scopes, name, expires_in, rate: rate_limit(rate, burst)? };
+            let (key, secret) = create_key(&database, tenant.id, wanted).await?;
             // Standard output carries the key and nothing else, so that scripts can take it.
             eprintln!("created key {} of {}; it is shown this once:", key.id, tenant.slug);
             println!("{}", secret.reveal());
         }
         KeysCommand::List { tenant } => {
             let tenant = find_tenant(&database, &tenant).await?;
-            println!("{:<36}  {:<8}  {:<20}  {:<20}  {:<28}  NAME", "ID", "STATE", "CREATED", "EXPIRES", "SCOPES");
+            println!("{KEY_HEADINGS}");
             for key in database.list_keys(tenant.id).await? {
                 println!("{}", key_line(&key));
             }
+            keys::log_listing(tenant.id, &Actor::CommandLine);
         }
         KeysCommand::Revoke { tenant, key_id } => {
             let tenant = find_tenant(&database, &tenant).await?;
-            if !database.revoke_key(tenant.id, KeyId(key_id), SystemClock.now()).await? {
+            if !keys::revoke(&database, tenant.id, KeyId(key_id), SystemClock.now(), &Actor::CommandLine).await? {
                 bail!("{} has no key {key_id}; `callscope keys list` shows those it has", tenant.slug);
             }
             println!("revoked key {key_id}");
@@ -87,26 +89,44 @@ pub async fn keys(settings: &Settings, command: KeysCommand) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-/// Creates a key; with no scopes named, one with all.
+/// A key to make.
+#[derive(Default)]
+pub struct NewKey {
+    /// What it may do; with none named, what clients do.
+    pub scopes: Vec<Scope>,
+    /// What it is for.
+    pub name: Option<DisplayName>,
+    /// How long it is valid; for ever if not given.
+    pub expires_in: Option<Duration>,
+    /// Its own limit of requests.
+    pub rate: Option<RateLimit>,
+}
+
+fn rate_limit(rate: Option<u32>, burst: Option<u32>) -> anyhow::Result<Option<RateLimit>> {
+    let Some(rate) = rate else { return Ok(None) };
+    let limit = burst.map_or_else(|| RateLimit::steady(rate), |burst| RateLimit::new(rate, burst));
+    limit.map(Some).context("--rate or --burst cannot be")
+}
+
+/// Creates a key.
 pub async fn create_key(
     database: &Database,
     tenant_id: TenantId,
-    mut scopes: Vec<Scope>,
-    name: Option<DisplayName>,
-    expires_in: Option<Duration>,
+    wanted: NewKey,
 ) -> anyhow::Result<(ApiKey, KeySecret)> {
+    let NewKey { mut scopes, name, expires_in, rate } = wanted;
     if scopes.is_empty() {
-        scopes = Scope::ALL.to_vec();
+        scopes = Scope::OF_CLIENTS.to_vec();
     }
     scopes.sort();
     scopes.dedup();
     let now = SystemClock.now();
     let lifetime = expires_in.map(|span| i64::try_from(span.as_micros())).transpose();
     let expires_at = lifetime.context("--expires-in is too long")?.map(|micros| now + Span::from_micros(micros));
-    let key =
-        ApiKey { id: KeyId(Uuid::now_v7()), tenant_id, name, scopes, created_at: now, expires_at, revoked_at: None };
+    let id = KeyId(Uuid::now_v7());
+    let key = ApiKey { id, tenant_id, name, scopes, created_at: now, expires_at, revoked_at: None, rate };
     let secret = KeySecret::generate();
-    database.create_key(&key, &secret.hash()).await?;
+    keys::create(database, &key, &secret, &Actor::CommandLine).await?;
     Ok((key, secret))
 }
 
@@ -116,16 +136,25 @@ pub async fn find_tenant(database: &Database, slug: &Slug) -> anyhow::Result<Ten
     tenant.with_context(|| format!("there is no tenant {slug}; `callscope tenants create {slug}` makes one"))
 }
 
+const KEY_HEADINGS: &str = "ID                                    STATE     CREATED               EXPIRES               \
+    RATE        SCOPES                        NAME";
+
 fn key_line(key: &ApiKey) -> String {
     let state = match key {
         ApiKey { revoked_at: Some(_), .. } => "revoked",
         key if !key.is_valid_at(SystemClock.now()) => "expired",
         _ => "valid",
     };
+    let (id, created) = (key.id, date(key.created_at));
     let expires = key.expires_at.map_or_else(|| "never".to_owned(), date);
+    let rate = match key.rate {
+        None => "default".to_owned(),
+        Some(rate) if rate.is_limited() => format!("{}/{}", rate.requests_per_second(), rate.burst()),
+        Some(_) => "none".to_owned(),
+    };
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-    let name = key.name.as_ref().map_or("", |name| name.as_str());
-    format!("{}  {state:<8}  {}  {expires:<20}  {:<28}  {name}", key.id, date(key.created_at), scopes.join(","))
+    let (scopes, name) = (scopes.join(","), key.name.as_ref().map_or("", |name| name.as_str()));
+    format!("{id}  {state:<8}  {created:<20}  {expires:<20}  {rate:<10}  {scopes:<28}  {name}")
 }
 
 /// An instant for people.

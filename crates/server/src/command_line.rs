@@ -93,7 +93,8 @@ pub enum KeysCommand {
         /// Whose data it opens.
         #[arg(long, value_name = "SLUG")]
         tenant: Slug,
-        /// What it may do: analytics:read, calls:write. May be given more than once; both if not given.
+        /// What it may do: analytics:read, calls:write, keys:manage. May be given more than once; the first two if not
+        /// given.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
         /// What it is for.
@@ -102,6 +103,12 @@ pub enum KeysCommand {
         /// How long it is valid, such as 90d; for ever if not given.
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         expires_in: Option<Duration>,
+        /// Most requests a second, in the long run; 0 for any number. The server's limit if not given.
+        #[arg(long, value_name = "REQUESTS")]
+        rate: Option<u32>,
+        /// Most requests at once; twice the rate if not given.
+        #[arg(long, value_name = "REQUESTS", requires = "rate")]
+        burst: Option<u32>,
     },
     /// List the keys of a tenant, without their secrets.
     List {

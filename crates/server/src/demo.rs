@@ -1,6 +1,6 @@
 //! A month of made-up calls, and a few that start and end while one looks.
 
-use crate::admin::{create_key, create_tenant};
+use crate::admin::{NewKey, create_key, create_tenant};
 use crate::command_line::DemoArguments;
 use crate::serve::{Running, open, serve};
 use crate::settings::Settings;
@@ -56,7 +56,7 @@ fn remove_earlier(folder: &Path) -> anyhow::Result<()> {
 async fn fill(settings: &Settings, calls: usize) -> anyhow::Result<(TenantId, String)> {
     let database = open(settings).await?;
     let tenant = create_tenant(&database, Slug::new("demo")?, Some(DisplayName::new("Demo")?)).await?;
-    let (_, secret) = create_key(&database, tenant.id, Vec::new(), None, None).await?;
+    let (_, secret) = create_key(&database, tenant.id, NewKey::default()).await?;
     let (queue, writer) = ingestion(Arc::new(database), settings.into());
     let writer = tokio::spawn(writer.run());
     let now = Utc::now();

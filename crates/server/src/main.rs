@@ -1,11 +1,13 @@
 //! The binary `callscope`: command line, configuration, wiring; nothing else.
 
+mod access;
 mod admin;
 mod audit;
 mod command_line;
 mod configuration;
 mod demo;
 mod import;
+mod jwks;
 mod probe;
 mod secret;
 mod serve;

@@ -1,7 +1,5 @@
 //! Settings that must not be seen: the types mask them wherever they are shown, so nobody has to remember to.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "no setting is a plain secret yet; the first one takes `Secret`"))]
-
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 

@@ -9,7 +9,7 @@ use callscope_analytics::live::{EventPruner, Live};
 use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
-use callscope_api::{ApiState, OPENAPI_PATH, SWAGGER_PATH};
+use callscope_api::{Access, ApiState, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,9 +41,10 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let limits = (&settings.ingest).into();
+    let access = Access::new(Arc::new(database.clone()), Arc::new(database), settings.access()?);
     let live_limits = (&settings.live).into();
     let ending = live.clone();
-    let mut state = ApiState::new(analytics, queue.clone(), Arc::new(database), clock, live, limits, live_limits);
+    let mut state = ApiState::new(analytics, queue.clone(), access, clock, live, limits, live_limits);
     state.cors = settings.cors.rules()?;
     let state = web::Data::new(state);
     let mut server = HttpServer::new(move || callscope_api::app(state.clone()))

@@ -1,5 +1,6 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+use crate::access::{AuthSettings, LimitSettings};
 use crate::secret::SecretUrl;
 use crate::units::{duration, list, size};
 use anyhow::{Context, bail};
@@ -51,6 +52,10 @@ pub struct Settings {
     pub cors: CorsSettings,
     /// How long data is kept.
     pub retention: RetentionSettings,
+    /// Credentials beside API keys.
+    pub auth: AuthSettings,
+    /// How often credentials may be used.
+    pub limits: LimitSettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -225,6 +230,8 @@ impl Settings {
             self.live.check(),
             self.cors.rules().map(drop),
             self.retention.check(),
+            self.auth.check(),
+            self.limits.rate().map(drop),
             self.log.filter().map(drop),
         ];
         checks.into_iter().filter_map(Result::err).collect()

@@ -116,7 +116,8 @@ fn measure_delay(bench: &mut Bench, instance: &Instance, runtime: &Runtime) -> a
     let rate = f64::from(SINGLE_CALLS) / started.elapsed().as_secs_f64();
     let mut delays = Vec::new();
     while delays.len() < sent.len() {
-        let (text, at) = runtime.block_on(timeout(PATIENCE, arrivals.recv()))?.context("the socket was closed")?;
+        let (text, at) =
+            runtime.block_on(async { timeout(PATIENCE, arrivals.recv()).await })?.context("the socket was closed")?;
         let call = text.split(r#""call_id":""#).nth(1).and_then(|rest| rest.get(..36)).unwrap_or_default();
         let sent_at = sent.get(call).context("an event of a call that was not sent")?;
         delays.push(at.duration_since(*sent_at));

@@ -170,6 +170,7 @@ fn command(database: &Database) -> Command {
         .env("CALLSCOPE__DATABASE__URL", database.url())
         .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
         .env("CALLSCOPE__LOG__FORMAT", "json")
+        .env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")
         .env("CALLSCOPE__LOG__LEVEL", "warn,callscope::serve=info");
     command
 }

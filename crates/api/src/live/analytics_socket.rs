@@ -1,8 +1,9 @@
 //! `GET /ws/analytics`: figures, whenever they have changed.
 
-use crate::auth::{AnalyticsRead, Authorized};
+use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::boards::{Answers, Question, Topic};
 use crate::live::messages::Notice;
+use crate::live::room::Guest;
 use crate::live::socket::{End, Incoming, Socket};
 use crate::params::{Query, QueryParams, WorkflowParam};
 use crate::problem::Problem;
@@ -53,11 +54,11 @@ pub async fn open(
     state: web::Data<ApiState>,
     request: HttpRequest,
     payload: web::Payload,
-    asked: Authorized<AnalyticsRead, BoardParams>,
+    asked: SocketAuthorized<AnalyticsRead, BoardParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let place = state.sockets.take(tenant)?;
-    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), place)?;
+    let guest = Guest::admit(&state, asked.credential)?;
+    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
     let BoardParams { period, workflow } = asked.params;
     let question = Question { topic: Topic::Summary, period, workflow: workflow.workflow };
     let summary = state.boards.follow(tenant, question.clone()).await?;

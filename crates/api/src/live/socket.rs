@@ -1,7 +1,7 @@
 //! One WebSocket: what goes out and comes in, whether the other side is there, and how it ends.
 
 use crate::live::messages::Notice;
-use crate::live::room::{LiveLimits, Place};
+use crate::live::room::{Guest, LiveLimits};
 use crate::problem::{Problem, ProblemCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
@@ -28,6 +28,8 @@ pub enum End {
     Unsupported,
     /// The database is away.
     Unavailable,
+    /// The credential has expired, or was revoked.
+    Unauthenticated,
 }
 
 impl End {
@@ -39,6 +41,7 @@ impl End {
             Self::Idle => (CloseCode::Other(4408), "no pong and no message for too long"),
             Self::Slow => (CloseCode::Other(4429), "messages are not taken fast enough"),
             Self::Unsupported => (CloseCode::Unsupported, "send JSON as unfragmented text"),
+            Self::Unauthenticated => (CloseCode::Other(4401), "the credential is no longer valid"),
             Self::Unavailable => (CloseCode::Again, "the database is not available; connect again"),
         };
         Some(CloseReason { code, description: Some(description.to_owned()) })
@@ -62,7 +65,7 @@ pub struct Socket {
     limits: LiveLimits,
     pings: Interval,
     heard_at: Instant,
-    _place: Place,
+    guest: Guest,
 }
 
 impl Socket {
@@ -71,7 +74,7 @@ impl Socket {
         request: &HttpRequest,
         payload: web::Payload,
         limits: LiveLimits,
-        place: Place,
+        guest: Guest,
     ) -> Result<(HttpResponse, Self), Problem> {
         let (response, session, stream) = actix_ws::handle(request, payload).map_err(|error| {
             Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
@@ -80,7 +83,7 @@ impl Socket {
         let mut pings = interval_at(now + limits.ping_interval, limits.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
-        Ok((response, Self { session, stream, limits, pings, heard_at: now, _place: place }))
+        Ok((response, Self { session, stream, limits, pings, heard_at: now, guest }))
     }
 
     /// What comes in next. It may be dropped half-way and called again.
@@ -103,10 +106,13 @@ impl Socket {
         }
     }
 
-    /// Asks whether the other side is there.
+    /// Asks whether the other side is there, and may still be.
     pub async fn tend(&mut self) -> Result<(), End> {
         if self.heard_at.elapsed() > self.limits.idle_timeout {
             return Err(End::Idle);
+        }
+        if !self.guest.is_welcome().await {
+            return Err(End::Unauthenticated);
         }
         let sent = timeout(self.limits.send_timeout, self.session.ping(b"")).await;
         sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)

@@ -1,10 +1,10 @@
 //! `GET /api/v1/sse/calls/stream`: the same events for browsers and curl.
 
 use crate::HeadOnly;
-use crate::auth::{AnalyticsRead, Authorized};
+use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{EventFilter, FollowParams, event_id};
 use crate::live::messages::{Notice, written};
-use crate::live::room::Place;
+use crate::live::room::Guest;
 use crate::openapi::StreamProblems;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -15,7 +15,7 @@ use callscope_analytics::live::Follower;
 use futures_util::stream;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use utoipa::IntoParams;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -77,7 +77,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 async fn stream_calls(
     state: web::Data<ApiState>,
     request: HttpRequest,
-    asked: Authorized<AnalyticsRead, FollowParams>,
+    asked: SocketAuthorized<AnalyticsRead, FollowParams>,
 ) -> Result<HttpResponse, Problem> {
     let last_seen = match request.headers().get(LAST_EVENT_ID) {
         None => asked.params.since,
@@ -95,7 +95,7 @@ async fn stream_calls(
     if request.extensions().contains::<HeadOnly>() {
         return Ok(response.finish());
     }
-    let place = state.sockets.take(asked.tenant)?;
+    let guest = Guest::admit(&state, asked.credential)?;
     let follower = state.live.follow(asked.tenant, last_seen).await?;
     let mut greeting = format!("retry: {RETRY_MS}\n");
     // With the number of the last event before it: whoever loses the connection at once has missed nothing.
@@ -110,7 +110,8 @@ async fn stream_calls(
         follower,
         filter: EventFilter::new(asked.params),
         pause: state.sockets.limits().ping_interval,
-        _place: place,
+        guest,
+        checked_at: Instant::now(),
     };
     let events = stream::unfold(listener, |mut listener| async move {
         let text = listener.next().await?;
@@ -125,7 +126,9 @@ struct Listener {
     filter: EventFilter,
     /// How long the stream may be silent.
     pause: Duration,
-    _place: Place,
+    guest: Guest,
+    /// When the guest was last known to be welcome.
+    checked_at: Instant,
 }
 
 impl Listener {
@@ -133,6 +136,12 @@ impl Listener {
     async fn next(&mut self) -> Option<String> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);
+        }
+        if self.checked_at.elapsed() >= self.pause {
+            if !self.guest.is_welcome().await {
+                return None;
+            }
+            self.checked_at = Instant::now();
         }
         let wanted = async {
             loop {

@@ -5,7 +5,7 @@ use crate::layout::problem;
 use crate::records::{NOW, call_id, completed, instant};
 use crate::server::Server;
 use crate::wire::Request;
-use callscope_domain::{Scope, Span};
+use callscope_domain::{Actor, Scope, Span};
 use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use std::fmt::Write;
@@ -212,8 +212,14 @@ async fn a_revoked_key_is_refused_from_then_on(backend: Backend) {
     let acme = server.tenant("acme").await;
     assert_eq!(acme.summary("").await.status, 200);
     let keys = callscope_analytics::ports::TenantStore::list_keys(&*server.store, acme.id).await.expect("keys");
-    let revoked =
-        callscope_analytics::ports::TenantStore::revoke_key(&*server.store, acme.id, keys[0].id, instant(NOW)).await;
+    let revoked = callscope_analytics::ports::TenantStore::revoke_key(
+        &*server.store,
+        acme.id,
+        keys[0].id,
+        instant(NOW),
+        &Actor::CommandLine,
+    )
+    .await;
     assert!(revoked.expect("a key"));
     assert_eq!(problem(&acme.summary("").await), "401 authentication_error: the API key has been revoked");
 }

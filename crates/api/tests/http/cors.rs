@@ -29,8 +29,8 @@ fn rules(origins: &[&str]) -> CorsRules {
     CorsRules::new(&options).expect("rules")
 }
 
-async fn server(backend: Backend, origins: &[&str]) -> Server {
-    Server::start_with(backend, Setup { cors: rules(origins), ..Setup::default() }).await
+async fn server(backend: Backend, cors: fn() -> CorsRules) -> Server {
+    Server::start_with(backend, Setup { cors, ..Setup::default() }).await
 }
 
 /// What a browser asks before it sends a request.
@@ -48,7 +48,7 @@ fn list(response: &Response, name: &str) -> Vec<String> {
 }
 
 async fn a_page_of_an_allowed_origin_may_ask_and_read(backend: Backend) {
-    let server = server(backend, &[OURS, "http://localhost:3000"]).await;
+    let server = server(backend, || rules(&[OURS, "http://localhost:3000"])).await;
     let answer = server.stranger().send(&preflight(OURS, "PUT", "x-api-key,content-type")).await;
     assert_eq!((answer.status, answer.header("Access-Control-Allow-Origin")), (200, Some(OURS)));
     assert_eq!(list(&answer, "Access-Control-Allow-Methods"), ["get", "put"]);
@@ -71,7 +71,7 @@ async fn a_page_of_an_allowed_origin_may_ask_and_read(backend: Backend) {
 }
 
 async fn a_page_of_another_origin_may_not(backend: Backend) {
-    let server = server(backend, &[OURS]).await;
+    let server = server(backend, || rules(&[OURS])).await;
     let stranger = server.stranger();
     for (origin, method, headers) in [
         ("https://elsewhere.example", "GET", "x-api-key"),
@@ -92,7 +92,7 @@ async fn a_page_of_another_origin_may_not(backend: Backend) {
 }
 
 async fn every_page_may_ask_but_never_with_cookies(backend: Backend) {
-    let server = server(backend, &["*"]).await;
+    let server = server(backend, || rules(&["*"])).await;
     let answer = server.stranger().send(&preflight("https://elsewhere.example", "GET", "x-api-key")).await;
     assert_eq!((answer.status, answer.header("Access-Control-Allow-Origin")), (200, Some("*")));
     assert_eq!(answer.header("Access-Control-Allow-Credentials"), None);
@@ -103,7 +103,7 @@ async fn every_page_may_ask_but_never_with_cookies(backend: Backend) {
 }
 
 async fn nothing_is_said_unless_an_origin_is_allowed(backend: Backend) {
-    let server = server(backend, &[]).await;
+    let server = server(backend, || rules(&[])).await;
     assert_eq!(server.stranger().send(&preflight(OURS, "GET", "x-api-key")).await.status, 405);
     let acme = server.tenant("acme").await;
     let answer = acme.send(&Request::get(SUMMARY).header("Origin", OURS)).await;

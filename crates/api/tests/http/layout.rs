@@ -8,7 +8,7 @@ use std::fmt::Write;
 const LINE_MAX: usize = 116;
 
 /// Each kind of problem with its status and title: what clients may rely on.
-const PROBLEMS: [(&str, u16, &str); 12] = [
+const PROBLEMS: [(&str, u16, &str); 13] = [
     ("malformed_request", 400, "The request cannot be read"),
     ("authentication_error", 401, "A valid credential is required"),
     ("authorization_error", 403, "The credential does not allow this"),
@@ -18,6 +18,7 @@ const PROBLEMS: [(&str, u16, &str); 12] = [
     ("payload_too_large", 413, "The body is too large"),
     ("unsupported_media_type", 415, "The body's type is not supported"),
     ("validation_error", 422, "The request breaks a rule"),
+    ("rate_limit_exceeded", 429, "Too many requests"),
     ("internal_error", 500, "The server failed"),
     ("overloaded", 503, "The server is overloaded"),
     ("unavailable", 503, "The database is not available"),
@@ -82,7 +83,7 @@ pub fn problem(response: &Response) -> String {
     let known = PROBLEMS.iter().find(|(known, _, _)| *known == code);
     let &(_, status, title) = known.unwrap_or_else(|| panic!("{code} is not known"));
     assert_eq!(response.status, status, "{value}");
-    assert_eq!(response.header("Retry-After").is_some(), status == 503, "{value}");
+    assert_eq!(response.header("Retry-After").is_some(), status == 503 || status == 429, "{value}");
     assert_eq!(response.header("WWW-Authenticate").is_some(), status == 401 || status == 403, "{value}");
     let detail = value["detail"].as_str().expect("a detail");
     let mut expected = json!({

@@ -29,6 +29,7 @@ mod client;
 mod document;
 mod failures;
 mod follow;
+mod issuer;
 mod layout;
 mod records;
 mod schema;
@@ -51,11 +52,16 @@ mod call_volume;
 mod cors;
 mod error_log;
 mod ingest;
+mod keys;
 mod live;
 mod protocol;
 mod provider_latency;
+mod rates;
 mod summary;
 mod tenancy;
+mod tickets;
+mod tokens;
+mod walk;
 mod workflow_stats;
 
 use std::process::ExitCode;
@@ -77,11 +83,16 @@ fn main() -> ExitCode {
         error_log::CASES,
         failures::CASES,
         ingest::CASES,
+        keys::CASES,
         live::CASES,
         protocol::CASES,
         provider_latency::CASES,
+        rates::CASES,
         summary::CASES,
         tenancy::CASES,
+        tickets::CASES,
+        tokens::CASES,
+        walk::CASES,
         workflow_stats::CASES,
     ];
     callscope_testkit::run(&cases.concat())

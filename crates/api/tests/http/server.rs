@@ -11,8 +11,8 @@ use callscope_analytics::keys::KeySecret;
 use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::{ApiLimits, ApiState, CorsRules, LiveLimits};
-use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
+use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CorsRules, JwtOptions, LiveLimits};
+use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
 use std::net::{SocketAddr, TcpListener};
@@ -25,16 +25,25 @@ pub const LIMITS: ApiLimits =
     ApiLimits { body_bytes_max: 64 << 20, batch_records_max: 50_000, inflight_bytes_max: 256 << 20 };
 
 /// What a test may choose.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct Setup {
-    pub cors: CorsRules,
+    pub cors: fn() -> CorsRules,
     pub limits: ApiLimits,
     pub queue_records_max: usize,
     pub live_limits: LiveLimits,
     pub deliveries_per_second: u32,
     /// Whether commits are announced at once, and not only found by looking.
     pub announces: bool,
+    /// Which tokens are accepted.
+    pub jwt: fn() -> Option<JwtOptions>,
+    /// Whether sockets take keys and tokens in their query string.
+    pub query_tokens: bool,
+    /// How often a credential may be used.
+    pub rate: RateLimit,
 }
+
+/// How long a ticket is valid.
+pub const TICKET_TTL: Duration = Duration::from_secs(30);
 
 impl Default for Setup {
     fn default() -> Self {
@@ -47,12 +56,15 @@ impl Default for Setup {
             send_timeout: 10 * second,
         };
         Self {
-            cors: CorsRules::none(),
+            cors: CorsRules::none,
             limits: LIMITS,
             queue_records_max: 200_000,
             live_limits,
             deliveries_per_second: 100_000,
             announces: false,
+            jwt: || None,
+            query_tokens: false,
+            rate: RateLimit::NONE,
         }
     }
 }
@@ -115,8 +127,15 @@ impl Server {
         }
         actix_web::rt::spawn(writer.run());
         let analytics = Analytics::new(store.clone());
-        let mut state = ApiState::new(analytics, queue, store.clone(), clock, live, setup.limits, setup.live_limits);
-        state.cors = setup.cors;
+        let options = AccessOptions {
+            jwt: (setup.jwt)(),
+            query_tokens: setup.query_tokens,
+            ticket_ttl: TICKET_TTL,
+            rate: setup.rate,
+        };
+        let access = Access::new(store.clone(), store.clone(), options);
+        let mut state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
+        state.cors = (setup.cors)();
         let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");
@@ -153,10 +172,11 @@ impl Server {
             created_at: instant(NOW),
             expires_at: None,
             revoked_at: None,
+            rate: None,
         };
         change(&mut key);
         let secret = KeySecret::generate();
-        self.store.create_key(&key, &secret.hash()).await.expect("a key");
+        self.store.create_key(&key, &secret.hash(), &Actor::CommandLine).await.expect("a key");
         secret.reveal().to_owned()
     }
 

@@ -1,11 +1,12 @@
 //! The store of the tests: a real database, with a switch for failures.
 
 use async_trait::async_trait;
+use callscope_analytics::access::AccessStore;
 use callscope_analytics::ports::{
     AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorLogParts, LockedCalls, Page,
     ProviderParts, StoreError, SummaryParts, TenantChanges, TenantStore, WorkflowParts,
 };
-use callscope_domain::{ApiKey, CallId, KeyId, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan};
+use callscope_domain::{Actor, ApiKey, CallId, KeyId, Slug, Tenant, TenantId, Ticket, Timestamp, Window, WindowPlan};
 use callscope_persistence::Database;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
@@ -192,16 +193,22 @@ impl TenantStore for SwitchedStore {
         self.sound()?.find_tenant(slug).await
     }
 
-    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32]) -> Result<(), StoreError> {
-        self.sound()?.create_key(key, secret_hash).await
+    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError> {
+        self.sound()?.create_key(key, secret_hash, actor).await
     }
 
     async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError> {
         self.sound()?.list_keys(tenant).await
     }
 
-    async fn revoke_key(&self, tenant: TenantId, key: KeyId, revoked_at: Timestamp) -> Result<bool, StoreError> {
-        self.sound()?.revoke_key(tenant, key, revoked_at).await
+    async fn revoke_key(
+        &self,
+        tenant: TenantId,
+        key: KeyId,
+        revoked_at: Timestamp,
+        actor: &Actor,
+    ) -> Result<bool, StoreError> {
+        self.sound()?.revoke_key(tenant, key, revoked_at, actor).await
     }
 
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
@@ -210,5 +217,28 @@ impl TenantStore for SwitchedStore {
             Mode::KeysUnavailable => Err(StoreError::Unavailable(SECRET.into())),
             _ => self.database.find_key(secret_hash).await,
         }
+    }
+}
+
+#[async_trait]
+impl AccessStore for SwitchedStore {
+    async fn has_tenant(&self, tenant: TenantId) -> Result<bool, StoreError> {
+        self.sound()?.has_tenant(tenant).await
+    }
+
+    async fn find_key_by_id(&self, tenant: TenantId, key: KeyId) -> Result<Option<ApiKey>, StoreError> {
+        self.sound()?.find_key_by_id(tenant, key).await
+    }
+
+    async fn list_key_page(&self, tenant: TenantId, page: Page) -> Result<(Vec<ApiKey>, u64), StoreError> {
+        self.sound()?.list_key_page(tenant, page).await
+    }
+
+    async fn create_ticket(&self, ticket: &Ticket, hash: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+        self.sound()?.create_ticket(ticket, hash, now).await
+    }
+
+    async fn take_ticket(&self, tenant: TenantId, hash: &[u8; 32]) -> Result<Option<Ticket>, StoreError> {
+        self.sound()?.take_ticket(tenant, hash).await
     }
 }

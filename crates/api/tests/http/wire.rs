@@ -120,6 +120,20 @@ impl Connection {
         }
     }
 
+    /// Sends a request without a body and reads the beginning of its answer, which need not end; a refusal is read
+    /// whole.
+    pub async fn send_for_head(&mut self, request: &Request) -> Response {
+        self.write(request.head().as_bytes()).await;
+        let (status, headers) = read_head(&mut self.stream).await;
+        let mut response = Response { status, headers, body: Vec::new(), continued: false };
+        if status >= 400 {
+            let length = response.header("Content-Length").expect("a length").parse().expect("a number");
+            response.body.resize(length, 0);
+            self.stream.read_exact(&mut response.body).await.expect("the whole body arrives");
+        }
+        response
+    }
+
     /// Sends bytes and waits for no answer.
     pub async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the server takes bytes");

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod access;
 mod audits;
 mod contents;
 mod distribution;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         error_log::CASES,
         events::CASES,
         tenants::CASES,
+        access::CASES,
         isolation::CASES,
         rollups::CASES,
         retention::CASES,

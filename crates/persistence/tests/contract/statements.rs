@@ -19,14 +19,16 @@ use std::ops::ControlFlow;
 pub const CASES: &[Case] = crate::cases![every_question_reads_ranges_of_indexes];
 
 /// The tables that `migrate --distributed` distributes by tenant.
-pub const DISTRIBUTED: [&str; 8] = [
+pub const DISTRIBUTED: [&str; 10] = [
     "calls",
     "call_errors",
     "call_events",
     "call_rollups",
     "error_rollups",
+    "key_audits",
     "provider_rollups",
     "tenant_states",
+    "tickets",
     "workflows",
 ];
 

@@ -4,7 +4,9 @@ use crate::cases;
 use crate::fixture::Fixture;
 use crate::samples::{active, at, completed, fields, id, name, record, slug, workflow};
 use callscope_analytics::ports::{AnalyticsStore, CallScope, StoreError, TenantStore};
-use callscope_domain::{ApiKey, CallStatus, KeyId, Resolution, Scope, Span, Tenant, TenantId, WindowPlan};
+use callscope_domain::{
+    Actor, ApiKey, CallStatus, KeyId, RateLimit, Resolution, Scope, Span, Tenant, TenantId, WindowPlan,
+};
 use callscope_testkit::Case;
 
 pub const CASES: &[Case] = cases![
@@ -27,8 +29,11 @@ fn key(tenant: TenantId, number: u128) -> ApiKey {
         created_at: at(0),
         expires_at: None,
         revoked_at: None,
+        rate: None,
     }
 }
+
+const CLI: &Actor = &Actor::CommandLine;
 
 async fn a_tenants_slug_is_taken_once(fixture: Fixture) {
     let store = &fixture.server.database;
@@ -62,11 +67,12 @@ async fn a_key_is_found_by_its_hash_as_it_was_created(fixture: Fixture) {
         created_at: at(1) + Span::from_micros(1),
         expires_at: Some(at(2)),
         revoked_at: Some(at(3)),
+        rate: Some(RateLimit::new(5, 10).unwrap()),
         ..key(fixture.tenant, 2)
     };
     let without_scopes = ApiKey { scopes: Vec::new(), created_at: at(5), ..key(fixture.tenant, 3) };
     for (hash, key) in [(9, &without_scopes), (1, &plain), (2, &full)] {
-        store.create_key(key, &[hash; 32]).await.unwrap();
+        store.create_key(key, &[hash; 32], CLI).await.unwrap();
     }
     assert_eq!(store.find_key(&[1; 32]).await.unwrap().as_ref(), Some(&plain));
     assert_eq!(store.find_key(&[2; 32]).await.unwrap().as_ref(), Some(&full));
@@ -77,9 +83,9 @@ async fn a_key_is_found_by_its_hash_as_it_was_created(fixture: Fixture) {
 
 async fn two_keys_never_share_a_hash(fixture: Fixture) {
     let store = &fixture.server.database;
-    store.create_key(&key(fixture.tenant, 1), &[1; 32]).await.unwrap();
+    store.create_key(&key(fixture.tenant, 1), &[1; 32], CLI).await.unwrap();
     for again in [key(TenantId(id(0xB)), 2), key(fixture.tenant, 3)] {
-        assert!(matches!(store.create_key(&again, &[1; 32]).await, Err(StoreError::Duplicate)));
+        assert!(matches!(store.create_key(&again, &[1; 32], CLI).await, Err(StoreError::Duplicate)));
     }
     assert_eq!(store.find_key(&[1; 32]).await.unwrap(), Some(key(fixture.tenant, 1)));
 }
@@ -87,25 +93,25 @@ async fn two_keys_never_share_a_hash(fixture: Fixture) {
 async fn a_revoked_key_keeps_the_time_of_its_first_revocation(fixture: Fixture) {
     let (store, tenant) = (&fixture.server.database, fixture.tenant);
     for number in [1, 2] {
-        store.create_key(&key(tenant, number), &[number.to_le_bytes()[0]; 32]).await.unwrap();
+        store.create_key(&key(tenant, number), &[number.to_le_bytes()[0]; 32], CLI).await.unwrap();
     }
     for revoked_at in [at(7), at(8), at(6)] {
-        assert!(store.revoke_key(tenant, KeyId(id(1)), revoked_at).await.unwrap());
+        assert!(store.revoke_key(tenant, KeyId(id(1)), revoked_at, CLI).await.unwrap());
         let found = store.find_key(&[1; 32]).await.unwrap().unwrap();
         assert_eq!(found, ApiKey { revoked_at: Some(at(7)), ..key(tenant, 1) });
     }
-    assert!(!store.revoke_key(tenant, KeyId(id(3)), at(7)).await.unwrap());
+    assert!(!store.revoke_key(tenant, KeyId(id(3)), at(7), CLI).await.unwrap());
     assert_eq!(store.find_key(&[2; 32]).await.unwrap().unwrap().revoked_at, None);
 }
 
 async fn a_key_is_revoked_by_its_own_tenant_only(fixture: Fixture) {
     let (store, other) = (&fixture.server.database, TenantId(id(0xB)));
-    store.create_key(&key(fixture.tenant, 1), &[1; 32]).await.unwrap();
-    assert!(!store.revoke_key(other, KeyId(id(1)), at(7)).await.unwrap());
+    store.create_key(&key(fixture.tenant, 1), &[1; 32], CLI).await.unwrap();
+    assert!(!store.revoke_key(other, KeyId(id(1)), at(7), CLI).await.unwrap());
     assert_eq!(store.find_key(&[1; 32]).await.unwrap().unwrap().revoked_at, None);
     // Two tenants may have keys of one id.
-    store.create_key(&key(other, 1), &[2; 32]).await.unwrap();
-    assert!(store.revoke_key(other, KeyId(id(1)), at(7)).await.unwrap());
+    store.create_key(&key(other, 1), &[2; 32], CLI).await.unwrap();
+    assert!(store.revoke_key(other, KeyId(id(1)), at(7), CLI).await.unwrap());
     assert_eq!(store.find_key(&[1; 32]).await.unwrap().unwrap().revoked_at, None);
     assert_eq!(store.find_key(&[2; 32]).await.unwrap().unwrap().revoked_at, Some(at(7)));
 }

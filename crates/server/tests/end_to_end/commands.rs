@@ -14,6 +14,9 @@ on_each_backend!(
     a_revoked_key_opens_nothing,
     a_key_expires,
     a_key_that_cannot_be_is_refused_with_the_reason,
+    a_key_manages_no_keys_unless_it_is_told_to,
+    what_is_done_to_keys_is_written_down,
+    a_key_has_the_limit_that_it_is_given,
 );
 
 fn help_names_every_command(backend: Backend) {
@@ -145,6 +148,9 @@ fn a_key_that_cannot_be_is_refused_with_the_reason(backend: Backend) {
         (&["keys", "create", "--tenant", "clinic", "--scope", "everything"], "analytics:read"),
         (&["keys", "create", "--tenant", "clinic", "--expires-in", "soon"], "--expires-in"),
         (&["keys", "create", "--tenant", "clinic", "--expires-in", "1000000y"], "too long"),
+        (&["keys", "create", "--tenant", "clinic", "--burst", "5"], "--rate"),
+        (&["keys", "create", "--tenant", "clinic", "--rate", "5", "--burst", "0"], "a burst must be from 1"),
+        (&["keys", "create", "--tenant", "clinic", "--rate", "1000001"], "at most 1000000"),
         (&["keys", "create"], "--tenant"),
         (&["keys", "revoke", "--tenant", "clinic", "17"], "<KEY_ID>"),
         (&["keys", "revoke", "--tenant", "clinic", "31c02e4f-12e0-4af0-869b-aab222503a09"], "has no key"),
@@ -154,4 +160,53 @@ fn a_key_that_cannot_be_is_refused_with_the_reason(backend: Backend) {
         let complaint = refused.stderr_of_failure();
         assert!(complaint.contains(reason), "{arguments:?}: {complaint}");
     }
+}
+
+fn a_key_manages_no_keys_unless_it_is_told_to(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let plain = fixture.create_tenant("clinic");
+    let manager = fixture.create_key(&["--tenant", "clinic", "--scope", "keys:manage"]);
+    let server = fixture.serve(&[]);
+    assert_eq!(server.client(&plain).get("/api/v1/keys").status, 403);
+    let list = server.client(&manager).get("/api/v1/keys");
+    assert_eq!((list.status, &list.json()["total"]), (200, &json!(2)));
+    let is_told = |line: &String| line.contains("listed keys") && line.contains("callscope::keys");
+    let line = eventually("a line of the log", || server.log().into_iter().find(is_told));
+    assert!(line.contains("key:") && !line.contains(&manager), "{line}");
+}
+
+fn what_is_done_to_keys_is_written_down(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.create_tenant("clinic");
+    let list = fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success();
+    let id = list.lines().nth(1).and_then(|line| line.split_whitespace().next()).unwrap();
+    for _ in 0..2 {
+        fixture.run(&["keys", "revoke", "--tenant", "clinic", id]).stdout_of_success();
+    }
+    for action in ["created", "revoked"] {
+        let query = format!("SELECT count(*) FROM key_audits WHERE actor = 'cli' AND action = '{action}'");
+        assert_eq!(fixture.count(&query), 1, "{action}");
+    }
+}
+
+fn a_key_has_the_limit_that_it_is_given(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let plain = fixture.create_tenant("clinic");
+    let slow = fixture.create_key(&["--tenant", "clinic", "--rate", "1", "--burst", "3"]);
+    let steady = fixture.create_key(&["--tenant", "clinic", "--rate", "500"]);
+    let free = fixture.create_key(&["--tenant", "clinic", "--rate", "0"]);
+    let list = fixture.run(&["keys", "list", "--tenant", "clinic"]).stdout_of_success();
+    assert!([" default ", " 1/3 ", " 500/1000 ", " none "].iter().all(|rate| list.contains(rate)), "{list}");
+    // This server limits those that have no limit of their own.
+    let limits = [("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "2"), ("CALLSCOPE__LIMITS__BURST", "6")];
+    let server = fixture.serve(&limits);
+    let passed = |key: &str| {
+        let client = server.client(key);
+        (0..40).take_while(|_| client.get("/api/v1/analytics/active-calls").status == 200).count()
+    };
+    assert!((3..40).contains(&passed(&slow)));
+    assert!((6..40).contains(&passed(&plain)));
+    assert_eq!([passed(&steady), passed(&free)], [40, 40]);
+    let refused = server.client(&slow).get("/api/v1/analytics/active-calls");
+    assert_eq!(refused.json()["code"], "rate_limit_exceeded");
 }

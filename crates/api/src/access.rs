@@ -1,0 +1,260 @@
+//! What a presented credential opens: API keys, tokens and tickets become one [`Credential`], and are counted.
+
+use crate::jwt::{JwtFault, JwtOptions, JwtVerifier};
+use crate::problem::{Problem, ProblemCode};
+use crate::rates::{Allowance, Rates};
+use crate::state::ApiState;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpMessage, HttpRequest};
+use callscope_analytics::access::AccessStore;
+use callscope_analytics::keys::hash_key;
+use callscope_analytics::ports::{StoreError, TenantStore};
+use callscope_analytics::tickets::read_ticket;
+use callscope_domain::{ApiKey, Principal, RateLimit, Scope, TenantId, Timestamp};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Tenants that are remembered to exist.
+const KNOWN_TENANTS_MAX: usize = 10_000;
+/// For how long.
+const KNOWN_TENANT_AGE_MAX: Duration = Duration::from_mins(1);
+
+/// Who is let in, and how often.
+pub struct AccessOptions {
+    /// Which tokens are accepted; `None` for none.
+    pub jwt: Option<JwtOptions>,
+    /// Whether sockets take a key or a token in their query string.
+    pub query_tokens: bool,
+    /// How long a ticket is valid.
+    pub ticket_ttl: Duration,
+    /// How often credentials may be used that have no limit of their own.
+    pub rate: RateLimit,
+}
+
+/// Lets clients in.
+pub struct Access {
+    /// Keys.
+    pub(crate) tenants: Arc<dyn TenantStore>,
+    /// Tenants and keys by id, and tickets.
+    pub(crate) store: Arc<dyn AccessStore>,
+    jwt: Option<JwtVerifier>,
+    /// Whether sockets take a key or a token in their query string.
+    pub(crate) query_tokens: bool,
+    /// How long a ticket is valid.
+    pub(crate) ticket_ttl: Duration,
+    rate: RateLimit,
+    rates: Rates,
+    known_tenants: Mutex<HashMap<TenantId, Instant>>,
+}
+
+/// A credential that is valid: whose data it opens, and what may be done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose data it opens.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Whom it stands for: the same for every credential of one key or one subject.
+    pub principal: Principal,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// Its limit, if it has one of its own.
+    pub(crate) own_rate: Option<RateLimit>,
+}
+
+impl Access {
+    /// Must be called inside a runtime, on whose threads for blocking work the keys of tokens will be fetched.
+    #[must_use]
+    pub fn new(tenants: Arc<dyn TenantStore>, store: Arc<dyn AccessStore>, options: AccessOptions) -> Self {
+        Self {
+            tenants,
+            store,
+            jwt: options.jwt.map(JwtVerifier::new),
+            query_tokens: options.query_tokens,
+            ticket_ttl: options.ticket_ttl,
+            rate: options.rate,
+            rates: Rates::default(),
+            known_tenants: Mutex::default(),
+        }
+    }
+
+    /// How often a credential may be used.
+    pub(crate) fn rate(&self, credential: &Credential) -> RateLimit {
+        credential.own_rate.unwrap_or(self.rate)
+    }
+
+    async fn has_tenant(&self, tenant: TenantId) -> Result<bool, StoreError> {
+        let known = |seen: &Instant| seen.elapsed() < KNOWN_TENANT_AGE_MAX;
+        if self.known_tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).is_some_and(known) {
+            return Ok(true);
+        }
+        let exists = self.store.has_tenant(tenant).await?;
+        if exists {
+            let mut tenants = self.known_tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            if tenants.len() >= KNOWN_TENANTS_MAX {
+                tenants.clear();
+            }
+            tenants.insert(tenant, Instant::now());
+        }
+        Ok(exists)
+    }
+}
+
+impl Credential {
+    /// One without a limit of its own.
+    #[must_use]
+    pub const fn new(
+        tenant: TenantId,
+        scopes: Vec<Scope>,
+        principal: Principal,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { tenant, scopes, principal, expires_at, own_rate: None }
+    }
+
+    fn of_key(key: ApiKey) -> Self {
+        Self {
+            tenant: key.tenant_id,
+            scopes: key.scopes,
+            principal: Principal::Key(key.id),
+            expires_at: key.expires_at,
+            own_rate: key.rate,
+        }
+    }
+
+    /// Whether it may do what the scope stands for.
+    #[must_use]
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// Whether it would still be let in: it has not expired, and its key has not been revoked. Asks the database where
+    /// it stands for a key.
+    pub async fn is_still_valid(&self, state: &ApiState) -> Result<bool, StoreError> {
+        let now = state.clock.now();
+        if self.expires_at.is_some_and(|expires_at| now >= expires_at) {
+            return Ok(false);
+        }
+        let Principal::Key(id) = self.principal else { return Ok(true) };
+        let key = state.access.store.find_key_by_id(self.tenant, id).await?;
+        Ok(key.is_some_and(|key| key.is_valid_at(now)))
+    }
+}
+
+/// The credential that a key or a token is.
+pub async fn authenticate(state: &ApiState, presented: &str) -> Result<Credential, Problem> {
+    if is_token(presented) {
+        return authenticate_token(state, presented).await;
+    }
+    let hash = hash_key(presented).ok_or_else(|| unauthenticated("the API key is not valid"))?;
+    let key = state.access.tenants.find_key(&hash).await?.ok_or_else(|| unauthenticated("the API key is not valid"))?;
+    let key = valid_key(key, state.clock.now())?;
+    Ok(Credential::of_key(key))
+}
+
+/// A token has three parts, and a key has no dots.
+fn is_token(presented: &str) -> bool {
+    presented.bytes().filter(|&byte| byte == b'.').count() == 2
+}
+
+fn valid_key(key: ApiKey, now: Timestamp) -> Result<ApiKey, Problem> {
+    if key.revoked_at.is_some() {
+        return Err(unauthenticated("the API key has been revoked"));
+    }
+    if !key.is_valid_at(now) {
+        return Err(unauthenticated("the API key has expired"));
+    }
+    Ok(key)
+}
+
+async fn authenticate_token(state: &ApiState, token: &str) -> Result<Credential, Problem> {
+    let Some(jwt) = &state.access.jwt else {
+        return Err(unauthenticated("tokens are not accepted here; send an API key"));
+    };
+    let verified = jwt.verify(token, state.clock.now()).await.map_err(refused_token)?;
+    if !state.access.has_tenant(verified.tenant).await? {
+        return Err(unauthenticated("the token's tenant does not exist"));
+    }
+    Ok(Credential {
+        tenant: verified.tenant,
+        scopes: verified.scopes,
+        principal: Principal::Subject(verified.subject),
+        expires_at: Some(verified.expires_at),
+        own_rate: None,
+    })
+}
+
+fn refused_token(fault: JwtFault) -> Problem {
+    match fault {
+        JwtFault::KeysUnavailable => Problem::new(ProblemCode::Unavailable, fault.to_string()),
+        fault => unauthenticated(fault.to_string()),
+    }
+}
+
+/// The credential that a ticket is, which it is once: with the rights of the ticket, and as long as the one that the
+/// ticket was made with.
+pub async fn redeem(state: &ApiState, presented: &str) -> Result<Credential, Problem> {
+    let refused = || unauthenticated("the ticket is not valid: it was used, has expired, or never was one");
+    let (tenant, hash) = read_ticket(presented).ok_or_else(refused)?;
+    let now = state.clock.now();
+    let ticket = state.access.store.take_ticket(tenant, &hash).await?;
+    let ticket = ticket.filter(|ticket| now < ticket.expires_at).ok_or_else(refused)?;
+    let credential = match &ticket.holder {
+        Principal::Key(id) => {
+            let key = state.access.store.find_key_by_id(tenant, *id).await?.ok_or_else(refused)?;
+            Credential::of_key(valid_key(key, now)?)
+        }
+        Principal::Subject(_) => Credential {
+            tenant,
+            scopes: Vec::new(),
+            principal: ticket.holder,
+            expires_at: ticket.credential_expires_at,
+            own_rate: None,
+        },
+    };
+    if credential.expires_at.is_some_and(|expires_at| now >= expires_at) {
+        return Err(refused());
+    }
+    Ok(Credential { scopes: ticket.scopes, ..credential })
+}
+
+/// Counts a request, and lets it pass if its credential may ask now and has a right.
+pub fn admit(state: &ApiState, request: &HttpRequest, credential: &Credential, scope: Scope) -> Result<(), Problem> {
+    let holder = (credential.tenant, credential.principal.clone());
+    if let Some(allowance) = state.access.rates.take(&holder, state.access.rate(credential)) {
+        request.extensions_mut().insert::<Allowance>(allowance);
+        if let Some(seconds) = allowance.retry_after_s {
+            return Err(too_many("the credential's limit of requests is reached", seconds));
+        }
+    }
+    if credential.allows(scope) { Ok(()) } else { Err(lacks(scope)) }
+}
+
+/// No valid credential.
+pub fn unauthenticated(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(ProblemCode::AuthenticationError, detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="callscope""#))
+}
+
+/// A valid credential that may not do this, as it lacks a scope.
+fn lacks(scope: Scope) -> Problem {
+    forbidden(format!("the credential lacks the scope {scope}"), scope)
+}
+
+/// A valid credential that may not do this, but might with another scope or another limit.
+pub fn forbidden(detail: String, scope: Scope) -> Problem {
+    let challenge = format!(r#"Bearer realm="callscope", error="insufficient_scope", scope="{scope}""#);
+    let problem = Problem::new(ProblemCode::AuthorizationError, detail);
+    match HeaderValue::from_str(&challenge) {
+        Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => problem,
+    }
+}
+
+/// Too many requests; some seconds later is better.
+pub fn too_many(detail: &'static str, retry_after_s: u64) -> Problem {
+    Problem::new(ProblemCode::RateLimitExceeded, detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
+}

@@ -1,0 +1,290 @@
+//! The tenant's API keys.
+
+use crate::access::{Credential, forbidden};
+use crate::auth::{Authorized, KeysManage};
+use crate::body::{self, Format};
+use crate::ingest;
+use crate::json::{self, Object};
+use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
+use crate::params::PageParams;
+use crate::problem::{FieldError, Problem, ProblemCode};
+use crate::reading::uuid;
+use crate::responses::rfc3339;
+use crate::state::ApiState;
+use crate::words::{self, timestamp};
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder, delete, get, post, web};
+use callscope_analytics::keys::{self, KeySecret};
+use callscope_domain::{
+    Actor, ApiKey, DISPLAY_NAME_MAX, DisplayName, KeyId, RATE_MAX, RateLimit, Scope, Timestamp, UnknownWord,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+type State = web::Data<ApiState>;
+
+/// The field that a fault of a whole body is put under.
+const WHOLE_BODY: &str = "(body)";
+
+/// The routes.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(create_key).service(list_keys).service(revoke_key);
+}
+
+/// A key to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Dashboard", "scopes": ["analytics:read"], "expires_at": "2027-01-01T00:00:00Z",
+                          "requests_per_second": 20, "burst": 40}))]
+struct CreateKeyRequest {
+    /// What it is for.
+    #[schema(min_length = 1, max_length = 200, example = "Dashboard")]
+    name: Option<String>,
+    /// What it may do: at least one, and none that the asking credential lacks.
+    #[schema(value_type = Vec<words::Scope>, required, min_items = 1)]
+    scopes: Option<Vec<String>>,
+    /// From when on it is refused, RFC 3339; in the future. Left out, it does not expire.
+    #[schema(format = DateTime, example = "2027-01-01T00:00:00Z")]
+    expires_at: Option<String>,
+    /// Most requests a second, in the long run. Left out, those of the asking credential. 0 is no limit, which only a
+    /// credential without one can grant.
+    #[schema(minimum = 0, maximum = 1_000_000, example = 20)]
+    requests_per_second: Option<i64>,
+    /// Most requests at once; needs `requests_per_second`. Left out, twice as many.
+    #[schema(minimum = 1, maximum = 1_000_000, example = 40)]
+    burst: Option<i64>,
+}
+
+/// A key, without its secret.
+#[derive(Serialize, ToSchema)]
+struct KeyResponse {
+    /// What it is named by when it is to be revoked.
+    #[schema(example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
+    key_id: Uuid,
+    /// What it is for.
+    #[schema(required, example = "Dashboard")]
+    name: Option<String>,
+    /// What it may do.
+    scopes: Vec<words::Scope>,
+    /// When it was made.
+    #[schema(format = DateTime, example = "2026-01-17T12:00:00Z")]
+    created_at: String,
+    /// From when on it is refused; null when it does not expire.
+    #[schema(required, format = DateTime, example = "2027-01-01T00:00:00Z")]
+    expires_at: Option<String>,
+    /// Since when it is refused because somebody revoked it; null when nobody did.
+    #[schema(required, format = DateTime, example = "2026-01-18T12:00:00Z")]
+    revoked_at: Option<String>,
+    /// Most requests a second, 0 for no limit; null when the server's own limit holds.
+    #[schema(required, minimum = 0, example = 20)]
+    requests_per_second: Option<u32>,
+    /// Most requests at once; null when the server's own limit holds.
+    #[schema(required, minimum = 1, example = 40)]
+    burst: Option<u32>,
+}
+
+/// A new key.
+#[derive(Serialize, ToSchema)]
+struct CreateKeyResponse {
+    /// The key itself. It is shown this once: only its hash is stored.
+    #[schema(example = "cs_live_0000000000000000000000000000000000000000000000000000000000000000")]
+    secret: String,
+    /// What is known of it from now on.
+    key: KeyResponse,
+}
+
+/// A page of keys.
+#[derive(Serialize, ToSchema)]
+struct KeyListResponse {
+    /// The keys, the oldest first; those that have expired or were revoked among them.
+    items: Vec<KeyResponse>,
+    /// The number of all keys, whatever the page.
+    #[schema(minimum = 0, example = 1)]
+    total: u64,
+}
+
+impl From<&ApiKey> for KeyResponse {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            key_id: key.id.0,
+            name: key.name.as_ref().map(ToString::to_string),
+            scopes: key.scopes.iter().copied().map(words::Scope).collect(),
+            created_at: rfc3339(key.created_at),
+            expires_at: key.expires_at.map(rfc3339),
+            revoked_at: key.revoked_at.map(rfc3339),
+            requests_per_second: key.rate.map(RateLimit::requests_per_second),
+            burst: key.rate.map(RateLimit::burst),
+        }
+    }
+}
+
+/// Create a key
+///
+/// Makes an API key of the tenant and shows it, once. It can do no more than the credential that asks for it: neither
+/// have a scope that this one lacks, nor a wider limit of requests.
+#[utoipa::path(
+    tag = "Access",
+    request_body(content = CreateKeyRequest, description = "The key to make"),
+    responses(
+        (status = 201, description = "The key", body = CreateKeyResponse),
+        CreateKeyProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[post("/api/v1/keys")]
+async fn create_key(
+    state: State,
+    asked: Authorized<KeysManage>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<CustomizeResponder<web::Json<CreateKeyResponse>>, Problem> {
+    let received = body::receive(&state, &request, payload, &[Format::Json]).await?;
+    let wanted = ingest::parse(&state, move || read(&received.unpack()?.bytes)).await?;
+    let key = wanted.key(&asked.credential, state.access.rate(&asked.credential), state.clock.now())?;
+    let secret = KeySecret::generate();
+    keys::create(&*state.access.tenants, &key, &secret, &Actor::Principal(asked.credential.principal)).await?;
+    let response = CreateKeyResponse { secret: secret.reveal().to_owned(), key: (&key).into() };
+    let response = web::Json(response).customize().with_status(StatusCode::CREATED);
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")))
+}
+
+/// List keys
+///
+/// The tenant's API keys, the oldest first, without their secrets, which nobody has but their owners. Keys that have
+/// expired or were revoked stay in the list.
+#[utoipa::path(
+    tag = "Access",
+    params(PageParams),
+    responses(
+        (status = 200, description = "A page of the keys", body = KeyListResponse),
+        ListKeysProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[get("/api/v1/keys")]
+async fn list_keys(
+    state: State,
+    asked: Authorized<KeysManage, PageParams>,
+) -> Result<web::Json<KeyListResponse>, Problem> {
+    let (keys, total) = state.access.store.list_key_page(asked.tenant, asked.params.page()).await?;
+    keys::log_listing(asked.tenant, &Actor::Principal(asked.credential.principal));
+    Ok(web::Json(KeyListResponse { items: keys.iter().map(Into::into).collect(), total }))
+}
+
+/// Revoke a key
+///
+/// The key opens nothing any more. To revoke it again changes nothing. Servers that share a database may let it in for a
+/// moment longer.
+#[utoipa::path(
+    tag = "Access",
+    params(("key_id" = Uuid, Path, description = "The key's id, as the list shows it",
+            example = "31c02e4f-12e0-4af0-869b-aab222503a09")),
+    responses(
+        (status = 204, description = "The key is revoked"),
+        RevokeKeyProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[delete("/api/v1/keys/{key_id}")]
+async fn revoke_key(
+    state: State,
+    asked: Authorized<KeysManage>,
+    key_id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let key_id = KeyId(uuid(&key_id).map_err(|fault| Problem::invalid_field("key_id", fault))?);
+    let actor = Actor::Principal(asked.credential.principal);
+    if keys::revoke(&*state.access.tenants, asked.tenant, key_id, state.clock.now(), &actor).await? {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(Problem::new(ProblemCode::NotFound, "the tenant has no key with this id"))
+    }
+}
+
+fn read(body: &[u8]) -> Result<CreateKeyRequest, Problem> {
+    let read: Result<Object<CreateKeyRequest>, _> = serde_json::from_slice(body);
+    read.map(|Object(request)| request).map_err(|error| {
+        let fault = json::fault::<Object<CreateKeyRequest>>(body, &error);
+        if fault.field != json::WHOLE_RECORD {
+            return Problem::invalid(vec![fault]);
+        }
+        if fault.message.starts_with(json::NOT_JSON) {
+            return Problem::new(ProblemCode::MalformedRequest, format!("the body {}", fault.message));
+        }
+        Problem::invalid_field(WHOLE_BODY, fault.message)
+    })
+}
+
+/// Takes fields one after the other and remembers which are at fault.
+#[derive(Default)]
+struct Faults(Vec<FieldError>);
+
+impl Faults {
+    fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        let fault = |fault: E| self.0.push(FieldError { field: field.to_owned(), message: fault.to_string() });
+        value.map_err(fault).ok()
+    }
+}
+
+impl CreateKeyRequest {
+    /// The key that is asked for by a credential with a limit of its own or the server's.
+    fn key(self, by: &Credential, rate_of_by: RateLimit, now: Timestamp) -> Result<ApiKey, Problem> {
+        let mut faults = Faults::default();
+        let name = self.name.and_then(|name| faults.check("name", DisplayName::new(name)));
+        let scopes = faults.check("scopes", scopes(self.scopes.unwrap_or_default()));
+        let expires_at = self.expires_at.and_then(|text| faults.check("expires_at", future(&text, now)));
+        let requests = self.requests_per_second.map(|number| whole(number, 0));
+        let requests = requests.and_then(|number| faults.check("requests_per_second", number));
+        let burst = self.burst.map(|number| whole(number, 1));
+        let burst = burst.and_then(|number| faults.check("burst", number));
+        if self.burst.is_some() && self.requests_per_second.is_none() {
+            faults.check::<(), _>("burst", Err("needs requests_per_second"));
+        }
+        let rate = requests.map(|requests| match burst {
+            Some(burst) => RateLimit::new(requests, burst),
+            None => RateLimit::steady(requests),
+        });
+        let rate = rate.and_then(|rate| faults.check("requests_per_second", rate));
+        let Some(scopes) = scopes.filter(|_| faults.0.is_empty()) else { return Err(Problem::invalid(faults.0)) };
+        if let Some(&scope) = scopes.iter().find(|&&scope| !by.allows(scope)) {
+            return Err(forbidden(format!("the credential cannot grant the scope {scope}, which it lacks"), scope));
+        }
+        if rate.is_some_and(|rate| !rate.is_within(rate_of_by)) {
+            let detail = "the credential cannot grant a wider limit of requests than its own";
+            return Err(forbidden(detail.to_owned(), Scope::KeysManage));
+        }
+        Ok(ApiKey {
+            id: KeyId(Uuid::now_v7()),
+            tenant_id: by.tenant,
+            name,
+            scopes,
+            created_at: now,
+            expires_at,
+            revoked_at: None,
+            rate: rate.or(by.own_rate),
+        })
+    }
+}
+
+fn scopes(words: Vec<String>) -> Result<Vec<Scope>, String> {
+    let scopes: Result<Vec<Scope>, UnknownWord> = words.iter().map(|word| word.parse()).collect();
+    let mut scopes = scopes.map_err(|unknown| format!("each {unknown}"))?;
+    scopes.sort_unstable();
+    scopes.dedup();
+    if scopes.is_empty() { Err("must name at least one scope".to_owned()) } else { Ok(scopes) }
+}
+
+fn future(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
+    let instant = timestamp(text)?;
+    if instant > now { Ok(instant) } else { Err("must be in the future") }
+}
+
+fn whole(number: i64, least: u32) -> Result<u32, String> {
+    let sound = u32::try_from(number).ok().filter(|number| (least..=RATE_MAX).contains(number));
+    sound.ok_or_else(|| format!("must be a whole number from {least} to {RATE_MAX}"))
+}
+
+const _: () = assert!(DISPLAY_NAME_MAX == 200 && RATE_MAX == 1_000_000, "the schema above says so");

@@ -1,0 +1,71 @@
+//! Tickets: what a browser opens a socket with, as it can send no header there.
+
+use crate::access::too_many;
+use crate::auth::{AnalyticsRead, Authorized};
+use crate::openapi::TicketProblems;
+use crate::problem::Problem;
+use crate::responses::rfc3339;
+use crate::state::ApiState;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{CustomizeResponder, Responder, post, web};
+use callscope_analytics::tickets::TicketSecret;
+use callscope_domain::{Scope, Span, Ticket};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// What a ticket may do: to watch. It travels in an address, which others log.
+const TICKET_SCOPES: [Scope; 1] = [Scope::AnalyticsRead];
+
+/// The routes.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(create_ticket);
+}
+
+/// A ticket.
+#[derive(Serialize, ToSchema)]
+struct TicketResponse {
+    /// The ticket, for the parameter `ticket` of a socket's address.
+    #[schema(example = "cs_ticket_31c02e4f12e04af0869baab222503a09_\
+        0000000000000000000000000000000000000000000000000000000000000000")]
+    ticket: String,
+    /// From when on it is refused.
+    #[schema(format = DateTime, example = "2026-01-17T12:00:30Z")]
+    expires_at: String,
+}
+
+/// Create a ticket
+///
+/// Makes a ticket that opens one WebSocket or stream of events, once, within seconds (30, unless configured otherwise):
+/// browsers cannot send headers there, and an address with a key or a token in it ends up in logs. The socket may read
+/// analytics and nothing else, and ends when the credential ends that the ticket was made with.
+#[utoipa::path(
+    tag = "Access",
+    responses(
+        (status = 201, description = "The ticket", body = TicketResponse),
+        TicketProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[post("/api/v1/auth/tickets")]
+async fn create_ticket(
+    state: web::Data<ApiState>,
+    asked: Authorized<AnalyticsRead>,
+) -> Result<CustomizeResponder<web::Json<TicketResponse>>, Problem> {
+    let (now, ttl) = (state.clock.now(), state.access.ticket_ttl);
+    let secret = TicketSecret::generate(asked.tenant);
+    let ticket = Ticket {
+        tenant_id: asked.tenant,
+        scopes: TICKET_SCOPES.to_vec(),
+        holder: asked.credential.principal,
+        expires_at: now + Span::from_micros(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX)),
+        credential_expires_at: asked.credential.expires_at,
+    };
+    if !state.access.store.create_ticket(&ticket, &secret.hash(), now).await? {
+        return Err(too_many("the tenant has too many tickets that were not used yet", ttl.as_secs().max(1)));
+    }
+    let response = TicketResponse { ticket: secret.reveal().to_owned(), expires_at: rfc3339(ticket.expires_at) };
+    let response = web::Json(response).customize().with_status(StatusCode::CREATED);
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")))
+}
