@@ -9,6 +9,7 @@ use std::path::Path;
 
 const DOCUMENT: &str = "openapi/openapi.json";
 const FOLDER: &str = "fuzz";
+const TENANT: &str = "fuzz";
 /// Calls that are there before.
 const CALLS: usize = 2000;
 
@@ -28,15 +29,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let tools = environment(Path::new("target/fuzz/python"), &Path::new(FOLDER).join("requirements.txt"))?;
     // As many requests as come.
     let trial = Trial::start(&[("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")])?;
-    let key = trial.create_tenant("fuzz")?;
-    send_calls(&trial, &key)?;
+    send_calls(&trial, &trial.create_tenant(TENANT)?)?;
+    let scopes = ["--scope", "analytics:read", "--scope", "calls:write", "--scope", "keys:manage"];
+    let key = trial.run(&[&["keys", "create", "--tenant", TENANT][..], &scopes].concat())?;
+    let key = key.trim();
+    let keys = trial.run(&["keys", "list", "--tenant", TENANT])?;
     let mut program = tools.program("schemathesis");
     program.args(["--config-file", &format!("{FOLDER}/schemathesis.toml"), "run", DOCUMENT, "--checks", "all"]);
     program.args(["--url", &trial.url(), "--header", &format!("X-API-Key: {key}")]);
     program.args(["--max-examples", &arguments.cases.to_string(), "--seed", &arguments.seed.to_string()]);
     program.args(["--continue-on-failure", "--generation-database", "none", "--no-color"]);
-    // Where it finds its hooks.
-    crate::trial::run(program.env("PYTHONPATH", FOLDER).env("PYTHONDONTWRITEBYTECODE", "1"))
+    // Where it finds its hooks, and what they must not let anyone revoke.
+    program.env("PYTHONPATH", FOLDER).env("CALLSCOPE_KEYS", keys);
+    crate::trial::run(program.env("PYTHONDONTWRITEBYTECODE", "1"))
 }
 
 /// Tries a server if the machine has the tools for it, and says why if not. Where it `must` be, a missing tool is a failure.

@@ -35,7 +35,8 @@ impl Trial {
         Ok(self.run(&["keys", "create", "--tenant", slug])?.trim().to_owned())
     }
 
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// Runs a command on its database; gives what it prints.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = command(&self.binary, self.folder.path()).args(arguments).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)

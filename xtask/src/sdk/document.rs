@@ -14,7 +14,9 @@ const STRING_BOUNDS: [&str; 3] = ["minLength", "maxLength", "pattern"];
 /// Leaves out what no generator can use: other media types of a body that may be sent as JSON as well.
 pub fn for_clients(mut document: Value) -> Value {
     for operation in operations(&mut document) {
-        keep_json(&mut operation["requestBody"]);
+        if let Some(body) = operation.get_mut("requestBody") {
+            keep_json(body);
+        }
     }
     document
 }
@@ -38,7 +40,7 @@ pub fn as_3_0(mut document: Value) -> Value {
     }
     for operation in operations(&mut document) {
         for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-            if let Some(content) = response["content"].as_object_mut()
+            if let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
                 && let Some(problem) = content.remove(PROBLEM_JSON)
             {
                 content.insert(JSON.to_owned(), problem);
@@ -128,12 +130,15 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_json_and_what_is_refused_too() {
-        let responses = json!({"400": {"content": {"application/problem+json": {"schema": {}}}}});
+        let responses =
+            json!({"204": {"description": "Done"}, "400": {"content": {"application/problem+json": {"schema": {}}}}});
         let body = json!({"content": {"application/json": {}, "application/x-ndjson": {}}});
         let operation = json!({"operationId": "ingest_calls", "requestBody": body, "responses": responses});
         let document = as_3_0(for_clients(json!({"info": {}, "paths": {"/": {"post": operation}}})));
         let operation = &document["paths"]["/"]["post"];
         assert_eq!(operation["requestBody"], json!({"content": {"application/json": {}}}));
-        assert_eq!(operation["responses"], json!({"400": {"content": {"application/json": {"schema": {}}}}}));
+        let expected =
+            json!({"204": {"description": "Done"}, "400": {"content": {"application/json": {"schema": {}}}}});
+        assert_eq!(operation["responses"], expected);
     }
 }
