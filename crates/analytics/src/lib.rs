@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod deltas;
 pub mod ingestion;
+pub mod key_cache;
 pub mod keys;
 pub mod ports;
 pub mod retention;

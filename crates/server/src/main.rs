@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod command_line;
 mod demo;
+mod edge;
 mod import;
 mod serve;
 mod settings;

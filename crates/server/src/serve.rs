@@ -1,6 +1,8 @@
 //! Wires everything together and serves it, until told to stop.
 
+use crate::edge;
 use crate::settings::Settings;
+use actix_web::dev::Server;
 use actix_web::{HttpServer, web};
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
@@ -8,6 +10,7 @@ use callscope_analytics::ingestion::{IngestQueue, ingestion};
 use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
+use callscope_api::metrics::MeteredCalls;
 use callscope_api::{ApiState, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::net::SocketAddr;
@@ -27,26 +30,34 @@ pub struct Running {
 /// when the server listens.
 pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let database = open(settings).await?;
-    let (queue, writer) = ingestion(Arc::new(database.clone()), (&settings.ingest).into());
+    let metrics = edge::metrics(&database);
+    let calls = Arc::new(MeteredCalls::new(Arc::new(database.clone()), Arc::clone(&metrics)));
+    let (queue, writer) = ingestion(calls, (&settings.ingest).into());
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
     let retention = start_retention(settings, &database);
 
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let limits = (&settings.ingest).into();
-    let state = web::Data::new(ApiState::new(analytics, queue.clone(), Arc::new(database), clock, limits));
-    let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
+    let tenants = edge::tenants(settings, &database, &metrics);
+    let state = ApiState::new(analytics, queue.clone(), tenants, clock, settings.into());
+    let state = web::Data::new(edge::with_settings(state, settings, metrics));
+    let metrics_server = edge::metrics_server(settings, &state)?;
+    let workers = edge::workers(settings);
+    let server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()
+        .workers(workers)
+        .max_connections(settings.server.connections_max.div_ceil(workers))
+        .keep_alive(settings.server.keep_alive)
+        .client_request_timeout(settings.server.header_timeout)
         .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-    if settings.server.workers > 0 {
-        server = server.workers(settings.server.workers);
-    }
     let bind = settings.server.bind;
     let server = server.bind(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
     let address = *server.addrs().first().context("the server listens nowhere")?;
     let server = server.run();
     let handle = server.handle();
+    let metrics_handle = metrics_server.as_ref().map(Server::handle);
+    let metrics_server = metrics_server.map(tokio::spawn);
     let stop = stop_signal()?;
     tokio::spawn(async move {
         stop.await;
@@ -57,6 +68,10 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     started(Running { address, ingest: queue.clone() })?;
 
     server.await?;
+    if let (Some(handle), Some(server)) = (metrics_handle, metrics_server) {
+        handle.stop(false).await;
+        server.await??;
+    }
     for task in [sweeper, retention].into_iter().flatten() {
         task.abort();
     }

@@ -1,5 +1,7 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+mod edge;
+
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
@@ -14,6 +16,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+
+pub use edge::{CacheSettings, MetricsSettings, TelemetrySettings};
 
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
@@ -42,6 +46,12 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// How long data is kept.
     pub retention: RetentionSettings,
+    /// What is kept for a moment.
+    pub cache: CacheSettings,
+    /// What is counted.
+    pub metrics: MetricsSettings,
+    /// What is followed.
+    pub telemetry: TelemetrySettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -54,6 +64,20 @@ pub struct ServerSettings {
     pub bind: SocketAddr,
     /// Threads; 0 for one a processor.
     pub workers: usize,
+    /// Connections that are open at one time.
+    pub connections_max: usize,
+    /// How long an idle connection stays open; zero to close each after its first answer.
+    #[serde(deserialize_with = "duration")]
+    pub keep_alive: Duration,
+    /// How long a request's head may take to arrive.
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    /// How long its body may.
+    #[serde(deserialize_with = "duration")]
+    pub body_timeout: Duration,
+    /// How long its answer may, from then on.
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
     /// How long requests may take to finish at the end.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
@@ -99,6 +123,8 @@ pub struct IngestSettings {
     /// Bytes of all bodies at one time.
     #[serde(deserialize_with = "size")]
     pub inflight_bytes_max: usize,
+    /// Bodies at one time.
+    pub bodies_max: usize,
 }
 
 /// How long data is kept.
@@ -149,6 +175,8 @@ impl Settings {
             .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))?;
         settings.check()?;
         settings.retention.check()?;
+        settings.cache.check()?;
+        settings.telemetry.check()?;
         Ok(settings)
     }
 
@@ -159,14 +187,23 @@ impl Settings {
             ("ingest.batch_records_max", ingest.batch_records_max),
             ("ingest.body_bytes_max", ingest.body_bytes_max),
             ("ingest.body_records_max", ingest.body_records_max),
+            ("ingest.bodies_max", ingest.bodies_max),
+            ("server.connections_max", self.server.connections_max),
             ("database.pool_size", self.database.pool_size as usize),
         ] {
             if value == 0 {
                 bail!("setting {key}: must be at least 1");
             }
         }
-        if self.database.acquire_timeout.is_zero() {
-            bail!("setting database.acquire_timeout: must be more than 0s");
+        for (key, value) in [
+            ("database.acquire_timeout", self.database.acquire_timeout),
+            ("server.header_timeout", self.server.header_timeout),
+            ("server.body_timeout", self.server.body_timeout),
+            ("server.request_timeout", self.server.request_timeout),
+        ] {
+            if value.is_zero() {
+                bail!("setting {key}: must be more than 0s");
+            }
         }
         let statement_timeout = self.database.statement_timeout;
         if !statement_timeout.is_zero() && !(STATEMENT_TIMEOUT_MIN..=STATEMENT_TIMEOUT_MAX).contains(&statement_timeout)
@@ -237,12 +274,16 @@ impl From<&IngestSettings> for IngestLimits {
     }
 }
 
-impl From<&IngestSettings> for ApiLimits {
-    fn from(settings: &IngestSettings) -> Self {
+impl From<&Settings> for ApiLimits {
+    fn from(settings: &Settings) -> Self {
+        let Settings { server, ingest, .. } = settings;
         Self {
-            body_bytes_max: settings.body_bytes_max,
-            batch_records_max: settings.body_records_max,
-            inflight_bytes_max: settings.inflight_bytes_max,
+            body_bytes_max: ingest.body_bytes_max,
+            batch_records_max: ingest.body_records_max,
+            inflight_bytes_max: ingest.inflight_bytes_max,
+            bodies_max: ingest.bodies_max,
+            body_timeout: server.body_timeout,
+            request_timeout: server.request_timeout,
         }
     }
 }

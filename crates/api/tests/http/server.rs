@@ -7,10 +7,12 @@ use actix_web::dev::ServerHandle;
 use actix_web::{HttpServer, web};
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ingestion::{IngestLimits, ingestion};
+use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::{ApiLimits, ApiState};
+use callscope_api::metrics::{MeteredCalls, Metrics};
+use callscope_api::{ApiLimits, ApiState, CacheLimits};
 use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -20,19 +22,26 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// The bounds of a server that is configured as usual.
-pub const LIMITS: ApiLimits =
-    ApiLimits { body_bytes_max: 64 << 20, batch_records_max: 50_000, inflight_bytes_max: 256 << 20 };
+pub const LIMITS: ApiLimits = ApiLimits {
+    body_bytes_max: 64 << 20,
+    batch_records_max: 50_000,
+    inflight_bytes_max: 256 << 20,
+    bodies_max: 2000,
+    body_timeout: Duration::from_mins(1),
+    request_timeout: Duration::from_mins(1),
+};
 
 /// What a test may choose.
 #[derive(Clone, Copy)]
 pub struct Setup {
     pub limits: ApiLimits,
     pub queue_records_max: usize,
+    pub cache: CacheLimits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: LIMITS, queue_records_max: 200_000 }
+        Self { limits: LIMITS, queue_records_max: 200_000, cache: CacheLimits::OFF }
     }
 }
 
@@ -83,11 +92,18 @@ impl Server {
             batch_records_max: 10_000,
             batch_wait: Duration::ZERO,
         };
-        let (queue, writer) = ingestion(store.clone(), limits);
+        let metrics = Arc::new(Metrics::new());
+        let calls = Arc::new(MeteredCalls::new(store.clone(), Arc::clone(&metrics)));
+        let (queue, writer) = ingestion(calls, limits);
         actix_web::rt::spawn(writer.run());
         let clock = Arc::new(FixedClock(instant(NOW)));
         let analytics = Analytics::new(store.clone());
-        let state = web::Data::new(ApiState::new(analytics, queue, store.clone(), clock, setup.limits));
+        let tenants: Arc<dyn TenantStore> = match setup.cache.ttl {
+            Duration::ZERO => store.clone(),
+            ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),
+        };
+        let state = ApiState::new(analytics, queue, tenants, clock, setup.limits);
+        let state = web::Data::new(state.with_metrics(metrics).with_cache(setup.cache));
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");
         let server = HttpServer::new(move || callscope_api::app(shared.clone())).workers(1).disable_signals();
