@@ -46,9 +46,11 @@ mod bad_record_fields;
 mod bad_record_parts;
 mod bad_route;
 mod body_limits;
+mod cache;
 mod call_volume;
 mod error_log;
 mod ingest;
+mod metrics;
 mod protocol;
 mod provider_latency;
 mod summary;
@@ -67,12 +69,14 @@ fn main() -> ExitCode {
         bad_record_parts::CASES,
         bad_route::CASES,
         body_limits::CASES,
+        cache::CASES,
         call_volume::CASES,
         document::CASES,
         document::ONCE,
         error_log::CASES,
         failures::CASES,
         ingest::CASES,
+        metrics::CASES,
         protocol::CASES,
         provider_latency::CASES,
         summary::CASES,

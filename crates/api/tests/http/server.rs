@@ -11,7 +11,7 @@ use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::metrics::{MeteredCalls, Metrics};
+use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
 use callscope_api::{ApiLimits, ApiState, CacheLimits};
 use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
@@ -37,11 +37,12 @@ pub struct Setup {
     pub limits: ApiLimits,
     pub queue_records_max: usize,
     pub cache: CacheLimits,
+    pub serves_metrics: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: LIMITS, queue_records_max: 200_000, cache: CacheLimits::OFF }
+        Self { limits: LIMITS, queue_records_max: 200_000, cache: CacheLimits::OFF, serves_metrics: true }
     }
 }
 
@@ -95,6 +96,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let calls = Arc::new(MeteredCalls::new(store.clone(), Arc::clone(&metrics)));
         let (queue, writer) = ingestion(calls, limits);
+        metrics.set_pool("main", PoolConnections { in_use: 1, idle: 2, max: 4 });
         actix_web::rt::spawn(writer.run());
         let clock = Arc::new(FixedClock(instant(NOW)));
         let analytics = Analytics::new(store.clone());
@@ -103,7 +105,9 @@ impl Server {
             ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),
         };
         let state = ApiState::new(analytics, queue, tenants, clock, setup.limits);
-        let state = web::Data::new(state.with_metrics(metrics).with_cache(setup.cache));
+        let mut state = state.with_metrics(metrics).with_cache(setup.cache);
+        state.serves_metrics = setup.serves_metrics;
+        let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");
         let server = HttpServer::new(move || callscope_api::app(shared.clone())).workers(1).disable_signals();
