@@ -21,7 +21,8 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// Follows requests to somewhere else than the log.
 pub trait Tracer: Send + Sync {
-    /// A request begins: in its client's trace if it named one.
+    /// A request begins: in its client's trace if it named one. The span has the fields `trace_id`, `otel.name` and
+    /// `otel.kind`.
     fn begin(&self, span: &Span, parent: Option<&TraceParent>);
 
     /// A request was answered.
@@ -66,7 +67,8 @@ pub async fn request_log<B: MessageBody + 'static>(
 
 /// The span of a request; none where neither the log nor a tracer wants one.
 fn begin(state: &ApiState, request: &ServiceRequest, id: &HeaderValue) -> Span {
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), trace_id = Empty);
+    let id = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", id, trace_id = Empty, otel.name = Empty, otel.kind = Empty);
     if span.is_disabled() {
         return span;
     }

@@ -1,6 +1,7 @@
 //! What stands between clients and the service: the caches, the counters, and the address that shows them.
 
 use crate::settings::Settings;
+use crate::traces::RequestTracer;
 use actix_web::dev::Server;
 use actix_web::{HttpServer, web};
 use anyhow::Context;
@@ -38,6 +39,9 @@ pub fn tenants(settings: &Settings, database: &Database, metrics: &Metrics) -> A
 /// The same state with what the settings say of caches and counters.
 pub fn with_settings(state: ApiState, settings: &Settings, metrics: Arc<Metrics>) -> ApiState {
     let mut state = state.with_metrics(metrics).with_cache((&settings.cache).into());
+    if !settings.telemetry.otlp_endpoint.is_empty() {
+        state.tracer = Some(Arc::new(RequestTracer));
+    }
     state.serves_metrics = settings.metrics.enabled && settings.metrics.bind.is_none();
     state
 }

@@ -2,6 +2,7 @@
 
 mod edge;
 
+use crate::traces::Traces;
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
@@ -15,7 +16,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 pub use edge::{CacheSettings, MetricsSettings, TelemetrySettings};
 
@@ -289,19 +294,29 @@ impl From<&Settings> for ApiLimits {
 }
 
 impl LogSettings {
-    /// Starts logging to standard error.
-    pub fn start(&self) -> anyhow::Result<()> {
+    /// Starts logging to standard error, and to follow requests where that is wanted.
+    pub fn start(&self, traces: Option<&Traces>) -> anyhow::Result<()> {
         let filter = EnvFilter::try_new(&self.level)
             .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))?;
-        // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
-        // nothing tries to say so in the same place.
-        let log =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-        match self.format {
-            LogFormat::Pretty => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-            LogFormat::Json => log.json().init(),
+        // A filter of the log's own costs every span something, so there is one only where it is needed.
+        match traces {
+            Some(traces) => {
+                let log = self.lines().with_filter(filter);
+                tracing_subscriber::registry().with(traces.layer()).with(log).init();
+            }
+            None => tracing_subscriber::registry().with(filter).with(self.lines()).init(),
         }
         Ok(())
+    }
+
+    fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Box<dyn Layer<S> + Send + Sync> {
+        // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
+        // nothing tries to say so in the same place.
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+        match self.format {
+            LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+            LogFormat::Json => lines.json().boxed(),
+        }
     }
 }
 

@@ -53,6 +53,7 @@ mod ingest;
 mod metrics;
 mod protocol;
 mod provider_latency;
+mod shedding;
 mod summary;
 mod tenancy;
 mod workflow_stats;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         metrics::CASES,
         protocol::CASES,
         provider_latency::CASES,
+        shedding::CASES,
         summary::CASES,
         tenancy::CASES,
         workflow_stats::CASES,

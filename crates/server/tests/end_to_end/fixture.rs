@@ -57,6 +57,8 @@ impl Fixture {
         let mut command = self.bare_command(arguments);
         command.env("CALLSCOPE__DATABASE__URL", self.database_url());
         command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");
+        // Tests read at once what they have written.
+        command.env("CALLSCOPE__CACHE__TTL", "0s");
         command
     }
 

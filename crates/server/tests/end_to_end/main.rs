@@ -41,6 +41,7 @@ mod crash;
 mod database_url;
 mod demo;
 mod distribution;
+mod edge;
 mod figures;
 mod fixture;
 mod full_disk;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         database_url::CASES,
         demo::CASES,
         distribution::CASES,
+        edge::CASES,
         full_disk::CASES,
         health::CASES,
         import::CASES,
