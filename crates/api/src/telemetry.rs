@@ -21,7 +21,7 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// Follows requests to somewhere else than the log.
 pub trait Tracer: Send + Sync {
-    /// A request begins: in its client's trace if it named one. The span has the fields `trace_id`, `otel.name` and
+    /// A request begins: in its client's trace if it named one. The span has the fields `trace_id` and
     /// `otel.kind`.
     fn begin(&self, span: &Span, parent: Option<&TraceParent>);
 
@@ -68,7 +68,7 @@ pub async fn request_log<B: MessageBody + 'static>(
 /// The span of a request; none where neither the log nor a tracer wants one.
 fn begin(state: &ApiState, request: &ServiceRequest, id: &HeaderValue) -> Span {
     let id = id.to_str().unwrap_or_default();
-    let span = tracing::info_span!("request", id, trace_id = Empty, otel.name = Empty, otel.kind = Empty);
+    let span = tracing::info_span!("request", id, trace_id = Empty, otel.kind = Empty);
     if span.is_disabled() {
         return span;
     }

@@ -36,6 +36,9 @@ const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 /// Fewest connections to PostgreSQL: one for questions and one for everything else.
 const POSTGRES_CONNECTIONS_MIN: u32 = 2;
 
+/// Shortest time for a request's head: the web server's clock goes by half seconds.
+const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
 /// Longest wait for more records.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -202,13 +205,15 @@ impl Settings {
         }
         for (key, value) in [
             ("database.acquire_timeout", self.database.acquire_timeout),
-            ("server.header_timeout", self.server.header_timeout),
             ("server.body_timeout", self.server.body_timeout),
             ("server.request_timeout", self.server.request_timeout),
         ] {
             if value.is_zero() {
                 bail!("setting {key}: must be more than 0s");
             }
+        }
+        if self.server.header_timeout < HEADER_TIMEOUT_MIN {
+            bail!("setting server.header_timeout: must be at least 1s");
         }
         let statement_timeout = self.database.statement_timeout;
         if !statement_timeout.is_zero() && !(STATEMENT_TIMEOUT_MIN..=STATEMENT_TIMEOUT_MAX).contains(&statement_timeout)

@@ -84,7 +84,7 @@ impl Tracer for RequestTracer {
 
     fn end(&self, span: &Span, answered: &Answered<'_>) {
         let Answered { method, route, status } = *answered;
-        span.record("otel.name", format!("{method} {route}"));
+        span.context().span().update_name(format!("{method} {route}"));
         span.set_attribute("http.request.method", method.to_string());
         span.set_attribute("http.route", route.to_owned());
         span.set_attribute("http.response.status_code", i64::from(status));

@@ -54,6 +54,7 @@ fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
         ("CALLSCOPE__RETENTION__ROLLUPS_DAYS", "5", "retention.rollups_days"),
         ("CALLSCOPE__SERVER__BIND", "localhost", "server.bind"),
         ("CALLSCOPE__SERVER__BODY_TIMEOUT", "0s", "server.body_timeout"),
+        ("CALLSCOPE__SERVER__HEADER_TIMEOUT", "100ms", "server.header_timeout"),
         ("CALLSCOPE__SERVER__CONNECTIONS_MAX", "0", "server.connections_max"),
         ("CALLSCOPE__INGEST__BODIES_MAX", "0", "ingest.bodies_max"),
         ("CALLSCOPE__CACHE__TTL", "2m", "cache.ttl"),

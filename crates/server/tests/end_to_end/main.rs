@@ -60,6 +60,7 @@ mod shutdown;
 mod side_by_side;
 mod sweeper;
 mod terminal;
+mod time_limits;
 mod tls;
 mod windows;
 mod world;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
+        time_limits::CASES,
         tls::CASES,
     ];
     callscope_testkit::run(&cases.concat())
