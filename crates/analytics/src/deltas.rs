@@ -4,7 +4,7 @@
 use crate::ports::{LockedCalls, TenantChanges};
 use callscope_domain::{
     Call, CallFacts, CallId, Contribution, Incoming, Resolution, Timestamp, TransitionKind, Workflow, WorkflowId,
-    transition,
+    call_events, transition,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -82,6 +82,15 @@ fn minute_of<'m>(minutes: &'m mut Minutes, call: &CallFacts) -> &'m mut Contribu
     minutes.entry(Resolution::Minute.floor(call.started_at)).or_default()
 }
 
+/// When a batch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Now.
+    pub now: Timestamp,
+    /// What happened earlier is history, and no event.
+    pub events_from: Timestamp,
+}
+
 /// Applies what arrived, in its order, to calls of one tenant; `minutes` is what [`expect_minutes`] made of it. Gives
 /// the changes, and what became of each arrival.
 #[must_use]
@@ -89,11 +98,13 @@ pub fn plan_changes(
     stored: LockedCalls,
     arrivals: Vec<Incoming>,
     mut minutes: Minutes,
+    moment: Moment,
 ) -> (TenantChanges, Vec<TransitionKind>) {
     let mut calls: HashMap<CallId, Progress> =
         stored.calls.into_iter().map(|facts| (facts.id, Progress::stored(facts))).collect();
     let mut kinds = Vec::with_capacity(arrivals.len());
     let mut order = Vec::new();
+    let mut events = Vec::new();
     for incoming in arrivals {
         let id = incoming.call_id();
         let progress = calls.entry(id).or_default();
@@ -108,6 +119,10 @@ pub fn plan_changes(
         if !std::mem::replace(&mut progress.touched, true) {
             order.push(id);
         }
+        if let Incoming::Record(call) = &incoming {
+            let news = call_events(progress.current.as_ref(), call).into_iter();
+            events.extend(news.filter(|event| event.timestamp >= moment.events_from));
+        }
         progress.current = outcome.next;
         progress.timed_out = outcome.kind == TransitionKind::TimedOut;
         if let Incoming::Record(call) = incoming
@@ -116,7 +131,7 @@ pub fn plan_changes(
             *minute_of(&mut minutes, earlier.facts()) -= &Contribution::of(earlier.facts());
         }
     }
-    (changes(calls, &order, minutes), kinds)
+    (TenantChanges { events, ..changes(calls, &order, minutes, moment.now) }, kinds)
 }
 
 /// What is known of one call while a batch is applied.
@@ -137,8 +152,13 @@ impl Progress {
     }
 }
 
-fn changes(mut calls: HashMap<CallId, Progress>, order: &[CallId], mut minutes: Minutes) -> TenantChanges {
-    let mut changes = TenantChanges::default();
+fn changes(
+    mut calls: HashMap<CallId, Progress>,
+    order: &[CallId],
+    mut minutes: Minutes,
+    decided_at: Timestamp,
+) -> TenantChanges {
+    let mut changes = TenantChanges::at(decided_at);
     let mut workflows: HashMap<WorkflowId, (Workflow, Timestamp)> = HashMap::new();
     for progress in order.iter().filter_map(|id| calls.remove(id)) {
         if let Some(before) = &progress.before {

@@ -20,6 +20,8 @@ pub struct IngestLimits {
     /// How long a batch waits for company after its first submission, unless another batch of its lane is being
     /// written: then it waits for that.
     pub batch_wait: Duration,
+    /// How long ago something may have happened to a call and still be an event, and not history.
+    pub event_age_max: Duration,
 }
 
 /// Why a submission was not written, or is not known to have been: when the database goes away during a commit, no one

@@ -8,6 +8,7 @@ pub mod deltas;
 pub mod ingestion;
 pub mod key_cache;
 pub mod keys;
+pub mod live;
 pub mod ports;
 pub mod retention;
 pub mod rollups;

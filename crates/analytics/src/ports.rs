@@ -5,11 +5,13 @@
 use crate::deltas::RollupDeltas;
 use async_trait::async_trait;
 use callscope_domain::{
-    ApiKey, Call, CallError, CallFacts, CallId, CallTotals, Contribution, ErrorKind, KeyId, Level, Provider,
-    ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan, Workflow, WorkflowId,
+    ApiKey, Call, CallError, CallEvent, CallFacts, CallId, CallTotals, Contribution, ErrorKind, EventId, KeyId, Level,
+    Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan, Workflow,
+    WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// What went wrong inside a store. `Display` tells a client nothing that is internal; the source is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -186,8 +188,10 @@ pub trait AnalyticsStore: Send + Sync {
 }
 
 /// Everything that one batch changes for one tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TenantChanges {
+    /// When that was decided.
+    pub decided_at: Timestamp,
     /// Calls to store as they are here, each id once.
     pub calls: Vec<Arc<Call>>,
     /// Calls to close as failed with the end reason [`callscope_domain::TIMEOUT_END_REASON`].
@@ -198,6 +202,17 @@ pub struct TenantChanges {
     pub workflows: Vec<(Workflow, Timestamp)>,
     /// What to add to the rollups.
     pub rollups: RollupDeltas,
+    /// What followers are told, in order. Calls of `timed_out` come after these.
+    pub events: Vec<CallEvent>,
+}
+
+impl TenantChanges {
+    /// No changes.
+    #[must_use]
+    pub fn at(decided_at: Timestamp) -> Self {
+        let (calls, timed_out, stale_errors, workflows, rollups, events) = Default::default();
+        Self { decided_at, calls, timed_out, stale_errors, workflows, rollups, events }
+    }
 }
 
 /// What a writer knows before it plans a batch; it stays so until the writer's transaction ends.
@@ -320,6 +335,53 @@ pub trait RetentionStore: Send + Sync {
     /// Deletes the rollups of the buckets that start in a window, a day at most, in a few transactions; each leaves
     /// either all resolutions of a sum or none.
     async fn delete_rollups(&self, tenant: TenantId, window: Window) -> Result<(), StoreError>;
+}
+
+/// Which of a tenant's events are still there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventRange {
+    /// The event before the first that is kept.
+    pub before: EventId,
+    /// The last event that was committed.
+    pub last: EventId,
+}
+
+/// An event that was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedEvent {
+    /// Its number.
+    pub id: EventId,
+    /// What happened.
+    pub event: CallEvent,
+}
+
+/// What old events make room by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventBounds {
+    /// Events that were recorded earlier go.
+    pub recorded_from: Timestamp,
+    /// Most events of a tenant; the oldest go.
+    pub events_max: i64,
+}
+
+/// Events, which are written with the changes that they tell of.
+#[async_trait]
+pub trait EventStore: Send + Sync {
+    /// Which events are there.
+    async fn find_event_range(&self, tenant: TenantId) -> Result<EventRange, StoreError>;
+
+    /// The events after one, in order, at most `limit`.
+    async fn load_events(&self, tenant: TenantId, after: EventId, limit: u32)
+    -> Result<Vec<NumberedEvent>, StoreError>;
+
+    /// Deletes events that are out of bounds, the oldest first, at most `limit`; says how many that were.
+    async fn delete_old_events(&self, tenant: TenantId, bounds: EventBounds, limit: u32) -> Result<usize, StoreError>;
+
+    /// Tells every process on the same database that batches of these tenants were committed. A hint: it may get lost.
+    async fn announce(&self, tenants: &[TenantId]) -> Result<(), StoreError>;
+
+    /// Hears what other processes announce, until the connection is lost or `heard` is dropped.
+    async fn listen(&self, heard: mpsc::Sender<TenantId>) -> Result<(), StoreError>;
 }
 
 /// Tenants and keys.

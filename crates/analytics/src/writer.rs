@@ -5,10 +5,12 @@
 //! its submissions in order; what arrives meanwhile is its next batch. Batches of different lanes are written side by
 //! side, as many as the store can carry, and lanes that wait take turns.
 
-use crate::deltas::{expect_minutes, plan_changes};
+use crate::clock::{Clock, SystemClock};
+use crate::deltas::{Moment, expect_minutes, plan_changes};
 use crate::ingestion::{IngestLimits, Submission, SubmitError};
+use crate::live::Commits;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
-use callscope_domain::{CallId, Incoming, TenantId, TransitionKind};
+use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind};
 use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -25,7 +27,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The one task that takes from the queue, and starts those that write.
 pub struct Writer {
-    store: Arc<dyn CallStore>,
+    target: Target,
     receiver: mpsc::UnboundedReceiver<Submission>,
     closing: Arc<Notify>,
     limits: IngestLimits,
@@ -38,6 +40,16 @@ pub struct Writer {
     ready: VecDeque<LaneKey>,
     /// A task for each batch that is being written.
     writing: JoinSet<LaneKey>,
+}
+
+/// Where batches go, and who is told.
+#[derive(Clone)]
+struct Target {
+    store: Arc<dyn CallStore>,
+    clock: Arc<dyn Clock>,
+    commits: Commits,
+    /// What happened longer ago is no event.
+    event_age_max: Span,
 }
 
 /// Whose lane it is; that of all tenants has none.
@@ -67,8 +79,23 @@ impl Writer {
         closing: Arc<Notify>,
         limits: IngestLimits,
     ) -> Self {
-        let (lanes, filling, ready) = Default::default();
-        Self { store, receiver, closing, limits, lanes, filling, ready, writing: JoinSet::new() }
+        let (lanes, filling, ready, commits) = Default::default();
+        let event_age_max = Span::from_micros(i64::try_from(limits.event_age_max.as_micros()).unwrap_or(i64::MAX));
+        let target = Target { store, clock: Arc::new(SystemClock), commits, event_age_max };
+        Self { target, receiver, closing, limits, lanes, filling, ready, writing: JoinSet::new() }
+    }
+
+    /// With another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.target.clock = clock;
+        self
+    }
+
+    /// Where it notes whose batches it has committed.
+    #[must_use]
+    pub fn commits(&self) -> Commits {
+        self.target.commits.clone()
     }
 
     /// Writes batch after batch, until the queue is closed, or every clone of it dropped, and nothing waits. When this
@@ -104,7 +131,7 @@ impl Writer {
     }
 
     fn accept(&mut self, submission: Submission) {
-        let key = (!self.store.one_transaction_for_all_tenants()).then_some(submission.tenant);
+        let key = (!self.target.store.one_transaction_for_all_tenants()).then_some(submission.tenant);
         let lane = self.lanes.entry(key).or_insert_with(|| {
             let deadline = Instant::now() + self.limits.batch_wait;
             self.filling.push_back((deadline, key));
@@ -131,16 +158,16 @@ impl Writer {
 
     /// Starts to write as many batches as the store can carry.
     fn start(&mut self) {
-        while self.writing.len() < self.store.writers_max() {
+        while self.writing.len() < self.target.store.writers_max() {
             let Some(key) = self.ready.pop_front() else { return };
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             lane.stage = Stage::Writing;
             let batch = lane.next_batch(self.limits.batch_records_max);
-            let store = Arc::clone(&self.store);
+            let target = self.target.clone();
             self.writing.spawn(async move {
                 // Whoever waits for a batch that panics hears of it, since the answer's sender is dropped; the next
                 // batch is another one's.
-                if AssertUnwindSafe(write_group(&*store, batch)).catch_unwind().await.is_err() {
+                if AssertUnwindSafe(write_group(&target, batch)).catch_unwind().await.is_err() {
                     tracing::error!("writing a batch of records panicked");
                 }
                 key
@@ -178,9 +205,12 @@ impl Lane {
 
 /// Writes submissions in one transaction, repeats it when another one got in its way, and answers everyone. If the
 /// database chokes on it, each is tried alone: only those it really chokes on fail.
-async fn write_group(store: &dyn CallStore, group: Vec<Submission>) {
-    match write_with_retries(store, &group).await {
+async fn write_group(target: &Target, group: Vec<Submission>) {
+    match write_with_retries(target, &group).await {
         Ok(mut kinds) => {
+            for tenant in kinds.keys() {
+                target.commits.add(*tenant);
+            }
             for Submission { tenant, arrivals, answer, room } in group {
                 let own = kinds.get_mut(&tenant).map(|kinds| kinds.drain(..arrivals.len()).collect());
                 drop(room);
@@ -190,7 +220,7 @@ async fn write_group(store: &dyn CallStore, group: Vec<Submission>) {
         }
         Err(StoreError::Broken(_) | StoreError::Duplicate) if group.len() > 1 => {
             for alone in group {
-                Box::pin(write_group(store, vec![alone])).await;
+                Box::pin(write_group(target, vec![alone])).await;
             }
         }
         Err(error) => {
@@ -207,28 +237,30 @@ async fn write_group(store: &dyn CallStore, group: Vec<Submission>) {
 /// What became of the arrivals of each tenant, in order.
 type Kinds = BTreeMap<TenantId, VecDeque<TransitionKind>>;
 
-async fn write_with_retries(store: &dyn CallStore, group: &[Submission]) -> Result<Kinds, StoreError> {
+async fn write_with_retries(target: &Target, group: &[Submission]) -> Result<Kinds, StoreError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS_MAX {
-        match write_once(store, group).await {
+        match write_once(target, group).await {
             // Whoever got in the way pauses as well, but not as long.
             Err(StoreError::Conflict(_)) => tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await,
             outcome => return outcome,
         }
         pause *= 2;
     }
-    write_once(store, group).await
+    write_once(target, group).await
 }
 
-async fn write_once(store: &dyn CallStore, group: &[Submission]) -> Result<Kinds, StoreError> {
+async fn write_once(target: &Target, group: &[Submission]) -> Result<Kinds, StoreError> {
     let mut arrivals: BTreeMap<TenantId, Vec<Incoming>> = BTreeMap::new();
     for submission in group {
         arrivals.entry(submission.tenant).or_default().extend_from_slice(&submission.arrivals);
     }
-    let mut transaction = store.begin().await?;
+    let mut transaction = target.store.begin().await?;
+    let now = target.clock.now();
+    let moment = Moment { now, events_from: now - target.event_age_max };
     let mut kinds = Kinds::new();
     for (tenant, arrivals) in arrivals {
-        kinds.insert(tenant, write_tenant(&mut *transaction, tenant, arrivals).await?.into());
+        kinds.insert(tenant, write_tenant(&mut *transaction, tenant, arrivals, moment).await?.into());
     }
     transaction.commit().await?;
     Ok(kinds)
@@ -238,6 +270,7 @@ async fn write_tenant(
     transaction: &mut dyn CallTransaction,
     tenant: TenantId,
     arrivals: Vec<Incoming>,
+    moment: Moment,
 ) -> Result<Vec<TransitionKind>, StoreError> {
     let ids: BTreeSet<CallId> = arrivals.iter().map(Incoming::call_id).collect();
     let ids: Vec<CallId> = ids.into_iter().collect();
@@ -246,7 +279,7 @@ async fn write_tenant(
     let expected = tokio::task::spawn_blocking(move || expect_minutes(&arrived));
     let stored = transaction.lock_calls(tenant, &ids).await?;
     let expected = expected.await.map_err(|error| StoreError::Broken(error.into()))?;
-    let (changes, kinds) = plan_changes(stored, arrivals, expected);
+    let (changes, kinds) = plan_changes(stored, arrivals, expected, moment);
     transaction.save(tenant, &changes).await?;
     Ok(kinds)
 }

@@ -10,6 +10,7 @@ mod cache;
 mod health;
 mod ingest;
 mod json;
+mod live;
 pub mod metrics;
 mod openapi;
 mod params;
@@ -24,6 +25,7 @@ mod words;
 
 pub use cache::CacheLimits;
 pub use ingest::expired_record;
+pub use live::LiveLimits;
 pub use openapi::document as openapi_document;
 pub use problem::FieldError;
 pub use reading::{ParsedRecord, RefusedRecord, parse_record};
@@ -35,7 +37,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, web};
+use actix_web::{App, Error, HttpMessage, web};
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -63,6 +65,7 @@ pub fn app(
         .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
         .service(swagger)
         .configure(|config| if serves_metrics { metrics::routes(config) })
+        .configure(live::sockets)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(head_as_get))
@@ -84,10 +87,15 @@ pub fn metrics_app(
     App::new().app_data(state).configure(metrics::routes).wrap(from_fn(problem::problems_everywhere))
 }
 
+/// Marks a request for the head of an answer alone, for answers that have no end.
+#[derive(Clone, Copy)]
+struct HeadOnly;
+
 /// Answers HEAD as GET is answered: the server's own encoder leaves the body out.
 async fn head_as_get<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     if request.method() == Method::HEAD {
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadOnly);
     }
     next.call(request).await
 }

@@ -57,8 +57,7 @@ pub struct Metrics {
     pub keys: LookupMetrics,
     /// Records on their way into the database.
     pub(crate) ingestion: IngestionMetrics,
-    /// Live streams that are open: of WebSockets and of server-sent events.
-    pub sockets_open: Gauge,
+    sockets_open: Gauge,
     connections: Family<[Label; 2], Gauge>,
     connections_max: Family<[Label; 1], Gauge>,
     /// Reads a state before it is shown.
@@ -163,6 +162,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, state: &ApiState) -> String {
         self.ingestion.read(state);
+        self.sockets_open.set(i64::try_from(state.sockets.open()).unwrap_or(i64::MAX));
         for reading in self.readings.read().unwrap_or_else(PoisonError::into_inner).iter() {
             reading(self);
         }

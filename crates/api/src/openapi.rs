@@ -1,8 +1,9 @@
 //! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
 
+use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::metrics::METRICS_PATH;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest};
+use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest, live};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -29,6 +30,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
     tags(
         (name = "Analytics", description = "Figures, series, latencies and errors of the calls of a window"),
         (name = "Ingestion", description = "Records of calls"),
+        (name = "Live", description = "Calls as they happen. Beside this stream there are two WebSockets: `/ws/calls`, \
+            which says the same, and `/ws/analytics`, which sends figures when they change"),
         (name = "Health", description = "Whether the server lives and can work")
     ),
     components(schemas(Problem)),
@@ -53,7 +56,7 @@ impl Modify for Credentials {
 
 /// Every route that the document describes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.configure(analytics::routes).configure(ingest::routes).configure(health::routes);
+    config.configure(analytics::routes).configure(ingest::routes).configure(live::routes).configure(health::routes);
 }
 
 /// The document.
@@ -69,7 +72,12 @@ pub fn document() -> OpenApi {
 static PATHS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
     let document = document();
     let described = document.paths.paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item)));
-    let pages = [ResourceDef::new(OPENAPI_PATH), ResourceDef::prefix(SWAGGER_PATH.trim_end_matches('/'))];
+    let pages = [
+        ResourceDef::new(OPENAPI_PATH),
+        ResourceDef::new(CALLS_SOCKET_PATH),
+        ResourceDef::new(ANALYTICS_SOCKET_PATH),
+        ResourceDef::prefix(SWAGGER_PATH.trim_end_matches('/')),
+    ];
     described.chain(pages.map(|page| (page, READ_METHODS.to_owned()))).collect()
 });
 
@@ -137,6 +145,17 @@ problems! {
     ValidationError = "period: must be one of 1h, 24h, 7d, 30d",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// What the stream may answer instead of events.
+    StreamProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope analytics:read",
+    ValidationError = "since: must be the id of an event, a whole number from 0 on",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Overloaded = "this tenant has too many sockets open; close some",
 }
 
 problems! {

@@ -55,7 +55,7 @@ impl Query {
     }
 
     /// The value of a parameter, if it is there and sound.
-    fn take<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn take<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         self.known.push(name);
         let mut values = self.pairs.extract_if(.., |(known, _)| known == name).map(|(_, value)| value);
         let value = values.next()?;

@@ -3,7 +3,7 @@
 use crate::words;
 use callscope_analytics::ports::LoggedError;
 use callscope_analytics::service::{ErrorLog, Summary, WorkflowFigures};
-use callscope_domain::{CallTotals, Interval, Provider, ProviderTotals, Timestamp};
+use callscope_domain::{CallTotals, Interval, Provider, ProviderTotals, Span, Timestamp};
 use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -254,6 +254,11 @@ pub struct ActiveCallsResponse {
     /// Calls that are active now.
     #[schema(minimum = 0, example = 3)]
     pub count: u64,
+}
+
+/// How long a call lasted, in seconds to one decimal.
+pub fn duration_seconds(duration: Span) -> f64 {
+    rounded(duration.as_micros() as f64 / 1e6)
 }
 
 /// To one decimal, halves away from zero.

@@ -1,10 +1,12 @@
 //! What all handlers share.
 
 use crate::cache::{AnswerCache, CacheLimits};
+use crate::live::{Boards, LiveLimits, SocketRoom};
 use crate::metrics::Metrics;
 use crate::telemetry::Tracer;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
+use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use std::sync::Arc;
@@ -42,6 +44,12 @@ pub struct ApiState {
     pub tenants: Arc<dyn TenantStore>,
     /// Knows the time.
     pub clock: Arc<dyn Clock>,
+    /// Tells what happens.
+    pub live: Live,
+    /// Asks what is followed.
+    pub boards: Boards,
+    /// Bounds sockets and streams.
+    pub sockets: SocketRoom,
     /// Bounds requests.
     pub limits: ApiLimits,
     /// Counts what happens.
@@ -71,10 +79,16 @@ impl ApiState {
         ingest: IngestQueue,
         tenants: Arc<dyn TenantStore>,
         clock: Arc<dyn Clock>,
+        live: Live,
         limits: ApiLimits,
+        live_limits: LiveLimits,
     ) -> Self {
         let inflight = Arc::new(Semaphore::new(limits.inflight_bytes_max.min(Semaphore::MAX_PERMITS)));
+        let boards = Boards::new(analytics.clone(), live.clone(), Arc::clone(&clock));
         Self {
+            live,
+            boards,
+            sockets: SocketRoom::new(live_limits),
             analytics,
             ingest,
             tenants,

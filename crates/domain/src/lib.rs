@@ -6,6 +6,7 @@
 mod call;
 mod contribution;
 mod errors;
+mod event;
 mod histogram;
 mod ids;
 mod plan;
@@ -25,6 +26,7 @@ pub use call::{
 };
 pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
 pub use errors::{CallError, ErrorKind, Level, Service};
+pub use event::{CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, EventWorkflow, call_events};
 pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
 pub use plan::{BucketRange, Resolution, WindowPlan, answered_window};

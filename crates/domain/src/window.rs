@@ -57,7 +57,7 @@ impl Window {
 }
 
 /// A named window length.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Period {
     /// One hour.
     Hour,

@@ -3,6 +3,7 @@
 use crate::bulk::{OnConflict, OneOf, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
+use crate::events::save_events;
 use crate::fragment::{ForEach, IsActive, IsChosen};
 use crate::rollups::{SumRows, add_rollups};
 use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, WorkflowColumns};
@@ -109,7 +110,8 @@ impl CallTransaction for CallWrite {
         conn.insert(KNOWN_CALLS, tenant, known_calls).await?;
         conn.insert(CALL_ERRORS, tenant, errors).await?;
         close_calls(conn, tenant, &changes.timed_out).await?;
-        add_rollups(conn, tenant, &changes.rollups, sums).await
+        add_rollups(conn, tenant, &changes.rollups, sums).await?;
+        save_events(conn, tenant, changes).await
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {

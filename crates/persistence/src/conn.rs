@@ -4,7 +4,7 @@
 use crate::bulk::{Columns, Insert, Target};
 use crate::errors::{store_error, unavailable};
 use crate::lite::LiteManager;
-use crate::pg::PgManager;
+use crate::pg::{CHANNEL, PgManager};
 use callscope_analytics::ports::StoreError;
 use callscope_domain::TenantId;
 use diesel::IntoSql;
@@ -15,7 +15,7 @@ use diesel::query_dsl::methods as sync;
 use diesel::sql_types::{Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel_async::methods::{ExecuteDsl, LoadQuery};
-use diesel_async::{AnsiTransactionManager as PgTransactions, AsyncPgConnection, TransactionManager};
+use diesel_async::{AnsiTransactionManager as PgTransactions, AsyncPgConnection, RunQueryDsl, TransactionManager};
 use futures_util::TryStreamExt;
 
 /// A statement that is valid on both databases.
@@ -105,6 +105,18 @@ impl Conn {
         }
         let read_only: Vec<String> = self.load(diesel::select(sql::<Text>(READ_ONLY))).await?;
         if read_only.iter().any(|setting| setting == "on") { Err(unavailable(ReadOnly)) } else { Ok(()) }
+    }
+
+    /// Tells the listeners of every process that is connected to the same server; nobody on SQLite.
+    pub async fn notify(&mut self, payload: String) -> Result<(), StoreError> {
+        match self {
+            Self::Pg(conn) => {
+                let notify =
+                    diesel::sql_query("SELECT pg_notify($1, $2)").bind::<Text, _>(CHANNEL).bind::<Text, _>(payload);
+                conn.with(async |conn| RunQueryDsl::execute(notify, conn).await).await.map(drop)
+            }
+            Self::Lite(_) => Ok(()),
+        }
     }
 
     /// Begins a transaction. Until [`Self::commit`], dropping the connection rolls it back: the pool closes a

@@ -5,12 +5,15 @@ use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
-use crate::pg::{PgAddress, PgAddressFault, PgManager, Sockets};
+use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, Sockets};
 use callscope_analytics::ports::StoreError;
+use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
+use futures_util::join;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 const SQLITE_SCHEME: &str = "sqlite://";
 const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
@@ -80,6 +83,7 @@ enum Pools {
     Pg {
         main: bb8::Pool<PgManager>,
         analytics: bb8::Pool<PgManager>,
+        listener: Arc<Listener>,
     },
     Lite {
         writer: bb8::Pool<LiteManager>,
@@ -138,7 +142,9 @@ impl Database {
                 };
                 let sockets = Arc::new(Sockets::start().map_err(|error| OpenError::Connect(error.into()))?);
                 let manager = |address| PgManager::new(address, options.statement_timeout, Arc::clone(&sockets));
+                let listener = Arc::new(Listener::new(main_address.clone(), Arc::clone(&sockets)));
                 Pools::Pg {
+                    listener,
                     main: pool(options, main_size(options.pool_size), manager(main_address)).await?,
                     analytics: pool(options, analytics_size(options.pool_size), manager(analytics_address)).await?,
                 }
@@ -151,7 +157,7 @@ impl Database {
     #[must_use]
     pub fn pools(&self) -> [PoolState; 2] {
         match &self.pools {
-            Pools::Pg { main, analytics } => [PoolState::of("main", main), PoolState::of("analytics", analytics)],
+            Pools::Pg { main, analytics, .. } => [PoolState::of("main", main), PoolState::of("analytics", analytics)],
             Pools::Lite { writer, readers } => [PoolState::of("writer", writer), PoolState::of("readers", readers)],
         }
     }
@@ -194,6 +200,29 @@ impl Database {
         let mut conn = self.connection(access).await?;
         conn.begin(access).await?;
         Ok(conn)
+    }
+}
+
+impl Database {
+    /// Hears whose batches other processes commit; on SQLite there is nothing to hear.
+    pub(crate) async fn hear_commits(&self, heard: mpsc::Sender<TenantId>) -> Result<(), StoreError> {
+        let Pools::Pg { listener, .. } = &self.pools else {
+            heard.closed().await;
+            return Ok(());
+        };
+        let (sender, mut payloads) = mpsc::channel::<String>(1);
+        let passing = async {
+            while let Some(payload) = payloads.recv().await {
+                // Whatever else is sent on the channel is nothing to us.
+                for id in payload.split(',').filter_map(|id| id.parse().ok()) {
+                    if heard.send(TenantId(id)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        let (listened, ()) = join!(listener.listen(sender), passing);
+        listened
     }
 }
 

@@ -11,8 +11,16 @@ use std::error::Error;
 /// Small tables that every node has whole.
 const REFERENCE_TABLES: [&str; 2] = ["tenants", "api_keys"];
 /// Tables whose rows are spread by `tenant_id`. The first one chooses the shards, the others lie beside it.
-const DISTRIBUTED_TABLES: [&str; 7] =
-    ["calls", "call_errors", "call_rollups", "error_rollups", "provider_rollups", "tenant_states", "workflows"];
+const DISTRIBUTED_TABLES: [&str; 8] = [
+    "calls",
+    "call_errors",
+    "call_events",
+    "call_rollups",
+    "error_rollups",
+    "provider_rollups",
+    "tenant_states",
+    "workflows",
+];
 
 /// How Citus lists a reference table; a local table that it only knows of has another `repmodel`.
 const REFERENCE: &str = "partmethod = 'n' AND repmodel = 't'";

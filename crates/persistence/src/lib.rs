@@ -12,6 +12,7 @@ mod conn;
 mod database;
 mod distribution;
 mod errors;
+mod events;
 mod fragment;
 mod lite;
 mod migrations;

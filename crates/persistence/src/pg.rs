@@ -6,6 +6,7 @@ use diesel::ConnectionError;
 use diesel::result::QueryResult;
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
@@ -14,9 +15,11 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -29,6 +32,11 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// How long a transaction of ours may sit idle: longer than any pause between two statements, short enough that a
 /// process that hangs does not hold a tenant's lock for ever.
 const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_mins(1);
+
+/// What notifications of commits are sent on.
+pub const CHANNEL: &str = "callscope_commits";
+/// How often a listener looks whether its connection still lives.
+const LISTENER_CHECK: Duration = Duration::from_secs(5);
 
 /// How much longer than the statement timeout an answer is waited for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -303,6 +311,50 @@ impl PgManager {
         Self { address, statement_timeout, sockets }
     }
 }
+
+/// Hears what other processes send on [`CHANNEL`], on a connection of its own, until that is lost or nobody listens.
+pub struct Listener {
+    address: PgAddress,
+    sockets: Arc<Sockets>,
+}
+
+impl Listener {
+    /// A listener on one server.
+    pub const fn new(address: PgAddress, sockets: Arc<Sockets>) -> Self {
+        Self { address, sockets }
+    }
+
+    /// Passes on the payloads.
+    pub async fn listen(&self, heard: mpsc::Sender<String>) -> Result<(), StoreError> {
+        let address = self.address.clone();
+        let connection = self.sockets.run(async move { address.connect(Duration::ZERO).await }).await;
+        let mut connection = connection.map_err(unavailable)?;
+        connection.batch_execute(&format!("LISTEN {CHANNEL}")).await.map_err(store_error)?;
+        loop {
+            // Dropped after each look, so that the connection can be asked how it is.
+            let next = tokio::time::timeout(LISTENER_CHECK, async {
+                let mut notifications = pin!(connection.notifications_stream());
+                notifications.next().await
+            });
+            match next.await {
+                Ok(Some(Ok(notification))) => {
+                    if heard.send(notification.payload).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Ok(Some(Err(error))) => return Err(store_error(error)),
+                Ok(None) => return Err(unavailable(ConnectionLost)),
+                Err(_) if connection.is_broken() => return Err(unavailable(ConnectionLost)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The connection on which notifications come is lost.
+#[derive(Debug, thiserror::Error)]
+#[error("the server closed the connection")]
+struct ConnectionLost;
 
 impl bb8::ManageConnection for PgManager {
     type Connection = Pg;

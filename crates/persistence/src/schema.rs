@@ -23,6 +23,8 @@ diesel::table! {
         revision -> BigInt,
         calls_kept_from -> Nullable<Instant>,
         rebuilds -> BigInt,
+        last_event -> BigInt,
+        events_before -> BigInt,
     }
 }
 
@@ -129,6 +131,27 @@ diesel::table! {
         service -> Text,
         level -> Text,
         error_count -> BigInt,
+    }
+}
+
+diesel::table! {
+    use super::sql_types::*;
+    call_events (tenant_id, event_id) {
+        tenant_id -> Key,
+        event_id -> BigInt,
+        recorded_at -> Instant,
+        kind -> Text,
+        call_id -> Key,
+        occurred_at -> Instant,
+        workflow_id -> Nullable<Key>,
+        workflow_slug -> Nullable<Text>,
+        agent -> Nullable<Text>,
+        duration_us -> Nullable<BigInt>,
+        end_reason -> Nullable<Text>,
+        position -> Nullable<Integer>,
+        service -> Nullable<Text>,
+        level -> Nullable<Text>,
+        message -> Nullable<Text>,
     }
 }
 

@@ -57,7 +57,7 @@ macro_rules! vocabularies {
         }
     )+};
 }
-vocabularies!(CallStatus, Level, ProviderType, Resolution, Scope, Service);
+vocabularies!(CallStatus, EventKind, Level, ProviderType, Resolution, Scope, Service);
 
 macro_rules! id_conversions {
     ($($name:ident),+) => {$(

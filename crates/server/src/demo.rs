@@ -57,7 +57,7 @@ async fn fill(settings: &Settings, calls: usize) -> anyhow::Result<(TenantId, St
     let database = open(settings).await?;
     let tenant = create_tenant(&database, Slug::new("demo")?, Some(DisplayName::new("Demo")?)).await?;
     let (_, secret) = create_key(&database, tenant.id, Vec::new(), None, None).await?;
-    let (queue, writer) = ingestion(Arc::new(database), (&settings.ingest).into());
+    let (queue, writer) = ingestion(Arc::new(database), settings.into());
     let writer = tokio::spawn(writer.run());
     let now = Utc::now();
     let mut generator = Generator::new(SEED, Profile::default());
@@ -111,7 +111,8 @@ async fn live_calls(tenant: TenantId, queue: IngestQueue) {
 fn print_tour(address: SocketAddr, key: &str) {
     println!("\nThe demo serves at http://{address}\n");
     println!("Swagger UI  http://{address}{SWAGGER_PATH}   (Authorize with the key)");
-    println!("API key     {key}\n");
+    println!("API key     {key}");
+    println!("Live        curl --no-buffer -H 'X-API-Key: {key}' http://{address}/api/v1/sse/calls/stream\n");
     println!("Try:");
     for question in [
         "summary?period=30d",

@@ -42,7 +42,7 @@ struct Outcome {
 pub async fn import(settings: &Settings, arguments: &ImportArguments) -> anyhow::Result<ExitCode> {
     let database = open(settings).await?;
     let tenant = find_tenant(&database, &arguments.tenant).await?;
-    let (queue, writer) = ingestion(Arc::new(database), (&settings.ingest).into());
+    let (queue, writer) = ingestion(Arc::new(database), settings.into());
     let writer = tokio::spawn(writer.run());
     let bar = progress_bar(&arguments.files)?;
     let mut importer =

@@ -12,6 +12,7 @@ mod traces;
 
 use clap::Parser;
 use command_line::{Command, CommandLine};
+use rustix::process::{Resource, Rlimit};
 use settings::Settings;
 use std::process::ExitCode;
 use traces::Traces;
@@ -43,6 +44,7 @@ fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
     settings.log.start(traces.as_ref())?;
     let threads = runtime_threads(&settings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    allow_many_sockets();
     let runtime = builder.worker_threads(threads).on_thread_start(yield_to_questions).enable_all().build()?;
     let code = runtime.block_on(run(settings, command_line.command));
     if let Some(traces) = traces {
@@ -64,6 +66,13 @@ fn traces_of(command: &Command, settings: &Settings) -> anyhow::Result<Option<Tr
 fn yield_to_questions() {
     // Where it is not allowed, they are equals.
     let _ = rustix::process::nice(LESS_URGENT);
+}
+
+/// Each socket is an open file, and the usual soft limit of 1,024 is a relic; the hard one is the administrator's.
+fn allow_many_sockets() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    // Where it is refused, there are fewer.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Threads beside the main one. Requests are served by threads of their own, and so is each SQLite connection; what is

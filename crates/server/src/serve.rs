@@ -7,6 +7,7 @@ use actix_web::{HttpServer, web};
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
+use callscope_analytics::live::{EventPruner, Live};
 use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
@@ -32,15 +33,22 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let database = open(settings).await?;
     let metrics = edge::metrics(&database);
     let calls = Arc::new(MeteredCalls::new(Arc::new(database.clone()), Arc::clone(&metrics)));
-    let (queue, writer) = ingestion(calls, (&settings.ingest).into());
+    let (queue, writer) = ingestion(calls, settings.into());
+    let commits = writer.commits();
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
     let retention = start_retention(settings, &database);
+    let live =
+        Live::new(Arc::new(database.clone()), Arc::new(database.clone()), settings.live.deliveries_per_second_max);
+    let announcer = tokio::spawn(live.clone().run(commits));
+    let pruner = start_pruner(settings, &database);
 
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tenants = edge::tenants(settings, &database, &metrics);
-    let state = ApiState::new(analytics, queue.clone(), tenants, clock, settings.into());
+    let live_limits = (&settings.live).into();
+    let ending = live.clone();
+    let state = ApiState::new(analytics, queue.clone(), tenants, clock, live, settings.into(), live_limits);
     let state = web::Data::new(edge::with_settings(state, settings, metrics));
     let metrics_server = edge::metrics_server(settings, &state)?;
     let workers = edge::workers(settings);
@@ -62,6 +70,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     tokio::spawn(async move {
         stop.await;
         tracing::info!("stopping: requests in flight and records that wait will finish");
+        // Or they would go on for ever.
+        ending.close();
         handle.stop(true).await;
     });
     tracing::info!(%address, "listening; explore at http://{address}{SWAGGER_PATH}, document at {OPENAPI_PATH}");
@@ -72,7 +82,7 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
         handle.stop(false).await;
         server.await??;
     }
-    for task in [sweeper, retention].into_iter().flatten() {
+    for task in [sweeper, retention, Some(announcer), Some(pruner)].into_iter().flatten() {
         task.abort();
     }
     queue.close();
@@ -117,6 +127,17 @@ fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) 
         timeout,
     };
     Some(tokio::spawn(sweeper.run()))
+}
+
+fn start_pruner(settings: &Settings, database: &Database) -> JoinHandle<()> {
+    let pruner = EventPruner {
+        events: Arc::new(database.clone()),
+        tenants: Arc::new(database.clone()),
+        clock: Arc::new(SystemClock),
+        window: settings.live.replay_window,
+        events_max: settings.live.replay_events_max,
+    };
+    tokio::spawn(pruner.run())
 }
 
 fn start_retention(settings: &Settings, database: &Database) -> Option<JoinHandle<()>> {

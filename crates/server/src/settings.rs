@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
 use callscope_analytics::retention::RetentionPeriods;
-use callscope_api::ApiLimits;
+use callscope_api::{ApiLimits, LiveLimits};
 use callscope_persistence::DatabaseOptions;
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer, de};
@@ -39,6 +39,10 @@ const POSTGRES_CONNECTIONS_MIN: u32 = 2;
 /// Shortest time for a request's head: the web server's clock goes by half seconds.
 const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
+/// Bounds of every duration of `[live]`.
+const LIVE_DURATION_MIN: Duration = Duration::from_millis(100);
+const LIVE_DURATION_MAX: Duration = Duration::from_hours(7 * 24);
+
 /// Longest wait for more records.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -52,6 +56,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The way of records into the database.
     pub ingest: IngestSettings,
+    /// Those who follow calls as they happen.
+    pub live: LiveSettings,
     /// How long data is kept.
     pub retention: RetentionSettings,
     /// What is kept for a moment.
@@ -135,6 +141,35 @@ pub struct IngestSettings {
     pub bodies_max: usize,
 }
 
+/// Those who follow calls as they happen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveSettings {
+    /// How long ago something may have happened and still be an event.
+    #[serde(deserialize_with = "duration")]
+    pub event_age_max: Duration,
+    /// How long events are kept.
+    #[serde(deserialize_with = "duration")]
+    pub replay_window: Duration,
+    /// Events that are kept of a tenant.
+    pub replay_events_max: u32,
+    /// Sockets and streams.
+    pub sockets_max: usize,
+    /// Those of one tenant.
+    pub tenant_sockets_max: usize,
+    /// Events of one tenant that are delivered in a second, counted once a client.
+    pub deliveries_per_second_max: u32,
+    /// How often clients are asked whether they are there.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// How long a client may be silent.
+    #[serde(deserialize_with = "duration")]
+    pub idle_timeout: Duration,
+    /// How long a client may take to accept a message.
+    #[serde(deserialize_with = "duration")]
+    pub send_timeout: Duration,
+}
+
 /// How long data is kept.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,6 +217,7 @@ impl Settings {
         let settings: Self = serde_path_to_error::deserialize(layered)
             .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))?;
         settings.check()?;
+        settings.live.check()?;
         settings.retention.check()?;
         settings.cache.check()?;
         settings.telemetry.check()?;
@@ -237,6 +273,38 @@ impl Settings {
     }
 }
 
+impl LiveSettings {
+    fn check(&self) -> anyhow::Result<()> {
+        for (key, duration) in [
+            ("event_age_max", self.event_age_max),
+            ("replay_window", self.replay_window),
+            ("ping_interval", self.ping_interval),
+            ("idle_timeout", self.idle_timeout),
+            ("send_timeout", self.send_timeout),
+        ] {
+            if !(LIVE_DURATION_MIN..=LIVE_DURATION_MAX).contains(&duration) {
+                bail!("setting live.{key}: must be between 100ms and 7d");
+            }
+        }
+        if self.idle_timeout <= self.ping_interval {
+            bail!("setting live.idle_timeout: must be more than live.ping_interval, or every quiet client is dropped");
+        }
+        Ok(())
+    }
+}
+
+impl From<&LiveSettings> for LiveLimits {
+    fn from(settings: &LiveSettings) -> Self {
+        Self {
+            sockets_max: settings.sockets_max,
+            tenant_sockets_max: settings.tenant_sockets_max,
+            ping_interval: settings.ping_interval,
+            idle_timeout: settings.idle_timeout,
+            send_timeout: settings.send_timeout,
+        }
+    }
+}
+
 impl RetentionSettings {
     fn check(&self) -> anyhow::Result<()> {
         for (key, days) in [("calls_days", self.calls_days), ("rollups_days", self.rollups_days)] {
@@ -274,12 +342,14 @@ impl From<&DatabaseSettings> for DatabaseOptions {
     }
 }
 
-impl From<&IngestSettings> for IngestLimits {
-    fn from(settings: &IngestSettings) -> Self {
+impl From<&Settings> for IngestLimits {
+    fn from(settings: &Settings) -> Self {
+        let ingest = &settings.ingest;
         Self {
-            queue_records_max: settings.queue_records_max,
-            batch_records_max: settings.batch_records_max,
-            batch_wait: settings.batch_wait,
+            queue_records_max: ingest.queue_records_max,
+            batch_records_max: ingest.batch_records_max,
+            batch_wait: ingest.batch_wait,
+            event_age_max: settings.live.event_age_max,
         }
     }
 }

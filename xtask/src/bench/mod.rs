@@ -8,6 +8,7 @@ mod database;
 mod floor;
 mod growth;
 mod ingestion;
+mod live;
 mod neighbours;
 mod plain_sql;
 mod postgres;
@@ -93,6 +94,8 @@ enum Part {
     Contention,
     /// Reads of answers that are kept.
     Cached,
+    /// Those who follow calls as they happen.
+    Live,
 }
 
 /// What all parts need to know, about one database.
@@ -150,6 +153,12 @@ impl Bench<'_> {
         let records = self.records();
         println!("\n# {}", self.engine.description()?);
         println!("NDJSON, {} records a request, {} latency samples a call", records::BATCH_RECORDS, records::SAMPLES);
+        if self.has(Part::Live) {
+            live::measure(self)?;
+        }
+        if self.arguments.only == [Part::Live] {
+            return Ok(());
+        }
         let mut loaded = if self.has(Part::Ingestion) {
             ingestion::measure(self)?
         } else {

@@ -107,10 +107,14 @@ impl Server {
 
     /// Its resident memory.
     pub fn resident_mib(&self) -> anyhow::Result<u64> {
+        Ok(self.resident_kib()? >> 10)
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
-        Ok(kib >> 10)
+        Ok(line.split_whitespace().nth(1).context("no figure")?.parse()?)
     }
 
     /// Stops it as its administrator would.

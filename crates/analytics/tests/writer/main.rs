@@ -83,7 +83,12 @@ impl CallTransaction for ObedientTransaction {
 }
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
-const LIMITS: IngestLimits = IngestLimits { queue_records_max: 10, batch_records_max: 10, batch_wait: Duration::ZERO };
+const LIMITS: IngestLimits = IngestLimits {
+    queue_records_max: 10,
+    batch_records_max: 10,
+    batch_wait: Duration::ZERO,
+    event_age_max: Duration::ZERO,
+};
 
 fn records(ids: std::ops::Range<u128>) -> Vec<Incoming> {
     let started_at = Timestamp::from_micros(0);

@@ -28,6 +28,7 @@ macro_rules! once {
 mod client;
 mod document;
 mod failures;
+mod follow;
 mod layout;
 mod records;
 mod schema;
@@ -50,6 +51,7 @@ mod cache;
 mod call_volume;
 mod error_log;
 mod ingest;
+mod live;
 mod metrics;
 mod protocol;
 mod provider_latency;
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         error_log::CASES,
         failures::CASES,
         ingest::CASES,
+        live::CASES,
         metrics::CASES,
         protocol::CASES,
         provider_latency::CASES,

@@ -9,10 +9,11 @@ use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ingestion::{IngestLimits, ingestion};
 use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
+use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
-use callscope_api::{ApiLimits, ApiState, CacheLimits};
+use callscope_api::{ApiLimits, ApiState, CacheLimits, LiveLimits};
 use callscope_domain::{ApiKey, KeyId, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -38,11 +39,31 @@ pub struct Setup {
     pub queue_records_max: usize,
     pub cache: CacheLimits,
     pub serves_metrics: bool,
+    pub live_limits: LiveLimits,
+    pub deliveries_per_second: u32,
+    /// Whether commits are announced at once, and not only found by looking.
+    pub announces: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: LIMITS, queue_records_max: 200_000, cache: CacheLimits::OFF, serves_metrics: true }
+        let second = Duration::from_secs(1);
+        let live_limits = LiveLimits {
+            sockets_max: 100,
+            tenant_sockets_max: 50,
+            ping_interval: 30 * second,
+            idle_timeout: 75 * second,
+            send_timeout: 10 * second,
+        };
+        Self {
+            limits: LIMITS,
+            queue_records_max: 200_000,
+            live_limits,
+            deliveries_per_second: 100_000,
+            announces: false,
+            cache: CacheLimits::OFF,
+            serves_metrics: true,
+        }
     }
 }
 
@@ -58,6 +79,7 @@ pub struct Server {
 /// A tenant and a client with a key of it that may do everything.
 pub struct TenantClient {
     pub id: TenantId,
+    pub key: String,
     pub client: Client,
 }
 
@@ -92,19 +114,25 @@ impl Server {
             queue_records_max: setup.queue_records_max,
             batch_records_max: 10_000,
             batch_wait: Duration::ZERO,
+            event_age_max: Duration::from_hours(1),
         };
         let metrics = Arc::new(Metrics::new());
         let calls = Arc::new(MeteredCalls::new(store.clone(), Arc::clone(&metrics)));
         let (queue, writer) = ingestion(calls, limits);
         metrics.set_pool("main", PoolConnections { in_use: 1, idle: 2, max: 4 });
-        actix_web::rt::spawn(writer.run());
         let clock = Arc::new(FixedClock(instant(NOW)));
+        let writer = writer.with_clock(clock.clone());
+        let live = Live::new(Arc::new(store.database.clone()), store.clone(), setup.deliveries_per_second);
+        if setup.announces {
+            actix_web::rt::spawn(live.clone().run(writer.commits()));
+        }
+        actix_web::rt::spawn(writer.run());
         let analytics = Analytics::new(store.clone());
         let tenants: Arc<dyn TenantStore> = match setup.cache.ttl {
             Duration::ZERO => store.clone(),
             ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),
         };
-        let state = ApiState::new(analytics, queue, tenants, clock, setup.limits);
+        let state = ApiState::new(analytics, queue, tenants, clock, live, setup.limits, setup.live_limits);
         let mut state = state.with_metrics(metrics).with_cache(setup.cache);
         state.serves_metrics = setup.serves_metrics;
         let state = web::Data::new(state);
@@ -125,7 +153,7 @@ impl Server {
         let tenant = Tenant { id, slug, name, created_at: instant(NOW) };
         self.store.create_tenant(&tenant).await.expect("a tenant");
         let key = self.key(id, Scope::ALL).await;
-        TenantClient { id, client: self.client(&key) }
+        TenantClient { id, client: self.client(&key), key }
     }
 
     /// A new key of a tenant.

@@ -7,6 +7,7 @@ mod audits;
 mod contents;
 mod distribution;
 mod error_log;
+mod events;
 mod fixture;
 mod history;
 mod isolation;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         lifecycle::CASES,
         workflows::CASES,
         error_log::CASES,
+        events::CASES,
         tenants::CASES,
         isolation::CASES,
         rollups::CASES,

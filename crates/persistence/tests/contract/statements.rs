@@ -19,8 +19,16 @@ use std::ops::ControlFlow;
 pub const CASES: &[Case] = crate::cases![every_question_reads_ranges_of_indexes];
 
 /// The tables that `migrate --distributed` distributes by tenant.
-pub const DISTRIBUTED: [&str; 7] =
-    ["calls", "call_errors", "call_rollups", "error_rollups", "provider_rollups", "tenant_states", "workflows"];
+pub const DISTRIBUTED: [&str; 8] = [
+    "calls",
+    "call_errors",
+    "call_events",
+    "call_rollups",
+    "error_rollups",
+    "provider_rollups",
+    "tenant_states",
+    "workflows",
+];
 
 /// Marks statements of the tests, which may do as they like.
 pub const OF_TEST: &str = "/* of a test */";

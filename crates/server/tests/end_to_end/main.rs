@@ -48,6 +48,7 @@ mod full_disk;
 mod health;
 mod import;
 mod isolation;
+mod live;
 mod outage;
 mod process;
 mod read_only;
@@ -82,6 +83,8 @@ fn main() -> ExitCode {
         health::CASES,
         import::CASES,
         isolation::CASES,
+        live::CASES,
+        live::POSTGRES_CASES,
         outage::CASES,
         read_only::CASES,
         replica::CASES,

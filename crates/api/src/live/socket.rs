@@ -1,0 +1,130 @@
+//! One WebSocket: what goes out and comes in, whether the other side is there, and how it ends.
+
+use crate::live::messages::Notice;
+use crate::live::room::{LiveLimits, Place};
+use crate::problem::{Problem, ProblemCode};
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
+use std::time::Duration;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+
+/// Most bytes of a client's message.
+const MESSAGE_BYTES_MAX: usize = 4096;
+/// How long a close frame may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The other side closed it, or is gone.
+    Theirs,
+    /// The server is going down.
+    Shutdown,
+    /// Nothing was heard of the other side for too long.
+    Idle,
+    /// The other side does not take messages.
+    Slow,
+    /// The other side sends what no client sends.
+    Unsupported,
+    /// The database is away.
+    Unavailable,
+}
+
+impl End {
+    /// Codes from 4000 on are ours; they are like the HTTP status.
+    fn reason(self) -> Option<CloseReason> {
+        let (code, description) = match self {
+            Self::Theirs => return None,
+            Self::Shutdown => (CloseCode::Away, "the server is shutting down; connect again"),
+            Self::Idle => (CloseCode::Other(4408), "no pong and no message for too long"),
+            Self::Slow => (CloseCode::Other(4429), "messages are not taken fast enough"),
+            Self::Unsupported => (CloseCode::Unsupported, "send JSON as unfragmented text"),
+            Self::Unavailable => (CloseCode::Again, "the database is not available; connect again"),
+        };
+        Some(CloseReason { code, description: Some(description.to_owned()) })
+    }
+}
+
+/// What came in.
+pub enum Incoming {
+    /// Text of a client.
+    Text(String),
+    /// It is time to look after the connection; [`Socket::tend`] does.
+    Tick,
+    /// Something that needs no answer.
+    Nothing,
+}
+
+/// An open WebSocket.
+pub struct Socket {
+    session: Session,
+    stream: MessageStream,
+    limits: LiveLimits,
+    pings: Interval,
+    heard_at: Instant,
+    _place: Place,
+}
+
+impl Socket {
+    /// Shakes hands.
+    pub fn open(
+        request: &HttpRequest,
+        payload: web::Payload,
+        limits: LiveLimits,
+        place: Place,
+    ) -> Result<(HttpResponse, Self), Problem> {
+        let (response, session, stream) = actix_ws::handle(request, payload).map_err(|error| {
+            Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
+        })?;
+        let now = Instant::now();
+        let mut pings = interval_at(now + limits.ping_interval, limits.ping_interval);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
+        Ok((response, Self { session, stream, limits, pings, heard_at: now, _place: place }))
+    }
+
+    /// What comes in next. It may be dropped half-way and called again.
+    pub async fn receive(&mut self) -> Result<Incoming, End> {
+        let message = tokio::select! {
+            message = self.stream.recv() => message,
+            _ = self.pings.tick() => return Ok(Incoming::Tick),
+        };
+        self.heard_at = Instant::now();
+        match message {
+            Some(Ok(Message::Text(text))) => Ok(Incoming::Text(text.into())),
+            Some(Ok(Message::Ping(bytes))) => {
+                let sent = timeout(self.limits.send_timeout, self.session.pong(&bytes)).await;
+                sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)?;
+                Ok(Incoming::Nothing)
+            }
+            Some(Ok(Message::Pong(_) | Message::Nop)) => Ok(Incoming::Nothing),
+            Some(Ok(Message::Binary(_) | Message::Continuation(_)) | Err(_)) => Err(End::Unsupported),
+            Some(Ok(Message::Close(_))) | None => Err(End::Theirs),
+        }
+    }
+
+    /// Asks whether the other side is there.
+    pub async fn tend(&mut self) -> Result<(), End> {
+        if self.heard_at.elapsed() > self.limits.idle_timeout {
+            return Err(End::Idle);
+        }
+        let sent = timeout(self.limits.send_timeout, self.session.ping(b"")).await;
+        sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)
+    }
+
+    /// Sends a text.
+    pub async fn send(&mut self, text: &str) -> Result<(), End> {
+        let sent = timeout(self.limits.send_timeout, self.session.text(text)).await;
+        sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)
+    }
+
+    /// Sends a notice.
+    pub async fn notify(&mut self, notice: &Notice<'_>) -> Result<(), End> {
+        self.send(&notice.text()).await
+    }
+
+    /// Says why, if the other side still listens, and ends.
+    pub async fn close(self, end: End) {
+        let _ = timeout(CLOSE_TIMEOUT, self.session.close(end.reason())).await;
+    }
+}

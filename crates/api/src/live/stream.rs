@@ -1,0 +1,148 @@
+//! `GET /api/v1/sse/calls/stream`: the same events for browsers and curl.
+
+use crate::HeadOnly;
+use crate::auth::{AnalyticsRead, Authorized};
+use crate::live::filter::{EventFilter, FollowParams, event_id};
+use crate::live::messages::{Notice, written};
+use crate::live::room::Place;
+use crate::openapi::StreamProblems;
+use crate::problem::Problem;
+use crate::state::ApiState;
+use actix_web::http::header::{self, HeaderName};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, get, web};
+
+use callscope_analytics::live::Follower;
+use futures_util::stream;
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::time::Duration;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// Which event a browser saw last before the connection was lost.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// How long a browser waits before it connects again, in milliseconds.
+const RETRY_MS: u32 = 2000;
+
+/// The routes.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(stream_calls);
+}
+
+/// Stream calls
+///
+/// The calls of the tenant as they happen, as server-sent events, until the client closes the connection. First comes
+/// `connected` with the number of active calls and the last event so far; then `call.started`, `call.ended`,
+/// `call.failed` and `call.error`, each with an id; `active_count` when the number of active calls changes; `dropped`
+/// with the number of events that a slow client has missed.
+///
+/// A client that comes back with `Last-Event-ID`, as browsers do, is first told what it has missed, as long as that is
+/// kept (an hour unless configured otherwise); else `reset`. The parameter `since` does the same and yields to the
+/// header. A comment comes every 30 seconds, so that proxies keep the connection open.
+#[utoipa::path(
+    tag = "Live",
+    params(
+        FollowParams,
+        ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was seen", minimum = 0)
+    ),
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream",
+         example = "event: call.ended\nid: 1042\ndata: {\"type\":\"call.ended\",\"id\":1042}\n\n"),
+        StreamProblems
+    ),
+    security(("api_key" = []), ("bearer" = []))
+)]
+#[get("/api/v1/sse/calls/stream")]
+async fn stream_calls(
+    state: web::Data<ApiState>,
+    request: HttpRequest,
+    asked: Authorized<AnalyticsRead, FollowParams>,
+) -> Result<HttpResponse, Problem> {
+    let last_seen = match request.headers().get(LAST_EVENT_ID) {
+        None => asked.params.since,
+        Some(value) => {
+            let id = value.to_str().map_err(|_| "must be plain text").and_then(|text| event_id(text.trim()));
+            Some(id.map_err(|fault| Problem::invalid_field(LAST_EVENT_ID.as_str(), fault))?)
+        }
+    };
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        // Proxies must not collect it.
+        .insert_header(("X-Accel-Buffering", "no"));
+    if request.extensions().contains::<HeadOnly>() {
+        return Ok(response.finish());
+    }
+    let place = state.sockets.take(asked.tenant)?;
+    let follower = state.live.follow(asked.tenant, last_seen).await?;
+    let mut greeting = format!("retry: {RETRY_MS}\n");
+    // With the number of the last event before it: whoever loses the connection at once has missed nothing.
+    let start = last_seen.filter(|_| !follower.is_reset).map_or(follower.cursor.0, |id| id.0);
+    push(&mut greeting, "connected", Some(start), &Notice::connected(asked.tenant, &follower).text());
+    if follower.is_reset {
+        let cursor = follower.cursor.0;
+        push(&mut greeting, "reset", Some(cursor), &Notice::Reset { cursor }.text());
+    }
+    let listener = Listener {
+        greeting: Some(greeting),
+        follower,
+        filter: EventFilter::new(asked.params),
+        pause: state.sockets.limits().ping_interval,
+        _place: place,
+    };
+    let events = stream::unfold(listener, |mut listener| async move {
+        let text = listener.next().await?;
+        Some((Ok::<_, Infallible>(web::Bytes::from(text)), listener))
+    });
+    Ok(response.streaming(events))
+}
+
+struct Listener {
+    greeting: Option<String>,
+    follower: Follower,
+    filter: EventFilter,
+    /// How long the stream may be silent.
+    pause: Duration,
+    _place: Place,
+}
+
+impl Listener {
+    /// What is sent next; none when all is over.
+    async fn next(&mut self) -> Option<String> {
+        if let Some(greeting) = self.greeting.take() {
+            return Some(greeting);
+        }
+        let wanted = async {
+            loop {
+                match self.follower.next().await {
+                    Ok(Some(message)) if self.filter.wants(&message) => return Some(message),
+                    Ok(Some(_)) => {}
+                    Ok(None) => return None,
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "events could not be loaded");
+                        return None;
+                    }
+                }
+            }
+        };
+        let mut text = String::new();
+        match tokio::time::timeout(self.pause, wanted).await {
+            Ok(message) => {
+                let (name, id, data) = written(&message?);
+                push(&mut text, name, id, &data);
+            }
+            Err(_) => text.push_str(": still here\n\n"),
+        }
+        Some(text)
+    }
+}
+
+/// Adds an event. The data is JSON, so it has no line breaks.
+fn push(text: &mut String, name: &str, id: Option<i64>, data: &str) {
+    let _ = writeln!(text, "event: {name}");
+    if let Some(id) = id {
+        let _ = writeln!(text, "id: {id}");
+    }
+    let _ = write!(text, "data: {data}\n\n");
+}
