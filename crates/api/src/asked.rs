@@ -91,10 +91,7 @@ pub fn plain_answer(body: &impl Serialize) -> Result<Answer, Problem> {
 }
 
 /// The answer to a question about a window.
-pub fn answer<T, R: Serialize>(
-    answer: service::Answer<T>,
-    respond: impl FnOnce(T) -> R,
-) -> Result<Answer, Problem> {
+pub fn answer<T, R: Serialize>(answer: service::Answer<T>, respond: impl FnOnce(T) -> R) -> Result<Answer, Problem> {
     let window = format!("{}/{}", rfc3339(answer.window.start()), rfc3339(answer.window.end()));
     Ok(Answer::new(json(&respond(answer.figures))?, HeaderValue::from_str(&window).ok()))
 }

@@ -64,7 +64,11 @@ pub fn app(
     app.app_data(state)
         .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
         .service(swagger)
-        .configure(|config| if serves_metrics { metrics::routes(config) })
+        .configure(|config| {
+            if serves_metrics {
+                metrics::routes(config)
+            }
+        })
         .configure(live::sockets)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))

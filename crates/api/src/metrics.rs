@@ -12,8 +12,8 @@ pub use ingestion::MeteredCalls;
 use crate::cache::Found;
 use crate::openapi::only_reads;
 use crate::state::ApiState;
-use actix_web::web::{self, ServiceConfig};
 use actix_web::HttpResponse;
+use actix_web::web::{self, ServiceConfig};
 use callscope_analytics::key_cache::KeyLookups;
 use ingestion::IngestionMetrics;
 use process::ProcessCollector;
@@ -30,7 +30,7 @@ use std::sync::{PoisonError, RwLock};
 /// Where the metrics are, if they are served.
 pub const METRICS_PATH: &str = "/metrics";
 
-/// The media type of the text (OpenMetrics 1.0, which Prometheus and its relatives read).
+/// The media type of the text (`OpenMetrics` 1.0, which Prometheus and its relatives read).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The route of the metrics. It needs no credential, and tells nothing about tenants.

@@ -46,7 +46,9 @@ pub async fn request_log<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else { return Err(Problem::internal().into()) };
+    let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else {
+        return Err(Problem::internal().into());
+    };
     let id = request_id(&request);
     let method = request.method().clone();
     let span = begin(&state, &request, &id);

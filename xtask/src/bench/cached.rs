@@ -35,7 +35,8 @@ pub fn measure(bench: &mut Bench, loaded: &mut Instance) -> anyhow::Result<()> {
         let [ours, bare, bytes] = compare(loaded, question)?;
         let ratio = ours / bare;
         worst = worst.min(ratio);
-        let cells = [format!("{ours:>14.0}"), format!("{bare:>14.0}"), format!("{ratio:>14.2}"), format!("{bytes:>14}")];
+        let cells =
+            [format!("{ours:>14.0}"), format!("{bare:>14.0}"), format!("{ratio:>14.2}"), format!("{bytes:>14}")];
         print_row(question, cells.into_iter());
     }
     loaded.server.terminate()?;
@@ -67,7 +68,8 @@ fn compare(loaded: &Instance, question: &str) -> anyhow::Result<[f64; 3]> {
 
 /// What a client of a dashboard sends.
 fn request(path: &str, key: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nX-API-Key: {key}\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nX-API-Key: {key}\r\n\r\n")
+        .into_bytes()
 }
 
 /// A question to a server.
@@ -98,7 +100,8 @@ impl Target {
     fn count_answers(&self) -> anyhow::Result<usize> {
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| self.ask_for_a_turn())).collect();
-            let counts = clients.into_iter().map(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?);
+            let counts =
+                clients.into_iter().map(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?);
             counts.sum()
         })
     }

@@ -44,7 +44,7 @@ async fn identical_questions_in_flight_are_asked_once(backend: Backend) {
         let answers = join_all(clients.iter().map(|client| client.ask(question)));
         let release = async {
             // All of them, and the one that asks for their number.
-            while metric(&server, "callscope_http_requests_in_flight").await < 21.0 {}
+            while metric(&server, "callscope_http_requests_in_flight").await < 21 {}
             server.store.questions_asked(asked).await;
             server.store.release_questions();
         };

@@ -27,11 +27,11 @@ async fn metrics(server: &Server) -> Response {
     server.stranger().send(&Request::get("/metrics")).await
 }
 
-/// The value of a series, such as `name{label="value"}`; 0 where there is none.
-pub async fn metric(server: &Server, series: &str) -> f64 {
+/// The value of a series of whole numbers, such as `name{label="value"}`; 0 where there is none.
+pub async fn metric(server: &Server, series: &str) -> usize {
     let response = metrics(server).await;
     let line = response.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0.0, |value| value.parse().expect("a number"))
+    line.map_or(0, |value| value.trim_end_matches(".0").parse().expect("a whole number"))
 }
 
 async fn requests_are_counted_by_route_and_status(backend: Backend) {
@@ -51,18 +51,18 @@ async fn requests_are_counted_by_route_and_status(backend: Backend) {
         format!("callscope_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}")
     };
     for (series, count) in [
-        (answered("GET", "/api/v1/analytics/summary", 200), 3.0),
-        (answered("GET", "/api/v1/analytics/summary", 422), 1.0),
-        (answered("PUT", "/api/v1/ingest/calls/{call_id}", 201), 1.0),
-        (answered("DELETE", "/api/v1/analytics/summary", 405), 1.0),
-        (answered("GET", "(none)", 404), 2.0),
-        (answered("HEAD", "/health", 200), 1.0),
-        (answered("other", "/health", 405), 1.0),
+        (answered("GET", "/api/v1/analytics/summary", 200), 3),
+        (answered("GET", "/api/v1/analytics/summary", 422), 1),
+        (answered("PUT", "/api/v1/ingest/calls/{call_id}", 201), 1),
+        (answered("DELETE", "/api/v1/analytics/summary", 405), 1),
+        (answered("GET", "(none)", 404), 2),
+        (answered("HEAD", "/health", 200), 1),
+        (answered("other", "/health", 405), 1),
     ] {
         assert_eq!(metric(&server, &series).await, count, "{series}");
     }
     let count = "callscope_http_request_duration_seconds_count{method=\"GET\",route=\"/api/v1/analytics/summary\"}";
-    assert_eq!(metric(&server, count).await, 4.0);
+    assert_eq!(metric(&server, count).await, 4);
 }
 
 async fn records_and_transactions_are_counted(backend: Backend) {
@@ -73,22 +73,22 @@ async fn records_and_transactions_are_counted(backend: Backend) {
     acme.ingest(&[record(1), record(2), bad, record(3)]).await;
     acme.put_call(&record(1)).await;
     for (series, value) in [
-        ("callscope_ingest_records_total{outcome=\"accepted\"}", 4.0),
-        ("callscope_ingest_records_total{outcome=\"rejected\"}", 1.0),
-        ("callscope_ingest_dropped_samples_total", 4.0),
-        ("callscope_ingest_transactions_total{outcome=\"committed\"}", 2.0),
-        ("callscope_ingest_transactions_total{outcome=\"failed\"}", 0.0),
-        ("callscope_ingest_transaction_calls_sum", 4.0),
-        ("callscope_ingest_commit_duration_seconds_count", 2.0),
-        ("callscope_ingest_queue_records", 0.0),
-        ("callscope_ingest_queue_records_max", 200_000.0),
-        ("callscope_ingest_body_bytes", 0.0),
+        ("callscope_ingest_records_total{outcome=\"accepted\"}", 4),
+        ("callscope_ingest_records_total{outcome=\"rejected\"}", 1),
+        ("callscope_ingest_dropped_samples_total", 4),
+        ("callscope_ingest_transactions_total{outcome=\"committed\"}", 2),
+        ("callscope_ingest_transactions_total{outcome=\"failed\"}", 0),
+        ("callscope_ingest_transaction_calls_sum", 4),
+        ("callscope_ingest_commit_duration_seconds_count", 2),
+        ("callscope_ingest_queue_records", 0),
+        ("callscope_ingest_queue_records_max", 200_000),
+        ("callscope_ingest_body_bytes", 0),
     ] {
         assert_eq!(metric(&server, series).await, value, "{series}");
     }
     server.store.set(crate::store::Mode::CommitFails);
     acme.put_call(&record(1)).await;
-    assert_eq!(metric(&server, "callscope_ingest_transactions_total{outcome=\"failed\"}").await, 1.0);
+    assert_eq!(metric(&server, "callscope_ingest_transactions_total{outcome=\"failed\"}").await, 1);
 }
 
 async fn lookups_in_the_caches_are_counted(backend: Backend) {
@@ -99,7 +99,7 @@ async fn lookups_in_the_caches_are_counted(backend: Backend) {
         acme.summary("").await;
     }
     let lookups = |outcome: &str| format!("callscope_cache_lookups_total{{cache=\"answers\",outcome=\"{outcome}\"}}");
-    for (outcome, count) in [("hit", 2.0), ("miss", 1.0), ("shared", 0.0)] {
+    for (outcome, count) in [("hit", 2), ("miss", 1), ("shared", 0)] {
         assert_eq!(metric(&server, &lookups(outcome)).await, count, "{outcome}");
     }
 }

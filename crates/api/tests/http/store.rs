@@ -50,7 +50,8 @@ pub struct SwitchedStore {
 impl SwitchedStore {
     pub fn new(database: Database) -> Self {
         let (open, asked) = (watch::Sender::new(true), watch::Sender::new(0));
-        let (answering, questions, key_lookups) = (watch::Sender::new(true), watch::Sender::new(0), AtomicUsize::new(0));
+        let (answering, questions, key_lookups) =
+            (watch::Sender::new(true), watch::Sender::new(0), AtomicUsize::new(0));
         Self { database, mode: Mutex::new(Mode::Sound), open, asked, answering, questions, key_lookups }
     }
 

@@ -82,5 +82,6 @@ impl From<&CacheSettings> for CacheLimits {
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let address = (!text.is_empty()).then(|| text.parse()).transpose();
-    address.map_err(|_| de::Error::custom(format!("{text:?} is no address; write one like \"127.0.0.1:9090\", or \"\"")))
+    address
+        .map_err(|_| de::Error::custom(format!("{text:?} is no address; write one like \"127.0.0.1:9090\", or \"\"")))
 }

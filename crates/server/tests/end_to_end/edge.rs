@@ -26,7 +26,9 @@ fn a_key_that_another_process_revokes_is_refused_when_its_time_is_over(backend: 
     let list = fixture.run(&["keys", "list", "--tenant", "acme"]).stdout_of_success();
     let id = list.lines().find_map(|line| line.split_whitespace().find(|word| word.len() == 36)).unwrap().to_owned();
     fixture.run(&["keys", "revoke", "--tenant", "acme", &id]).stdout_of_success();
-    eventually("the end of a key", || (server.client(&key).get("/api/v1/analytics/summary").status == 401).then_some(()));
+    eventually("the end of a key", || {
+        (server.client(&key).get("/api/v1/analytics/summary").status == 401).then_some(())
+    });
 }
 
 fn metrics_have_an_address_of_their_own_if_that_is_wanted(backend: Backend) {
@@ -39,7 +41,8 @@ fn metrics_have_an_address_of_their_own_if_that_is_wanted(backend: Backend) {
     let address = server.log().iter().find_map(field).expect("the log says where");
     let mut answer = ureq::get(format!("http://{address}/metrics")).call().unwrap();
     let text = answer.body_mut().read_to_string().unwrap();
-    for name in ["callscope_build_info{version=", "callscope_database_connections{pool=", "process_resident_memory_bytes "]
+    for name in
+        ["callscope_build_info{version=", "callscope_database_connections{pool=", "process_resident_memory_bytes "]
     {
         assert!(text.contains(name), "{name}: {text}");
     }
@@ -55,7 +58,10 @@ fn metrics_have_an_address_of_their_own_if_that_is_wanted(backend: Backend) {
 
 /// A collector: what was sent to it, as heads and bodies.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Collector(Arc<Mutex<Vec<Sent>>>);
+
+/// The head and the body of a request.
+type Sent = (String, Vec<u8>);
 
 impl Collector {
     /// Takes what comes, at a free port.
