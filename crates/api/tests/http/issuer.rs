@@ -118,14 +118,14 @@ pub fn good(tenant: TenantId, scopes: &[Scope]) -> String {
     signed(&claims(tenant, scopes))
 }
 
-fn options(keys: JwtKeys) -> Option<JwtOptions> {
+fn options(keys: JwtKeys) -> JwtOptions {
     let leeway = Duration::from_secs(LEEWAY_S.unsigned_abs());
-    Some(JwtOptions { keys, audience: Some(AUDIENCE.into()), issuer: Some(ISSUER.into()), leeway })
+    JwtOptions { keys, audience: Some(AUDIENCE.into()), issuer: Some(ISSUER.into()), leeway }
 }
 
 /// A server that shares the secret.
 pub fn shared_secret() -> Option<JwtOptions> {
-    options(JwtKeys::Secret(SECRET.into()))
+    Some(options(JwtKeys::Secret(SECRET.into())))
 }
 
 /// A server that knows the public keys.
@@ -136,7 +136,7 @@ pub fn public_keys() -> Option<JwtOptions> {
             Ok(KEYS.set().to_string().into_bytes())
         }
     }
-    options(JwtKeys::Public { source: Arc::new(Published), refresh: Duration::from_hours(1) })
+    Some(options(JwtKeys::Public { source: Arc::new(Published), refresh: Duration::from_hours(1) }))
 }
 
 /// A server whose issuer is away.
@@ -147,5 +147,5 @@ pub fn unreachable_keys() -> Option<JwtOptions> {
             Err("connection refused by 10.0.0.7".into())
         }
     }
-    options(JwtKeys::Public { source: Arc::new(Away), refresh: Duration::from_hours(1) })
+    Some(options(JwtKeys::Public { source: Arc::new(Away), refresh: Duration::from_hours(1) }))
 }
