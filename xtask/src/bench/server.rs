@@ -78,9 +78,20 @@ impl Instance {
 }
 
 impl Server {
-    /// Starts a server, and waits until it listens: it is ready then.
+    /// Starts a server that keeps no answers, and waits until it listens: it is ready then.
     pub fn start(database: &Database) -> anyhow::Result<Self> {
-        let mut child = command(database).arg("serve").stderr(Stdio::piped()).spawn()?;
+        Self::start_with(database, "0s")
+    }
+
+    /// Starts a server that keeps answers for as long as one does unless told otherwise.
+    pub fn start_cached(database: &Database) -> anyhow::Result<Self> {
+        Self::start_with(database, "1s")
+    }
+
+    fn start_with(database: &Database, cache_ttl: &str) -> anyhow::Result<Self> {
+        let mut command = command(database);
+        command.arg("serve").env("CALLSCOPE__CACHE__TTL", cache_ttl);
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
         let mut server = Self { child, address: String::new() };
         while server.address.is_empty() {

@@ -3,6 +3,7 @@
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::boards::{Answers, Question, Topic};
 use crate::live::messages::Notice;
+use crate::live::room::Guest;
 use crate::live::socket::{End, Incoming, Socket};
 use crate::params::{Query, QueryParams, WorkflowParam};
 use crate::problem::Problem;
@@ -56,8 +57,8 @@ pub async fn open(
     asked: SocketAuthorized<AnalyticsRead, BoardParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let place = state.sockets.take(tenant)?;
-    let (response, mut socket) = Socket::open(state.clone(), &request, payload, asked.credential, place)?;
+    let guest = Guest::admit(&state, asked.credential)?;
+    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
     let BoardParams { period, workflow } = asked.params;
     let question = Question { topic: Topic::Summary, period, workflow: workflow.workflow };
     let summary = state.boards.follow(tenant, question.clone()).await?;

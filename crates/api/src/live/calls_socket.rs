@@ -3,6 +3,7 @@
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{CALLS_MAX, EventFilter, FollowParams};
 use crate::live::messages::{Notice, written};
+use crate::live::room::Guest;
 use crate::live::socket::{End, Incoming, Socket};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -32,8 +33,8 @@ pub async fn open(
     asked: SocketAuthorized<AnalyticsRead, FollowParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let place = state.sockets.take(tenant)?;
-    let (response, mut socket) = Socket::open(state.clone(), &request, payload, asked.credential, place)?;
+    let guest = Guest::admit(&state, asked.credential)?;
+    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
     let mut follower = state.live.follow(tenant, asked.params.since).await?;
     let mut filter = EventFilter::new(asked.params);
     actix_web::rt::spawn(async move {

@@ -1,6 +1,9 @@
 //! How many may follow at one time.
 
+use crate::access::Credential;
 use crate::problem::{Problem, ProblemCode};
+use crate::state::ApiState;
+use actix_web::web;
 use callscope_domain::TenantId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +57,7 @@ impl SocketRoom {
     }
 
     /// Room for one more of a tenant, until the place is dropped.
-    pub fn take(&self, tenant: TenantId) -> Result<Place, Problem> {
+    fn take(&self, tenant: TenantId) -> Result<Place, Problem> {
         let mut open = lock(&self.open);
         let of_tenant = open.by_tenant.get(&tenant).copied().unwrap_or(0);
         if of_tenant >= self.limits.tenant_sockets_max {
@@ -66,6 +69,26 @@ impl SocketRoom {
         open.all += 1;
         open.by_tenant.insert(tenant, of_tenant + 1);
         Ok(Place { open: Arc::clone(&self.open), tenant })
+    }
+}
+
+/// One who was let in: the credential, and a place.
+pub struct Guest {
+    state: web::Data<ApiState>,
+    credential: Credential,
+    _place: Place,
+}
+
+impl Guest {
+    /// Takes a place for the bearer of a credential.
+    pub fn admit(state: &web::Data<ApiState>, credential: Credential) -> Result<Self, Problem> {
+        let place = state.sockets.take(credential.tenant)?;
+        Ok(Self { state: state.clone(), credential, _place: place })
+    }
+
+    /// Whether the credential would still be let in; while the database is away, nobody is sent out.
+    pub async fn is_welcome(&self) -> bool {
+        self.credential.is_still_valid(&self.state).await.unwrap_or(true)
     }
 }
 

@@ -1,10 +1,8 @@
 //! One WebSocket: what goes out and comes in, whether the other side is there, and how it ends.
 
-use crate::access::Credential;
 use crate::live::messages::Notice;
-use crate::live::room::{LiveLimits, Place};
+use crate::live::room::{Guest, LiveLimits};
 use crate::problem::{Problem, ProblemCode};
-use crate::state::ApiState;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use std::time::Duration;
@@ -31,7 +29,7 @@ pub enum End {
     /// The database is away.
     Unavailable,
     /// The credential has expired, or was revoked.
-    Unauthorized,
+    Unauthenticated,
 }
 
 impl End {
@@ -43,7 +41,7 @@ impl End {
             Self::Idle => (CloseCode::Other(4408), "no pong and no message for too long"),
             Self::Slow => (CloseCode::Other(4429), "messages are not taken fast enough"),
             Self::Unsupported => (CloseCode::Unsupported, "send JSON as unfragmented text"),
-            Self::Unauthorized => (CloseCode::Other(4401), "the credential has expired or was revoked"),
+            Self::Unauthenticated => (CloseCode::Other(4401), "the credential is no longer valid"),
             Self::Unavailable => (CloseCode::Again, "the database is not available; connect again"),
         };
         Some(CloseReason { code, description: Some(description.to_owned()) })
@@ -67,28 +65,25 @@ pub struct Socket {
     limits: LiveLimits,
     pings: Interval,
     heard_at: Instant,
-    state: web::Data<ApiState>,
-    credential: Credential,
-    _place: Place,
+    guest: Guest,
 }
 
 impl Socket {
     /// Shakes hands.
     pub fn open(
-        state: web::Data<ApiState>,
         request: &HttpRequest,
         payload: web::Payload,
-        credential: Credential,
-        place: Place,
+        limits: LiveLimits,
+        guest: Guest,
     ) -> Result<(HttpResponse, Self), Problem> {
         let (response, session, stream) = actix_ws::handle(request, payload).map_err(|error| {
             Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
         })?;
-        let (now, limits) = (Instant::now(), state.sockets.limits());
+        let now = Instant::now();
         let mut pings = interval_at(now + limits.ping_interval, limits.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
-        Ok((response, Self { session, stream, limits, pings, heard_at: now, state, credential, _place: place }))
+        Ok((response, Self { session, stream, limits, pings, heard_at: now, guest }))
     }
 
     /// What comes in next. It may be dropped half-way and called again.
@@ -111,13 +106,13 @@ impl Socket {
         }
     }
 
-    /// Asks whether the other side is there, and whether it may still be.
+    /// Asks whether the other side is there, and may still be.
     pub async fn tend(&mut self) -> Result<(), End> {
-        if !may_stay(&self.state, &self.credential).await {
-            return Err(End::Unauthorized);
-        }
         if self.heard_at.elapsed() > self.limits.idle_timeout {
             return Err(End::Idle);
+        }
+        if !self.guest.is_welcome().await {
+            return Err(End::Unauthenticated);
         }
         let sent = timeout(self.limits.send_timeout, self.session.ping(b"")).await;
         sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)
@@ -138,9 +133,4 @@ impl Socket {
     pub async fn close(self, end: End) {
         let _ = timeout(CLOSE_TIMEOUT, self.session.close(end.reason())).await;
     }
-}
-
-/// Whether a credential still lets in. While the database is away, whoever is in stays.
-pub async fn may_stay(state: &ApiState, credential: &Credential) -> bool {
-    credential.is_still_valid(state).await.unwrap_or(true)
 }

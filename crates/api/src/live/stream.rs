@@ -1,12 +1,10 @@
 //! `GET /api/v1/sse/calls/stream`: the same events for browsers and curl.
 
 use crate::HeadOnly;
-use crate::access::Credential;
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{EventFilter, FollowParams, event_id};
 use crate::live::messages::{Notice, written};
-use crate::live::room::Place;
-use crate::live::socket::may_stay;
+use crate::live::room::Guest;
 use crate::openapi::StreamProblems;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -17,8 +15,7 @@ use callscope_analytics::live::Follower;
 use futures_util::stream;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::time::Duration;
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Which event a browser saw last before the connection was lost.
@@ -77,7 +74,7 @@ async fn stream_calls(
     if request.extensions().contains::<HeadOnly>() {
         return Ok(response.finish());
     }
-    let place = state.sockets.take(asked.tenant)?;
+    let guest = Guest::admit(&state, asked.credential)?;
     let follower = state.live.follow(asked.tenant, last_seen).await?;
     let mut greeting = format!("retry: {RETRY_MS}\n");
     // With the number of the last event before it: whoever loses the connection at once has missed nothing.
@@ -92,10 +89,8 @@ async fn stream_calls(
         follower,
         filter: EventFilter::new(asked.params),
         pause: state.sockets.limits().ping_interval,
+        guest,
         checked_at: Instant::now(),
-        credential: asked.credential,
-        state,
-        _place: place,
     };
     let events = stream::unfold(listener, |mut listener| async move {
         let text = listener.next().await?;
@@ -110,11 +105,9 @@ struct Listener {
     filter: EventFilter,
     /// How long the stream may be silent.
     pause: Duration,
-    /// When the credential was last looked at.
+    guest: Guest,
+    /// When the guest was last known to be welcome.
     checked_at: Instant,
-    credential: Credential,
-    state: web::Data<ApiState>,
-    _place: Place,
 }
 
 impl Listener {
@@ -124,7 +117,7 @@ impl Listener {
             return Some(greeting);
         }
         if self.checked_at.elapsed() >= self.pause {
-            if !may_stay(&self.state, &self.credential).await {
+            if !self.guest.is_welcome().await {
                 return None;
             }
             self.checked_at = Instant::now();

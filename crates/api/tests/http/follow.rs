@@ -167,6 +167,12 @@ impl Listener {
         }
     }
 
+    /// Waits for the end of the stream.
+    pub async fn end(&mut self) {
+        let mut rest = Vec::new();
+        timeout(PATIENCE, self.lines.read_to_end(&mut rest)).await.expect("an end").expect("a sound one");
+    }
+
     async fn line(&mut self) -> String {
         let mut line = String::new();
         timeout(PATIENCE, self.lines.read_line(&mut line)).await.expect("a line").expect("an open connection");

@@ -1,11 +1,12 @@
 //! `GET /ws/calls`, `GET /ws/analytics` and `GET /api/v1/sse/calls/stream`.
 
 use crate::follow::{Deaf, Follower, Listener};
-use crate::records::{active, completed, error, failed};
+use crate::records::{NOW, active, completed, error, failed, instant};
 use crate::server::{Server, Setup};
 use crate::wire::Request;
+use callscope_analytics::ports::TenantStore;
 use callscope_api::LiveLimits;
-use callscope_domain::Scope;
+use callscope_domain::{Actor, Scope};
 use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -20,6 +21,7 @@ on_each_backend!(
     sockets_are_bounded,
     more_than_can_be_told_is_counted,
     a_silent_client_is_dropped,
+    a_key_that_is_revoked_ends_its_sockets,
     figures_are_pushed_when_they_change,
     a_stream_tells_the_same_and_resumes,
     the_end_of_the_server_is_told,
@@ -170,6 +172,27 @@ async fn a_silent_client_is_dropped(backend: Backend) {
     assert_eq!(end, 4408);
     alive.say(r#"{"action":"ping"}"#).await;
     assert_eq!(alive.next().await, json!({"type": "pong"}));
+}
+
+async fn a_key_that_is_revoked_ends_its_sockets(backend: Backend) {
+    let limits = Setup::default().live_limits;
+    let live_limits = LiveLimits { ping_interval: Duration::from_millis(100), ..limits };
+    let server = Server::start_with(backend, Setup { live_limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let mut id = None;
+    let key = server.key_with(acme.id, Scope::ALL, |key| id = Some(key.id)).await;
+    let mut calls = Follower::open(&server, "/ws/calls", &key).await.expect("a socket");
+    let mut figures = Follower::open(&server, "/ws/analytics", &key).await.expect("a socket");
+    let mut other = Follower::open(&server, "/ws/calls", &acme.key).await.expect("a socket");
+    let mut stream = Listener::open(&server, "", &key, "").await;
+    let (id, now) = (id.expect("an id"), instant(NOW));
+    assert!(server.store.revoke_key(acme.id, id, now, &Actor::CommandLine).await.expect("a key"));
+    assert_eq!(calls.end().await, (4401, "the credential is no longer valid".to_owned()));
+    assert_eq!(figures.end().await.0, 4401);
+    stream.end().await;
+    other.brief(1).await;
+    other.say(r#"{"action":"ping"}"#).await;
+    assert_eq!(other.next().await, json!({"type": "pong"}));
 }
 
 async fn figures_are_pushed_when_they_change(backend: Backend) {
