@@ -124,28 +124,28 @@ fn options(keys: JwtKeys) -> JwtOptions {
 }
 
 /// A server that shares the secret.
-pub fn shared_secret() -> Option<JwtOptions> {
-    Some(options(JwtKeys::Secret(SECRET.into())))
+pub fn shared_secret() -> JwtOptions {
+    options(JwtKeys::Secret(SECRET.into()))
 }
 
 /// A server that knows the public keys.
-pub fn public_keys() -> Option<JwtOptions> {
+pub fn public_keys() -> JwtOptions {
     struct Published;
     impl KeySource for Published {
         fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
             Ok(KEYS.set().to_string().into_bytes())
         }
     }
-    Some(options(JwtKeys::Public { source: Arc::new(Published), refresh: Duration::from_hours(1) }))
+    options(JwtKeys::Public { source: Arc::new(Published), refresh: Duration::from_hours(1) })
 }
 
 /// A server whose issuer is away.
-pub fn unreachable_keys() -> Option<JwtOptions> {
+pub fn unreachable_keys() -> JwtOptions {
     struct Away;
     impl KeySource for Away {
         fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
             Err("connection refused by 10.0.0.7".into())
         }
     }
-    Some(options(JwtKeys::Public { source: Arc::new(Away), refresh: Duration::from_hours(1) }))
+    options(JwtKeys::Public { source: Arc::new(Away), refresh: Duration::from_hours(1) })
 }
