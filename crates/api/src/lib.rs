@@ -76,7 +76,7 @@ pub fn app(
         .service(swagger)
         .configure(|config| {
             if serves_metrics {
-                metrics::routes(config)
+                metrics::routes(config);
             }
         })
         .configure(live::sockets)

@@ -137,6 +137,9 @@ pub fn check(request: &Request, response: &Response) {
 async fn produce(server: &Server, client: &TenantClient, operation: Operation, status: u16) -> u16 {
     let mut request = operation.request();
     let stranger = server.stranger();
+    // Whose events nobody follows yet: what is followed already needs no store to begin with.
+    let unknown =
+        if operation.streams() && status >= 500 { Some(server.tenant(&format!("of-{status}")).await) } else { None };
     let client = match status {
         401 => &stranger,
         403 => {
@@ -153,7 +156,7 @@ async fn produce(server: &Server, client: &TenantClient, operation: Operation, s
             stranger.send(&first).await;
             &stranger
         }
-        _ => &client.client,
+        _ => &unknown.as_ref().unwrap_or(client).client,
     };
     match status {
         304 => request = request.header("If-None-Match", "*"),

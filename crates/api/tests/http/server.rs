@@ -44,7 +44,7 @@ pub struct Setup {
     /// Whether commits are announced at once, and not only found by looking.
     pub announces: bool,
     /// Which tokens are accepted.
-    pub jwt: fn() -> Option<JwtOptions>,
+    pub jwt: Option<fn() -> JwtOptions>,
     /// Whether sockets take keys and tokens in their query string.
     pub query_tokens: bool,
     /// How often a credential may be used.
@@ -70,7 +70,7 @@ impl Default for Setup {
             live_limits,
             deliveries_per_second: 100_000,
             announces: false,
-            jwt: || None,
+            jwt: None,
             query_tokens: false,
             rate: RateLimit::NONE,
             cache: CacheLimits::OFF,
@@ -145,7 +145,7 @@ impl Server {
             ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),
         };
         let options = AccessOptions {
-            jwt: (setup.jwt)(),
+            jwt: setup.jwt.map(|options| options()),
             query_tokens: setup.query_tokens,
             ticket_ttl: TICKET_TTL,
             rate: setup.rate,
