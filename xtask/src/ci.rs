@@ -13,6 +13,11 @@ const CHECKS: &[Check] = &[
         environment: &[],
     },
     Check {
+        name: "format of the clients",
+        arguments: &["fmt", "--all", "--manifest-path", "sdk/rust/Cargo.toml", "--check"],
+        environment: &[],
+    },
+    Check {
         name: "rustdoc",
         arguments: &["doc", "--workspace", "--no-deps", "--locked"],
         environment: &[("RUSTDOCFLAGS", "-D warnings")],
@@ -31,6 +36,9 @@ struct Check {
 /// Set by `.ci/run`, which has run the tests already.
 const SKIP_TESTS: &str = "CALLSCOPE_CI_TESTS_DONE";
 
+/// Set by `.ci/run`, which has installed what the clients and the made-up requests need.
+const REQUIRE_TOOLS: &str = "CALLSCOPE_REQUIRE_TOOLS";
+
 /// Runs every check, and fails at the first that fails.
 pub fn run() -> anyhow::Result<()> {
     super::dependencies::check()?;
@@ -40,9 +48,12 @@ pub fn run() -> anyhow::Result<()> {
     }
     if std::env::var_os(SKIP_TESTS).is_some() {
         println!("tests were run before, as {SKIP_TESTS} says");
-        return Ok(());
+    } else {
+        TESTS.run()?;
     }
-    TESTS.run()
+    let all = std::env::var_os(REQUIRE_TOOLS).is_some();
+    super::sdk::check(all)?;
+    super::fuzz::check(all)
 }
 
 impl Check {

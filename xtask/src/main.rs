@@ -3,7 +3,11 @@
 mod bench;
 mod ci;
 mod dependencies;
+mod fuzz;
 mod openapi;
+mod python;
+mod sdk;
+mod trial;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -25,6 +29,10 @@ enum Task {
     },
     /// Check that the crates depend on one another in one direction only.
     Dependencies,
+    /// Generate clients from openapi/openapi.json into target/sdk.
+    Sdk(sdk::Arguments),
+    /// Try the server with thousands of made-up requests that openapi/openapi.json allows or forbids.
+    Fuzz(fuzz::Arguments),
     /// Run everything that a change must pass.
     Ci,
     /// Measure reads, ingestion, size on disk and memory of the release build, as ratios within one run.
@@ -37,6 +45,8 @@ fn main() -> anyhow::Result<()> {
     match CommandLine::parse().task {
         Task::Openapi { check } => openapi::run(check),
         Task::Dependencies => dependencies::check(),
+        Task::Sdk(arguments) => sdk::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Ci => ci::run(),
         Task::Bench(arguments) => bench::run(&arguments),
     }

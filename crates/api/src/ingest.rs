@@ -7,6 +7,7 @@ use crate::openapi::{PutProblems, WriteProblems};
 use crate::problem::{FieldError, Problem, ProblemCode};
 use crate::reading::{RefusedRecord, parse_record, uuid};
 use crate::record::CallRecord;
+use crate::schemas::{BatchLines, BatchRecords};
 use crate::state::ApiState;
 use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
@@ -170,8 +171,8 @@ fn refused(record: RefusedRecord) -> Problem {
     tag = "Ingestion",
     request_body(
         content(
-            (Vec<CallRecord> = "application/json"),
-            (String = "application/x-ndjson", example = json!("{\"call_id\":\"31c02e4f-12e0-4af0-869b-aab222503a09\",\
+            (inline(BatchRecords) = "application/json"),
+            (inline(BatchLines) = "application/x-ndjson", example = json!("{\"call_id\":\"31c02e4f-12e0-4af0-869b-aab222503a09\",\
 \"status\":\"active\",\"started_at\":\"2026-01-17T10:30:00Z\"}\n"))
         ),
         description = "A JSON array of records, or one record a line. `Content-Encoding` may be gzip or zstd."

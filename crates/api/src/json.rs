@@ -3,7 +3,7 @@
 
 use crate::problem::{FieldError, TWICE, not_known};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Error;
 use std::fmt;
@@ -120,6 +120,44 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedList<T> {
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(kept)
+    }
+}
+
+/// A whole number. JSON has one kind of number, so `1500.0` is as whole as `1500`, and some programs write it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole(pub i64);
+
+/// Past this, neighbours of a 64-bit float are further apart than 1.
+const FLOAT_EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WholeVisitor).map(Self)
+    }
+}
+
+struct WholeVisitor;
+
+impl Visitor<'_> for WholeVisitor {
+    type Value = i64;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a whole number")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<i64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<i64, E> {
+        i64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<i64, E> {
+        let is_whole = number.fract() == 0.0 && number.abs() <= FLOAT_EXACT_MAX;
+        // Printed, it is an integer, which can be read as one.
+        let whole = is_whole.then(|| format!("{number:.0}").parse().ok()).flatten();
+        whole.ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
     }
 }
 

@@ -8,6 +8,7 @@ mod asked;
 mod auth;
 mod body;
 mod cache;
+mod cors;
 mod health;
 mod ingest;
 mod json;
@@ -23,6 +24,7 @@ mod rates;
 mod reading;
 mod record;
 mod responses;
+mod schemas;
 mod signatures;
 mod state;
 mod telemetry;
@@ -32,6 +34,7 @@ mod words;
 
 pub use access::{Access, AccessOptions, Credential};
 pub use cache::CacheLimits;
+pub use cors::{CorsFault, CorsOptions, CorsRules};
 pub use ingest::expired_record;
 pub use jwks::{KeySet, KeySetFault, KeySource};
 pub use jwt::{JwtKeys, JwtOptions};
@@ -69,6 +72,7 @@ pub fn app(
     >,
 > {
     let serves_metrics = state.serves_metrics;
+    let cors = state.cors.middleware();
     let (app, _) = App::new().into_utoipa_app().configure(openapi::routes).split_for_parts();
     let swagger = SwaggerUi::new(openapi::swagger_template()).url(OPENAPI_PATH, openapi_document());
     app.app_data(state)
@@ -84,6 +88,9 @@ pub fn app(
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(rates::rate_headers))
         .wrap(from_fn(head_as_get))
+        .wrap(cors)
+        // Once more, for preflights that are refused.
+        .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(telemetry::request_log))
 }
 

@@ -3,7 +3,7 @@
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::metrics::METRICS_PATH;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest, keys, live, tickets};
+use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest, keys, live, tickets, words};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -38,7 +38,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
         (name = "Access", description = "API keys of the tenant, and tickets for sockets"),
         (name = "Health", description = "Whether the server lives and can work")
     ),
-    components(schemas(Problem)),
+    // Those that no answer and no body names: the builder does not look for them among parameters.
+    components(schemas(Problem, words::Period, words::Interval, words::Level, words::Service)),
     modifiers(&Credentials)
 )]
 struct Document;

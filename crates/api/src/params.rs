@@ -142,7 +142,7 @@ impl QueryParams for NoParams {
 pub struct WindowParams {
     /// The length of the window. Without bounds the window ends now; with one bound it is this long; with both bounds
     /// this is ignored.
-    #[param(value_type = words::PeriodOrDefault, inline, example = "24h", required = false)]
+    #[param(value_type = words::Period, example = "24h", required = false)]
     pub period: Period,
     /// The first instant of the window, RFC 3339, inclusive. A `+` in an offset must be sent as `%2B`.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
@@ -196,10 +196,10 @@ impl From<WorkflowParam> for CallScope {
 #[into_params(parameter_in = Query)]
 pub struct SeriesParams {
     /// The width of a bucket. More than 10,000 buckets are refused.
-    #[param(value_type = words::IntervalOrDefault, inline, example = "hour", required = false)]
+    #[param(value_type = words::Interval, example = "hour", required = false)]
     pub interval: Interval,
     /// The IANA time zone whose hours, days and weeks the buckets are, daylight saving included.
-    #[param(value_type = Option<String>, default = "UTC", example = "Europe/Berlin", required = false)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_+/-]+$", default = "UTC", example = "Europe/Berlin", required = false)]
     pub timezone: Zone,
 }
 
@@ -232,10 +232,10 @@ impl QueryParams for WorkflowLimit {
 #[into_params(parameter_in = Query)]
 pub struct ErrorParams {
     /// Only errors of this service.
-    #[param(value_type = Option<words::Service>, inline, example = "stt")]
+    #[param(value_type = words::Service, required = false, example = "stt")]
     pub service: Option<Service>,
     /// Only errors of this level.
-    #[param(value_type = Option<words::Level>, inline, example = "error")]
+    #[param(value_type = words::Level, required = false, example = "error")]
     pub level: Option<Level>,
     /// How many errors to pass over.
     #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, example = 0, required = false)]

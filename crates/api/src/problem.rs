@@ -135,7 +135,7 @@ pub struct Problem {
     #[schema(example = "The request breaks a rule")]
     title: &'static str,
     /// The HTTP status.
-    #[schema(example = 422)]
+    #[schema(minimum = 400, maximum = 599, example = 422)]
     status: u16,
     /// What is wrong with this request.
     #[schema(example = "period: must be one of 1h, 24h, 7d, 30d")]

@@ -136,7 +136,7 @@ impl Reader {
         else {
             return None;
         };
-        let total_tokens = record.total_tokens.unwrap_or(0);
+        let total_tokens = record.total_tokens.map_or(0, |json::Whole(tokens)| tokens);
         let fields = CallFields {
             id,
             status,

@@ -1,6 +1,7 @@
 //! A call record on the wire. How it becomes a call is the business of [`crate::reading`].
 
-use crate::json::{Bounded, Object};
+use crate::json::{Bounded, Object, Whole};
+use crate::schemas::ErrorDetails;
 use crate::words;
 use callscope_domain::{ERRORS_PER_CALL_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX};
 use serde::Deserialize;
@@ -9,9 +10,10 @@ use std::borrow::Cow;
 use utoipa::ToSchema;
 
 /// The whole state of one call. A later record replaces an earlier one; sending one twice changes nothing.
+// The schema is that of a record whose path names the call; `schemas::BatchRecord` is that of one in a batch.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({
+#[schema(as = CallState, example = json!({
     "call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "status": "completed",
     "started_at": "2026-01-17T10:30:00Z", "ended_at": "2026-01-17T10:33:00Z", "end_reason": "user_hangup",
     "workflow": {"slug": "daily-call", "name": "Daily Health Check"},
@@ -21,7 +23,7 @@ use utoipa::ToSchema;
                 "message": "Connection timeout to Deepgram", "details": {"timeout_ms": 5000}, "agent": "meal-agent"}]
 }))]
 pub struct CallRecord<'a> {
-    /// The call's id, unique within the tenant. Required, except where the path gives it.
+    /// The call's id. The path gives it; here it may be left out, and must be the same if it is there.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Uuid>, example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
     pub(crate) call_id: Option<Cow<'a, str>>,
@@ -41,7 +43,7 @@ pub struct CallRecord<'a> {
     pub(crate) ended_at: Option<Cow<'a, str>>,
     /// Why the call ended.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, example = "user_hangup")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "user_hangup")]
     pub(crate) end_reason: Option<Cow<'a, str>>,
     /// The workflow that the call ran through.
     #[serde(borrow, default)]
@@ -49,12 +51,12 @@ pub struct CallRecord<'a> {
     pub(crate) workflow: Option<Object<WorkflowRecord<'a>>>,
     /// The agent that ran the call.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, example = "greeter-agent")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "greeter-agent")]
     pub(crate) agent: Option<Cow<'a, str>>,
     /// Tokens that language models used.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000, default = 0, example = 1500)]
-    pub(crate) total_tokens: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, default = 0, example = 1500)]
+    pub(crate) total_tokens: Option<Whole>,
     /// What the call used of each provider. Two entries for the same provider are merged.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ProviderRecord>>, max_items = 32)]
@@ -75,9 +77,9 @@ pub struct WorkflowRecord<'a> {
     pub(crate) slug: Option<Cow<'a, str>>,
     /// What people call it. The newest call that gives a name decides.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 200, example = "Daily Health Check")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "Daily Health Check")]
     pub(crate) name: Option<Cow<'a, str>>,
-    /// Its id; without one it gets one from tenant and slug.
+    /// Its id, not nil; without one it gets one from tenant and slug.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Uuid>)]
     pub(crate) id: Option<Cow<'a, str>>,
@@ -93,7 +95,7 @@ pub struct ProviderRecord<'a> {
     pub(crate) provider_type: Option<Cow<'a, str>>,
     /// Its name.
     #[serde(borrow, default)]
-    #[schema(value_type = String, required, min_length = 1, max_length = 64, example = "deepgram")]
+    #[schema(value_type = String, required, min_length = 1, max_length = 64, pattern = "^[^\\u0000]*$", example = "deepgram")]
     pub(crate) provider_name: Option<Cow<'a, str>>,
     /// One latency a turn, in milliseconds. What is null, not above 0, or above 600,000 is dropped and counted in
     /// `dropped_samples`; at most 10,000 over all providers of a call.
@@ -120,15 +122,15 @@ pub struct ErrorRecord<'a> {
     pub(crate) level: Option<Cow<'a, str>>,
     /// What went wrong.
     #[serde(borrow, default)]
-    #[schema(value_type = String, required, min_length = 1, max_length = 4096,
+    #[schema(value_type = String, required, min_length = 1, max_length = 4096, pattern = "^[^\\u0000]*$",
              example = "Connection timeout to Deepgram")]
     pub(crate) message: Option<Cow<'a, str>>,
     /// More about it: a JSON object of at most 16 KiB, nested at most 32 deep.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<Object>, example = json!({"timeout_ms": 5000}))]
+    #[schema(value_type = Option<ErrorDetails>)]
     pub(crate) details: Option<&'a RawValue>,
     /// The agent in which it arose.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, example = "meal-agent")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "meal-agent")]
     pub(crate) agent: Option<Cow<'a, str>>,
 }

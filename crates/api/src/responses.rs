@@ -1,5 +1,6 @@
 //! What the read endpoints answer, as it is written on the wire. Rounding happens here and nowhere else.
 
+use crate::schemas::ErrorDetails;
 use crate::words;
 use callscope_analytics::ports::LoggedError;
 use callscope_analytics::service::{ErrorLog, Summary, WorkflowFigures};
@@ -218,7 +219,7 @@ pub struct LoggedErrorItem {
     #[schema(example = "Connection timeout to Deepgram")]
     message: String,
     /// More about it, as the client sent it.
-    #[schema(required, value_type = Option<Object>, example = json!({"timeout_ms": 5000, "retry_count": 3}))]
+    #[schema(required, value_type = Option<ErrorDetails>)]
     details: Option<Box<RawValue>>,
     /// The agent in which it arose.
     #[schema(required, example = "meal-agent")]

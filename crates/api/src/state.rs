@@ -2,6 +2,7 @@
 
 use crate::access::Access;
 use crate::cache::{AnswerCache, CacheLimits};
+use crate::cors::CorsRules;
 use crate::live::{Boards, LiveLimits, SocketRoom};
 use crate::metrics::Metrics;
 use crate::telemetry::Tracer;
@@ -60,6 +61,8 @@ pub struct ApiState {
     pub tracer: Option<Arc<dyn Tracer>>,
     /// Answers that are kept.
     pub(crate) cache: AnswerCache,
+    /// Which pages of other origins may use the interface; none, unless it is said.
+    pub cors: CorsRules,
     /// Room for bodies, in bytes.
     pub(crate) inflight: Arc<Semaphore>,
     /// Room for bodies, in bodies.
@@ -98,6 +101,7 @@ impl ApiState {
             serves_metrics: true,
             tracer: None,
             cache: AnswerCache::new(CacheLimits::OFF),
+            cors: CorsRules::none(),
             inflight,
             bodies: Arc::new(Semaphore::new(limits.bodies_max.min(Semaphore::MAX_PERMITS))),
             parsers: Semaphore::new(PARSERS_MAX),

@@ -15,8 +15,10 @@ pub fn timestamp(text: &str) -> Result<Timestamp, &'static str> {
     instant.map(|instant| instant.with_timezone(&Utc).into()).map_err(|_| rule)
 }
 
+/// A word of the domain with its schema, and what is meant where it is left out. Each is a component of the document, so
+/// that every generated client has one type for it, by its name.
 macro_rules! word {
-    ($(#[doc = $doc:literal])+ $name:ident = $schema_name:literal) => {
+    ($(#[doc = $doc:literal])+ $name:ident = $schema_name:literal $(, or $default:expr)?) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name(pub callscope_domain::$name);
@@ -33,6 +35,7 @@ macro_rules! word {
                     .schema_type(SchemaType::Type(Type::String))
                     .enum_values(Some(callscope_domain::$name::WORDS.iter().copied()))
                     .description(Some(concat!($($doc),+).trim()))
+                    $(.default(Some($default.as_str().into())))?
                     .into()
             }
         }
@@ -51,7 +54,7 @@ word! {
 }
 word! {
     /// The width of a series' buckets. A week starts on Monday.
-    Interval = "Interval"
+    Interval = "Interval", or callscope_domain::Interval::default()
 }
 word! {
     /// How bad an error is: `error` affected the call, `warning` did not.
@@ -59,7 +62,7 @@ word! {
 }
 word! {
     /// The length of a window: one hour, 24 hours, 7 or 30 times 24 hours.
-    Period = "Period"
+    Period = "Period", or callscope_domain::Period::default()
 }
 word! {
     /// The stage that a provider serves: speech to text, language model, or text to speech.
@@ -72,39 +75,4 @@ word! {
 word! {
     /// Where an error arose.
     Service = "ErrorService"
-}
-
-macro_rules! or_default {
-    ($(#[doc = $doc:literal])+ $name:ident = $word:ident) => {
-        $(#[doc = $doc])+
-        pub struct $name;
-
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                with_default($word::schema(), callscope_domain::$word::default().as_str())
-            }
-        }
-
-        impl ToSchema for $name {}
-    };
-}
-
-or_default! {
-    /// The schema of an interval that may be left out. (A `default` beside `inline` would give a schema that nothing
-    /// is of.)
-    IntervalOrDefault = Interval
-}
-or_default! {
-    /// The schema of a period that may be left out.
-    PeriodOrDefault = Period
-}
-
-fn with_default(schema: RefOr<Schema>, default: &'static str) -> RefOr<Schema> {
-    match schema {
-        RefOr::T(Schema::Object(mut object)) => {
-            object.default = Some(default.into());
-            object.into()
-        }
-        other => other,
-    }
 }

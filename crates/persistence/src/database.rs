@@ -70,6 +70,24 @@ pub enum OpenError {
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl DatabaseOptions {
+    /// Whether the URLs can be understood; nothing is opened.
+    pub fn check(&self) -> Result<(), OpenError> {
+        match (location(&self.url)?, &self.read_url) {
+            (Location::Sqlite(_), None) => Ok(()),
+            (Location::Sqlite(_), Some(_)) => Err(OpenError::NoReplica),
+            (Location::Postgres, read_url) => {
+                address("url", &self.url)?;
+                match read_url {
+                    None => Ok(()),
+                    Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url).map(drop),
+                    Some(_) => Err(OpenError::NoReplica),
+                }
+            }
+        }
+    }
+}
+
 /// A database, behind every port. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {

@@ -1,11 +1,13 @@
 //! The settings of who is let in: `[auth]` and `[limits]`.
 
 use crate::jwks::{FileSource, UrlSource};
-use crate::settings::{Settings, duration};
+use crate::secret::{Secret, SecretUrl};
+use crate::settings::Settings;
+use crate::units::duration;
 use anyhow::{Context, bail};
 use callscope_api::{AccessOptions, JwtKeys, JwtOptions};
 use callscope_domain::RateLimit;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,34 +24,34 @@ const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 const JWKS_REFRESH_MAX: Duration = Duration::from_hours(24);
 
 /// Credentials beside API keys.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthSettings {
     /// A secret that tokens are signed with; empty for none.
-    pub jwt_secret: String,
+    pub jwt_secret: Secret,
     /// A file with the public keys of those that tokens are signed with; empty for none.
     pub jwks_file: String,
     /// An address of the same; empty for none.
-    pub jwks_url: String,
+    pub jwks_url: SecretUrl,
     /// How old the keys may become.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub jwks_refresh: Duration,
     /// Whom tokens must be meant for; empty for tokens that do not say.
     pub jwt_audience: String,
     /// Who must have made tokens; empty for anyone who has the key.
     pub jwt_issuer: String,
     /// How far other clocks may be off.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub jwt_leeway: Duration,
     /// Whether sockets take keys and tokens in their query string.
     pub query_tokens: bool,
     /// How long a ticket is valid.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub ticket_ttl: Duration,
 }
 
 /// How often credentials may be used.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSettings {
     /// Requests a second of a credential; 0 for any number.
@@ -61,15 +63,15 @@ pub struct LimitSettings {
 impl AuthSettings {
     /// Refuses what cannot be.
     pub fn check(&self) -> anyhow::Result<()> {
-        let keys = [&self.jwt_secret, &self.jwks_file, &self.jwks_url];
+        let (secret, url) = (self.jwt_secret.reveal(), self.jwks_url.reveal());
+        let keys = [secret, &self.jwks_file, url];
         if keys.iter().filter(|key| !key.is_empty()).count() > 1 {
             bail!("setting auth.jwks_url: set one of auth.jwt_secret, auth.jwks_file and auth.jwks_url, or none");
         }
-        if !self.jwt_secret.is_empty() && self.jwt_secret.len() < SECRET_BYTES_MIN {
+        if !secret.is_empty() && secret.len() < SECRET_BYTES_MIN {
             bail!("setting auth.jwt_secret: must be at least {SECRET_BYTES_MIN} bytes; try `openssl rand -hex 32`");
         }
-        if !self.jwks_url.is_empty() && !["https://", "http://"].iter().any(|scheme| self.jwks_url.starts_with(scheme))
-        {
+        if !url.is_empty() && !["https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) {
             bail!("setting auth.jwks_url: must start with https:// or http://");
         }
         if self.jwt_leeway > LEEWAY_MAX {
@@ -86,12 +88,13 @@ impl AuthSettings {
 
     fn jwt(&self) -> anyhow::Result<Option<JwtOptions>> {
         let refresh = self.jwks_refresh;
-        let keys = if !self.jwt_secret.is_empty() {
-            JwtKeys::Secret(self.jwt_secret.clone())
+        let (secret, url) = (self.jwt_secret.reveal(), self.jwks_url.reveal());
+        let keys = if !secret.is_empty() {
+            JwtKeys::Secret(secret.to_owned())
         } else if !self.jwks_file.is_empty() {
             JwtKeys::Public { source: Arc::new(FileSource::open(Path::new(&self.jwks_file))?), refresh }
-        } else if !self.jwks_url.is_empty() {
-            JwtKeys::Public { source: Arc::new(UrlSource::new(&self.jwks_url)), refresh }
+        } else if !url.is_empty() {
+            JwtKeys::Public { source: Arc::new(UrlSource::new(url)), refresh }
         } else {
             return Ok(None);
         };

@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 /// `callscope migrate`
 pub async fn migrate(settings: &Settings, distributed: bool) -> anyhow::Result<ExitCode> {
-    match Database::migrate(&settings.database.url).await? {
+    match Database::migrate(settings.database.url.reveal()).await? {
         0 => println!("the schema is up to date"),
         count => println!("ran {count} migrations; the schema is up to date"),
     }
     if distributed {
-        match Database::distribute(&settings.database.url).await?.as_slice() {
+        match Database::distribute(settings.database.url.reveal()).await?.as_slice() {
             [] => println!("every table is distributed"),
             tables => println!("distributed {}; every table is distributed", tables.join(", ")),
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 ///
 /// Try it: `callscope demo`. Run it: create a tenant and a key, then `callscope serve`.
 #[derive(Parser)]
-#[command(name = "callscope", version, arg_required_else_help = true)]
+#[command(name = "callscope", version = env!("CALLSCOPE_VERSION"), arg_required_else_help = true)]
 pub struct CommandLine {
     /// A TOML file with settings that differ from the defaults; the environment wins over it.
     #[arg(long, global = true, value_name = "FILE", env = "CALLSCOPE_CONFIG")]
@@ -54,6 +54,18 @@ pub enum Command {
     },
     /// Import call records from files. It is safe to run again.
     Import(ImportArguments),
+    /// Show the settings as they are, or say what is wrong with them.
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Ask the server of these settings, on this machine, whether it is ready; exit code 1 if not.
+    Health {
+        /// Only whether it runs, and not whether its database answers.
+        #[arg(long)]
+        live: bool,
+    },
     /// Serve a month of made-up calls from a database of its own, to look around.
     Demo(DemoArguments),
 }
@@ -112,6 +124,15 @@ pub enum KeysCommand {
         /// The key's id, as `keys list` shows it.
         key_id: uuid::Uuid,
     },
+}
+
+/// What to do with settings.
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Check defaults, file and environment together; exit code 1 if something is wrong. No database is opened.
+    Check,
+    /// Print the settings that are in force, as TOML; passwords, keys and tokens are masked.
+    Show,
 }
 
 /// What to do with rollups.

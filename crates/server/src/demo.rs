@@ -28,7 +28,7 @@ const DATABASE_FILE: &str = "demo.db";
 /// `callscope demo`
 pub async fn demo(mut settings: Settings, arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     remove_earlier(&arguments.folder)?;
-    settings.database.url = format!("sqlite://{}", arguments.folder.join(DATABASE_FILE).display());
+    settings.database.url = format!("sqlite://{}", arguments.folder.join(DATABASE_FILE).display()).into();
     let (tenant, key) = fill(&settings, arguments.calls as usize).await?;
     serve(&settings, |running: Running| {
         tokio::spawn(live_calls(tenant, running.ingest));

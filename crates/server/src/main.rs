@@ -4,13 +4,17 @@ mod access;
 mod admin;
 mod audit;
 mod command_line;
+mod configuration;
 mod demo;
 mod edge;
 mod import;
 mod jwks;
+mod probe;
+mod secret;
 mod serve;
 mod settings;
 mod traces;
+mod units;
 
 use clap::Parser;
 use command_line::{Command, CommandLine};
@@ -41,7 +45,16 @@ fn main() -> ExitCode {
 }
 
 fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(command_line.config.as_deref())?;
+    let file = command_line.config.as_deref();
+    // These look at settings and start nothing, not even the log.
+    match &command_line.command {
+        Command::Config { command } => return configuration::config(file, command),
+        Command::Health { live } => {
+            return probe::health(&Settings::load(file)?, *live).map(|()| ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let settings = Settings::load(file)?;
     let traces = traces_of(&command_line.command, &settings)?;
     settings.log.start(traces.as_ref())?;
     let threads = runtime_threads(&settings);
@@ -80,7 +93,7 @@ fn allow_many_sockets() {
 /// Threads beside the main one. Requests are served by threads of their own, and so is each SQLite connection; what is
 /// left is the writer, which has one lane on SQLite. Fewer threads that hold records keep less memory.
 fn runtime_threads(settings: &Settings) -> usize {
-    if settings.database.url.starts_with("sqlite:") {
+    if settings.is_embedded() {
         return 1;
     }
     std::thread::available_parallelism().map_or(1, usize::from).min(WRITER_THREADS_MAX)
@@ -95,5 +108,6 @@ async fn run(settings: Settings, command: Command) -> anyhow::Result<ExitCode> {
         Command::Rollups { command } => audit::rollups(&settings, command).await,
         Command::Import(arguments) => import::import(&settings, &arguments).await,
         Command::Demo(arguments) => demo::demo(settings, &arguments).await,
+        Command::Config { .. } | Command::Health { .. } => Ok(ExitCode::SUCCESS),
     }
 }

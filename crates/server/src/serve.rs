@@ -49,7 +49,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     let access = Access::new(tenants, Arc::new(database), settings.access()?);
     let live_limits = (&settings.live).into();
     let ending = live.clone();
-    let state = ApiState::new(analytics, queue.clone(), access, clock, live, settings.into(), live_limits);
+    let mut state = ApiState::new(analytics, queue.clone(), access, clock, live, settings.into(), live_limits);
+    state.cors = settings.cors.rules()?;
     let state = web::Data::new(edge::with_settings(state, settings, metrics));
     let metrics_server = edge::metrics_server(settings, &state)?;
     let workers = edge::workers(settings);
@@ -103,11 +104,11 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 /// Opens the database, with its schema up to date.
 pub async fn open(settings: &Settings) -> anyhow::Result<Database> {
-    let migrations = Database::migrate(&settings.database.url).await?;
+    let migrations = Database::migrate(settings.database.url.reveal()).await?;
     if migrations > 0 {
         tracing::info!(migrations, "brought the schema up to date");
     }
-    let undistributed = Database::undistributed(&settings.database.url).await?;
+    let undistributed = Database::undistributed(settings.database.url.reveal()).await?;
     if !undistributed.is_empty() {
         let tables = undistributed.join(", ");
         tracing::warn!(tables, "run `callscope migrate --distributed`: these tables are on the coordinator alone");

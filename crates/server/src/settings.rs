@@ -3,15 +3,16 @@
 mod edge;
 
 use crate::access::{AuthSettings, LimitSettings};
+use crate::secret::SecretUrl;
 use crate::traces::Traces;
+use crate::units::{duration, list, size};
 use anyhow::{Context, bail};
-use bytesize::ByteSize;
 use callscope_analytics::ingestion::IngestLimits;
 use callscope_analytics::retention::RetentionPeriods;
-use callscope_api::{ApiLimits, LiveLimits};
+use callscope_api::{ApiLimits, CorsOptions, CorsRules, LiveLimits};
 use callscope_persistence::DatabaseOptions;
 use config::{Config, Environment, File, FileFormat};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Serialize};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -48,7 +49,7 @@ const LIVE_DURATION_MAX: Duration = Duration::from_hours(7 * 24);
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Every setting; `config/default.toml` says what each means.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The HTTP server.
@@ -59,6 +60,8 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// Those who follow calls as they happen.
     pub live: LiveSettings,
+    /// Pages of other origins.
+    pub cors: CorsSettings,
     /// How long data is kept.
     pub retention: RetentionSettings,
     /// Credentials beside API keys.
@@ -76,7 +79,7 @@ pub struct Settings {
 }
 
 /// The HTTP server.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSettings {
     /// Where to listen.
@@ -86,75 +89,75 @@ pub struct ServerSettings {
     /// Connections that are open at one time.
     pub connections_max: usize,
     /// How long an idle connection stays open; zero to close each after its first answer.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub keep_alive: Duration,
     /// How long a request's head may take to arrive.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub header_timeout: Duration,
     /// How long its body may.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub body_timeout: Duration,
     /// How long its answer may, from then on.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub request_timeout: Duration,
     /// How long requests may take to finish at the end.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub shutdown_timeout: Duration,
 }
 
 /// The database.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// Which database.
-    pub url: String,
+    pub url: SecretUrl,
     /// A read-only replica for the analytics reads; empty for none.
-    pub read_url: String,
+    pub read_url: SecretUrl,
     /// Connections.
     pub pool_size: u32,
     /// How long to wait for one.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub acquire_timeout: Duration,
     /// How long PostgreSQL may take for one statement; zero for ever.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub statement_timeout: Duration,
 }
 
 /// The way of records into the database.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestSettings {
     /// How long a call may be active; zero for ever.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub active_call_timeout: Duration,
     /// Records that may wait.
     pub queue_records_max: usize,
     /// Records of a transaction.
     pub batch_records_max: usize,
     /// How long a transaction waits for more.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub batch_wait: Duration,
     /// Bytes of a body.
-    #[serde(deserialize_with = "size")]
+    #[serde(with = "size")]
     pub body_bytes_max: usize,
     /// Records of a body.
     pub body_records_max: usize,
     /// Bytes of all bodies at one time.
-    #[serde(deserialize_with = "size")]
+    #[serde(with = "size")]
     pub inflight_bytes_max: usize,
     /// Bodies at one time.
     pub bodies_max: usize,
 }
 
 /// Those who follow calls as they happen.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LiveSettings {
     /// How long ago something may have happened and still be an event.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub event_age_max: Duration,
     /// How long events are kept.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub replay_window: Duration,
     /// Events that are kept of a tenant.
     pub replay_events_max: u32,
@@ -165,18 +168,39 @@ pub struct LiveSettings {
     /// Events of one tenant that are delivered in a second, counted once a client.
     pub deliveries_per_second_max: u32,
     /// How often clients are asked whether they are there.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub ping_interval: Duration,
     /// How long a client may be silent.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// How long a client may take to accept a message.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub send_timeout: Duration,
 }
 
+/// Pages of other origins.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    /// Origins whose pages may use the interface.
+    #[serde(deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+    /// Methods that they may use.
+    #[serde(deserialize_with = "list")]
+    pub allowed_methods: Vec<String>,
+    /// Headers that they may send.
+    #[serde(deserialize_with = "list")]
+    pub allowed_headers: Vec<String>,
+    /// Headers that they may read.
+    #[serde(deserialize_with = "list")]
+    pub exposed_headers: Vec<String>,
+    /// How long a browser may remember that.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
 /// How long data is kept.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
     /// Days that calls are kept; 0 for ever.
@@ -186,7 +210,7 @@ pub struct RetentionSettings {
 }
 
 /// The log.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
     /// How lines look.
@@ -196,7 +220,7 @@ pub struct LogSettings {
 }
 
 /// How the log's lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -206,8 +230,17 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// Loads and checks all settings.
+    /// Reads and checks all settings.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let settings = Self::read(file)?;
+        match settings.faults().into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok(settings),
+        }
+    }
+
+    /// Reads all settings, and checks each by itself.
+    pub fn read(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(file) = file {
             builder = builder.add_source(File::from(file).format(FileFormat::Toml));
@@ -219,16 +252,35 @@ impl Settings {
             .prefix_separator(ENVIRONMENT_SEPARATOR)
             .separator(ENVIRONMENT_SEPARATOR);
         let layered = builder.add_source(environment).build().context("cannot read the settings")?;
-        let settings: Self = serde_path_to_error::deserialize(layered)
-            .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))?;
-        settings.check()?;
-        settings.live.check()?;
-        settings.retention.check()?;
-        settings.auth.check()?;
-        settings.limits.rate()?;
-        settings.cache.check()?;
-        settings.telemetry.check()?;
-        Ok(settings)
+        serde_path_to_error::deserialize(layered)
+            .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))
+    }
+
+    /// What is wrong with them beyond that: one fault of each section.
+    pub fn faults(&self) -> Vec<anyhow::Error> {
+        let checks = [
+            self.check(),
+            DatabaseOptions::from(&self.database).check().map_err(Into::into),
+            self.live.check(),
+            self.cors.rules().map(drop),
+            self.retention.check(),
+            self.auth.check(),
+            self.limits.rate().map(drop),
+            self.cache.check(),
+            self.telemetry.check(),
+            self.log.filter().map(drop),
+        ];
+        checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// The settings as a file of them, secrets masked.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Whether the database is a file.
+    pub fn is_embedded(&self) -> bool {
+        self.database.url.reveal().starts_with("sqlite:")
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -263,8 +315,7 @@ impl Settings {
         {
             bail!("setting database.statement_timeout: must be between 10ms and 24h, or 0s for none");
         }
-        let is_postgres = !self.database.url.starts_with("sqlite:");
-        if is_postgres && self.database.pool_size < POSTGRES_CONNECTIONS_MIN {
+        if !self.is_embedded() && self.database.pool_size < POSTGRES_CONNECTIONS_MIN {
             bail!("setting database.pool_size: must be at least {POSTGRES_CONNECTIONS_MIN} on PostgreSQL");
         }
         if ingest.batch_wait > BATCH_WAIT_MAX {
@@ -312,6 +363,20 @@ impl From<&LiveSettings> for LiveLimits {
     }
 }
 
+impl CorsSettings {
+    /// What they say.
+    pub fn rules(&self) -> anyhow::Result<CorsRules> {
+        let options = CorsOptions {
+            allowed_origins: &self.allowed_origins,
+            allowed_methods: &self.allowed_methods,
+            allowed_headers: &self.allowed_headers,
+            exposed_headers: &self.exposed_headers,
+            max_age: self.max_age,
+        };
+        CorsRules::new(&options).map_err(|fault| anyhow::anyhow!("setting cors.{fault}"))
+    }
+}
+
 impl RetentionSettings {
     fn check(&self) -> anyhow::Result<()> {
         for (key, days) in [("calls_days", self.calls_days), ("rollups_days", self.rollups_days)] {
@@ -340,8 +405,8 @@ impl RetentionSettings {
 impl From<&DatabaseSettings> for DatabaseOptions {
     fn from(settings: &DatabaseSettings) -> Self {
         Self {
-            url: settings.url.clone(),
-            read_url: (!settings.read_url.is_empty()).then(|| settings.read_url.clone()),
+            url: settings.url.reveal().to_owned(),
+            read_url: Some(settings.read_url.reveal()).filter(|url| !url.is_empty()).map(str::to_owned),
             pool_size: settings.pool_size,
             acquire_timeout: settings.acquire_timeout,
             statement_timeout: settings.statement_timeout,
@@ -376,10 +441,14 @@ impl From<&Settings> for ApiLimits {
 }
 
 impl LogSettings {
+    fn filter(&self) -> anyhow::Result<EnvFilter> {
+        EnvFilter::try_new(&self.level)
+            .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))
+    }
+
     /// Starts logging to standard error, and to follow requests where that is wanted.
     pub fn start(&self, traces: Option<&Traces>) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.level)
-            .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))?;
+        let filter = self.filter()?;
         // A filter of the log's own costs every span something, so there is one only where it is needed.
         match traces {
             Some(traces) => {
@@ -402,16 +471,52 @@ impl LogSettings {
     }
 }
 
-/// A duration as people write it.
-pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| de::Error::custom(format!("{text:?} is no duration; write one like \"250ms\", \"30s\" or \"4h\"")))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let size: Option<ByteSize> = text.parse().ok();
-    size.and_then(|size| usize::try_from(size.as_u64()).ok())
-        .ok_or_else(|| de::Error::custom(format!("{text:?} is no size; write one like \"64MiB\"")))
+    /// Stands for what nobody may see.
+    const MARKER: &str = "horse-battery";
+
+    fn read(toml: &str) -> Settings {
+        toml::from_str(toml).expect("settings")
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let shown = read(DEFAULTS).to_toml().expect("toml");
+        assert_eq!(read(&shown).to_toml().expect("toml"), shown);
+        let (defaults, shown): (toml::Table, toml::Table) =
+            (toml::from_str(DEFAULTS).expect("defaults"), toml::from_str(&shown).expect("shown"));
+        for (section, keys) in &defaults {
+            let (keys, shown) = (keys.as_table().expect("a section"), shown[section].as_table().expect("a section"));
+            assert!(keys.keys().eq(shown.keys()), "{section}");
+        }
+    }
+
+    /// A new secret must have the type of one, and not be a plain string.
+    #[test]
+    fn no_setting_that_sounds_like_a_secret_is_shown() {
+        let mut settings: toml::Table = toml::from_str(DEFAULTS).expect("defaults");
+        let is_secret = |key: &str| {
+            ["url", "password", "secret", "token", "credential", "private"].iter().any(|word| key.contains(word))
+        };
+        let mut hidden = 0;
+        for (_, keys) in &mut settings {
+            let keys = keys.as_table_mut().expect("a section").iter_mut();
+            for (key, value) in keys.filter(|(key, value)| is_secret(key) && value.is_str()) {
+                let is_url = key.contains("url");
+                *value =
+                    if is_url { format!("https://a:{MARKER}@b/c?token={MARKER}") } else { MARKER.to_owned() }.into();
+                hidden += 1;
+            }
+        }
+        let settings = read(&toml::to_string(&settings).expect("toml"));
+        assert!(
+            hidden >= 2 && !settings.to_toml().expect("toml").contains(MARKER),
+            "{}",
+            settings.to_toml().expect("toml")
+        );
+        assert!(!format!("{settings:?}").contains(MARKER));
+    }
 }

@@ -14,9 +14,9 @@ mod plain_sql;
 mod postgres;
 mod processes;
 mod reads;
-mod records;
+pub mod records;
 mod report;
-mod server;
+pub mod server;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};

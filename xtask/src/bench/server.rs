@@ -89,8 +89,11 @@ impl Server {
     }
 
     fn start_with(database: &Database, cache_ttl: &str) -> anyhow::Result<Self> {
-        let mut command = command(database);
-        command.arg("serve").env("CALLSCOPE__CACHE__TTL", cache_ttl);
+        Self::start_by(command(database).arg("serve").env("CALLSCOPE__CACHE__TTL", cache_ttl))
+    }
+
+    /// Starts a server by a command that logs JSON, and waits until it listens: it is ready then.
+    pub fn start_by(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
         let mut server = Self { child, address: String::new() };

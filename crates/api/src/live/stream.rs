@@ -16,6 +16,10 @@ use futures_util::stream;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Which event a browser saw last before the connection was lost.
@@ -23,6 +27,26 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How long a browser waits before it connects again, in milliseconds.
 const RETRY_MS: u32 = 2000;
+
+/// The header in the document: a whole number that may be left out. (An optional type would also allow null, which no
+/// header can be.)
+struct LastEventId;
+
+impl IntoParams for LastEventId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(0));
+        let header = ParameterBuilder::new()
+            .name("Last-Event-ID")
+            .parameter_in(ParameterIn::Header)
+            .description(Some("The id of the last event that was seen"))
+            .required(Required::False)
+            .schema(Some(id));
+        vec![header.build()]
+    }
+}
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -41,10 +65,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 /// header. A comment comes every 30 seconds, so that proxies keep the connection open.
 #[utoipa::path(
     tag = "Live",
-    params(
-        FollowParams,
-        ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was seen", minimum = 0)
-    ),
+    params(FollowParams, LastEventId),
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream",
          example = "event: call.ended\nid: 1042\ndata: {\"type\":\"call.ended\",\"id\":1042}\n\n"),

@@ -213,10 +213,16 @@ async fn every_documented_status_of_every_operation_is_produced(backend: Backend
     assert_eq!(produced, reads + writes + stream + health + tickets + keys);
 }
 
+/// A schema, or the one that it refers to.
+fn resolved(schema: &'static Value) -> &'static Value {
+    let referenced = schema["$ref"].as_str().and_then(|reference| DOCUMENT.pointer(reference.trim_start_matches('#')));
+    referenced.unwrap_or(schema)
+}
+
 /// The values that the document gives for a parameter.
-fn values(parameter: &Value) -> Vec<String> {
+fn values(parameter: &'static Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let schema = &parameter["schema"];
+    let schema = resolved(&parameter["schema"]);
     let listed = schema["enum"].as_array().into_iter().flatten();
     let single = [&parameter["example"], &schema["default"], &schema["minimum"], &schema["maximum"]];
     listed.chain(single).filter(|value| !value.is_null()).map(text).collect()

@@ -50,6 +50,7 @@ mod bad_route;
 mod body_limits;
 mod cache;
 mod call_volume;
+mod cors;
 mod error_log;
 mod ingest;
 mod keys;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         body_limits::CASES,
         cache::CASES,
         call_volume::CASES,
+        cors::CASES,
         document::CASES,
         document::ONCE,
         error_log::CASES,

@@ -13,7 +13,7 @@ use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
-use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CacheLimits, JwtOptions, LiveLimits};
+use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, LiveLimits};
 use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -35,6 +35,7 @@ pub const LIMITS: ApiLimits = ApiLimits {
 /// What a test may choose.
 #[derive(Clone, Copy)]
 pub struct Setup {
+    pub cors: fn() -> CorsRules,
     pub limits: ApiLimits,
     pub queue_records_max: usize,
     pub cache: CacheLimits,
@@ -65,6 +66,7 @@ impl Default for Setup {
             send_timeout: 10 * second,
         };
         Self {
+            cors: CorsRules::none,
             limits: LIMITS,
             queue_records_max: 200_000,
             live_limits,
@@ -154,6 +156,7 @@ impl Server {
         let state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
         let mut state = state.with_metrics(metrics).with_cache(setup.cache);
         state.serves_metrics = setup.serves_metrics;
+        state.cors = (setup.cors)();
         let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");

@@ -1,9 +1,9 @@
 //! The settings of what stands between clients and the service: what is kept, what is counted, what is followed.
 
-use super::{duration, size};
+use crate::units::{duration, size};
 use anyhow::bail;
 use callscope_api::CacheLimits;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,32 +11,32 @@ use std::time::Duration;
 const TTL_MAX: Duration = Duration::from_mins(1);
 
 /// Answers and keys that are kept for a moment.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
     /// How long; zero for not at all.
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub ttl: Duration,
     /// Answers.
     pub entries_max: usize,
     /// Bytes of answers.
-    #[serde(deserialize_with = "size")]
+    #[serde(with = "size")]
     pub bytes_max: usize,
 }
 
 /// Counters of the server's own.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsSettings {
     /// Whether they are served.
     pub enabled: bool,
     /// Where, if not beside everything else.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "address", serialize_with = "address_text")]
     pub bind: Option<SocketAddr>,
 }
 
 /// Traces of requests.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
     /// Where they go; empty for nowhere.
@@ -84,4 +84,10 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAd
     let address = (!text.is_empty()).then(|| text.parse()).transpose();
     address
         .map_err(|_| de::Error::custom(format!("{text:?} is no address; write one like \"127.0.0.1:9090\", or \"\"")))
+}
+
+/// An address as it is written; the empty text for none.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn address_text<S: Serializer>(address: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&address.map(|address| address.to_string()).unwrap_or_default())
 }

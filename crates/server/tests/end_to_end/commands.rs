@@ -22,7 +22,8 @@ on_each_backend!(
 fn help_names_every_command(backend: Backend) {
     let fixture = Fixture::new(backend);
     let help = fixture.run(&["--help"]).stdout_of_success();
-    for command in ["serve", "migrate", "tenants", "keys", "rollups", "import", "demo", "--config"] {
+    for command in ["serve", "migrate", "tenants", "keys", "rollups", "import", "config", "health", "demo", "--config"]
+    {
         assert!(
             help.contains(&format!("\n  {command}")) || help.contains(&format!("  {command} ")),
             "{command}: {help}"
@@ -32,6 +33,7 @@ fn help_names_every_command(backend: Backend) {
         ("tenants", &["create", "list"][..]),
         ("keys", &["create", "list", "revoke"]),
         ("rollups", &["verify", "rebuild"]),
+        ("config", &["check", "show"]),
     ] {
         let help = fixture.run(&[command, "--help"]).stdout_of_success();
         assert!(parts.iter().all(|part| help.contains(&format!("\n  {part}"))), "{help}");

@@ -57,6 +57,7 @@ mod replica;
 mod resume;
 mod retention;
 mod session;
+mod settings;
 mod shutdown;
 mod side_by_side;
 mod sweeper;
@@ -90,6 +91,8 @@ fn main() -> ExitCode {
         replica::CASES,
         resume::CASES,
         retention::CASES,
+        settings::CASES,
+        settings::health::CASES,
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,

@@ -1,0 +1,77 @@
+//! Schemas that no wire type has by itself: one record in two roles, and objects that are the client's own.
+
+use crate::record::CallRecord;
+use std::borrow::Cow;
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+/// A record that no path names the call of: the same as one that a path does, but for the call's id.
+pub struct BatchRecord;
+
+const CALL_ID: &str = "call_id";
+
+impl PartialSchema for BatchRecord {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::Object(mut record)) = CallRecord::schema() else { return CallRecord::schema() };
+        if let Some(RefOr::T(Schema::Object(call_id))) = record.properties.get_mut(CALL_ID) {
+            call_id.schema_type = SchemaType::Type(Type::String);
+            call_id.description = Some("The call's id, unique within the tenant.".to_owned());
+        }
+        record.required.insert(0, CALL_ID.to_owned());
+        record.into()
+    }
+}
+
+impl ToSchema for BatchRecord {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("CallRecord")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        CallRecord::schemas(schemas);
+    }
+}
+
+/// The records of a batch as one JSON value.
+pub struct BatchRecords;
+
+impl PartialSchema for BatchRecords {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new().items(Ref::from_schema_name(BatchRecord::name())).min_items(Some(1)).into()
+    }
+}
+
+impl ToSchema for BatchRecords {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((BatchRecord::name().into_owned(), BatchRecord::schema()));
+        BatchRecord::schemas(schemas);
+    }
+}
+
+/// The records of a batch as lines: at least one of them is not blank.
+pub struct BatchLines;
+
+impl PartialSchema for BatchLines {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).pattern(Some(r"\S")).into()
+    }
+}
+
+impl ToSchema for BatchLines {}
+
+/// What a client says about an error: any JSON object.
+pub struct ErrorDetails;
+
+impl PartialSchema for ErrorDetails {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Object))
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+            .description(Some("More about an error, in the client's own words: a JSON object of at most 16 KiB, nested at most 32 deep."))
+            .examples([serde_json::json!({"timeout_ms": 5000, "retry_count": 3})])
+            .into()
+    }
+}
+
+impl ToSchema for ErrorDetails {}
