@@ -76,6 +76,18 @@ impl IngestQueue {
         written.await.map_err(|_| SubmitError::Panicked)?
     }
 
+    /// Records that wait or are being written.
+    #[must_use]
+    pub fn records_waiting(&self) -> usize {
+        self.records_max.saturating_sub(self.room.available_permits())
+    }
+
+    /// Most records that may.
+    #[must_use]
+    pub const fn records_max(&self) -> usize {
+        self.records_max
+    }
+
     /// Takes no more; the writer finishes what waits, and ends.
     pub fn close(&self) {
         self.room.close();

@@ -7,6 +7,7 @@ pub mod access;
 pub mod clock;
 pub mod deltas;
 pub mod ingestion;
+pub mod key_cache;
 pub mod keys;
 pub mod live;
 pub mod ports;

@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the rest of a refused body is read and thrown away. Without that, a client that is still sending sees a
 /// broken connection and not the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +45,12 @@ pub enum Packing {
     Zstd,
 }
 
+/// What a body takes while it is received or parsed, or its records wait: a place, and as many bytes.
+pub struct Room {
+    _place: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
+}
+
 /// A body as it was received, with its room in memory.
 pub struct Received {
     /// How it holds its records.
@@ -55,7 +59,7 @@ pub struct Received {
     packing: Packing,
     bytes_max: usize,
     inflight: Arc<Semaphore>,
-    room: OwnedSemaphorePermit,
+    room: Room,
 }
 
 /// The media type of a body, one of `allowed`.
@@ -93,22 +97,39 @@ fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     }
 }
 
-/// Receives a whole body of one of the `allowed` formats. Refused bodies are drained, within bounds.
+/// Receives a whole body of one of the `allowed` formats. Refused bodies are drained, within bounds; but those that there
+/// is no room for are answered at once, and the connection closed: whoever has too much to do does not read on.
 pub async fn receive(
     state: &ApiState,
     request: &HttpRequest,
     mut payload: Payload,
     allowed: &[Format],
 ) -> Result<Received, Problem> {
-    let received = tokio::time::timeout(BODY_TIMEOUT, receive_within(state, request, &mut payload, allowed)).await;
+    let timeout = state.limits.body_timeout;
+    let received = tokio::time::timeout(timeout, receive_within(state, request, &mut payload, allowed)).await;
     match received {
         Ok(Ok(received)) => Ok(received),
+        Ok(Err(problem)) if problem.is_overload() => {
+            state.metrics.ingestion.bodies_refused.inc();
+            Err(problem)
+        }
         Ok(Err(problem)) => {
             drain(payload, state.limits.body_bytes_max).await;
             Err(problem)
         }
-        Err(_) => Err(Problem::new(ProblemCode::RequestTimeout, "the body must arrive within a minute")),
+        Err(_) => Err(too_slow(timeout)),
     }
+}
+
+/// Shortest way to say what is configured unless someone wants it otherwise.
+const A_MINUTE: Duration = Duration::from_mins(1);
+
+fn too_slow(timeout: Duration) -> Problem {
+    let within = match timeout {
+        A_MINUTE => "a minute".to_owned(),
+        other => format!("{} s", other.as_secs_f64()),
+    };
+    Problem::new(ProblemCode::RequestTimeout, format!("the body must arrive within {within}"))
 }
 
 async fn receive_within(
@@ -124,22 +145,29 @@ async fn receive_within(
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    let mut room = take_room(&state.inflight, 0)?;
+    // All of the room at once, where the size is known: bodies that each have a part of it would wait for one another.
+    let mut taken = announced.unwrap_or(0);
+    let place = take_room(&state.bodies, 1)?;
+    let mut room = Room { _place: place, bytes: take_room(&state.inflight, taken)? };
     let mut bytes = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| malformed("the body was cut off"))?;
-        if bytes.len() + chunk.len() > bytes_max {
+        let length = bytes.len() + chunk.len();
+        if length > bytes_max {
             return Err(too_large(bytes_max));
         }
-        room.merge(take_room(&state.inflight, chunk.len())?);
+        if length > taken {
+            room.bytes.merge(take_room(&state.inflight, length - taken)?);
+            taken = length;
+        }
         bytes.extend_from_slice(&chunk);
     }
     Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, inflight: Arc::clone(&state.inflight), room })
 }
 
-fn take_room(inflight: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-    Arc::clone(inflight)
+fn take_room(room: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+    Arc::clone(room)
         .try_acquire_many_owned(permits)
         .map_err(|_| Problem::new(ProblemCode::Overloaded, "too many bodies are being received; nothing was stored"))
 }
@@ -172,7 +200,7 @@ impl Received {
                 read_within(decoder, bytes_max, "zstd")?
             }
         };
-        room.merge(take_room(&inflight, unpacked.len().saturating_sub(sent))?);
+        room.bytes.merge(take_room(&inflight, unpacked.len().saturating_sub(sent))?);
         if unpacked.starts_with(BYTE_ORDER_MARK) {
             unpacked.advance(BYTE_ORDER_MARK.len());
         }
@@ -185,7 +213,7 @@ pub struct Unpacked {
     /// The bytes.
     pub bytes: Bytes,
     /// Their room, to be kept for as long as what was made of them is in memory.
-    pub room: OwnedSemaphorePermit,
+    pub room: Room,
 }
 
 fn read_within(reader: impl Read, bytes_max: usize, name: &'static str) -> Result<Bytes, Problem> {

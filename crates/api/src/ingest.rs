@@ -119,11 +119,21 @@ async fn put_call(
         Ok((parse_record(&bytes, tenant, Some(call_id), now).map_err(refused)?, room))
     })
     .await?;
-    let kinds = state.ingest.submit(asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
-    let result = put_result(kinds.first().copied().unwrap_or(TransitionKind::Ignored))?;
+    let kinds = submit(&state, asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
+    let result = put_result(kinds.first().copied().unwrap_or(TransitionKind::Ignored));
+    let dropped_samples = if result.is_ok() { parsed.dropped_samples } else { 0 };
+    state.metrics.ingestion.count(u64::from(result.is_ok()), u64::from(result.is_err()), dropped_samples);
+    let result = result?;
     let status = if matches!(result, PutResult::Created) { StatusCode::CREATED } else { StatusCode::OK };
     let response = PutCallResponse { call_id: call_id.0, result, dropped_samples: parsed.dropped_samples };
     Ok(web::Json(response).customize().with_status(status))
+}
+
+/// Writes records, and waits until they are durable, though not for ever.
+async fn submit(state: &ApiState, tenant: TenantId, arrivals: Vec<Incoming>) -> Result<Vec<TransitionKind>, Problem> {
+    let written = tokio::time::timeout(state.limits.request_timeout, state.ingest.submit(tenant, arrivals)).await;
+    let detail = "the records were not written in time, and may still be; send them again";
+    Ok(written.map_err(|_| Problem::new(ProblemCode::Unavailable, detail))??)
 }
 
 fn put_result(kind: TransitionKind) -> Result<PutResult, Problem> {
@@ -189,8 +199,10 @@ async fn ingest_calls(
         Ok((parse_batch(&bytes, format, records_max, tenant, now)?, room))
     })
     .await?;
-    let kinds = state.ingest.submit(tenant, arrivals).await?;
+    let kinds = submit(&state, tenant, arrivals).await?;
     response.take_back_expired(&accepted, &kinds);
+    let rejected = u64::try_from(response.rejected.len()).unwrap_or(u64::MAX);
+    state.metrics.ingestion.count(response.accepted, rejected, response.dropped_samples);
     Ok(web::Json(response))
 }
 

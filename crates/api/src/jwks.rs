@@ -1,7 +1,7 @@
 //! The keys of whoever signs tokens: a JSON Web Key Set (RFC 7517), fetched now and then, and when a token names a key
 //! that is not known.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -68,7 +68,7 @@ impl TrustedKey {
         };
         let is_for_signatures = jwk.common.public_key_use.is_none_or(|purpose| purpose == PublicKeyUse::Signature);
         let is_for_algorithm = jwk.common.key_algorithm.is_none_or(|wanted| wanted == named);
-        let key = DecodingKey::from_jwk(&Jwk { common: Default::default(), algorithm: jwk.algorithm }).ok()?;
+        let key = DecodingKey::from_jwk(&Jwk { common: CommonParameters::default(), algorithm: jwk.algorithm }).ok()?;
         (is_for_signatures && is_for_algorithm).then_some(Self { id: jwk.common.key_id, algorithm, key })
     }
 }

@@ -234,7 +234,7 @@ impl CreateKeyRequest {
     fn key(self, by: &Credential, rate_of_by: RateLimit, now: Timestamp) -> Result<ApiKey, Problem> {
         let mut faults = Faults::default();
         let name = self.name.and_then(|name| faults.check("name", DisplayName::new(name)));
-        let scopes = faults.check("scopes", scopes(self.scopes.unwrap_or_default()));
+        let scopes = faults.check("scopes", scopes(&self.scopes.unwrap_or_default()));
         let expires_at = self.expires_at.and_then(|text| faults.check("expires_at", future(&text, now)));
         let requests = self.requests_per_second.map(|number| whole(number, 0));
         let requests = requests.and_then(|number| faults.check("requests_per_second", number));
@@ -269,7 +269,7 @@ impl CreateKeyRequest {
     }
 }
 
-fn scopes(words: Vec<String>) -> Result<Vec<Scope>, String> {
+fn scopes(words: &[String]) -> Result<Vec<Scope>, String> {
     let scopes: Result<Vec<Scope>, UnknownWord> = words.iter().map(|word| word.parse()).collect();
     let mut scopes = scopes.map_err(|unknown| format!("each {unknown}"))?;
     scopes.sort_unstable();

@@ -4,8 +4,10 @@
 
 mod access;
 mod analytics;
+mod asked;
 mod auth;
 mod body;
+mod cache;
 mod cors;
 mod health;
 mod ingest;
@@ -14,6 +16,7 @@ mod jwks;
 mod jwt;
 mod keys;
 mod live;
+pub mod metrics;
 mod openapi;
 mod params;
 mod problem;
@@ -26,9 +29,11 @@ mod signatures;
 mod state;
 mod telemetry;
 mod tickets;
+mod traceparent;
 mod words;
 
 pub use access::{Access, AccessOptions, Credential};
+pub use cache::CacheLimits;
 pub use cors::{CorsFault, CorsOptions, CorsRules};
 pub use ingest::expired_record;
 pub use jwks::{KeySet, KeySetFault, KeySource};
@@ -38,6 +43,8 @@ pub use openapi::document as openapi_document;
 pub use problem::FieldError;
 pub use reading::{ParsedRecord, RefusedRecord, parse_record};
 pub use state::{ApiLimits, ApiState};
+pub use telemetry::{Answered, Tracer};
+pub use traceparent::TraceParent;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -64,12 +71,18 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let serves_metrics = state.serves_metrics;
     let cors = state.cors.middleware();
     let (app, _) = App::new().into_utoipa_app().configure(openapi::routes).split_for_parts();
-    let swagger = SwaggerUi::new(format!("{SWAGGER_PATH}{{_:.*}}")).url(OPENAPI_PATH, openapi_document());
+    let swagger = SwaggerUi::new(openapi::swagger_template()).url(OPENAPI_PATH, openapi_document());
     app.app_data(state)
         .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
         .service(swagger)
+        .configure(|config| {
+            if serves_metrics {
+                metrics::routes(config);
+            }
+        })
         .configure(live::sockets)
         .default_service(web::to(openapi::no_route))
         .wrap(from_fn(problem::problems_everywhere))
@@ -79,6 +92,21 @@ pub fn app(
         // Once more, for preflights that are refused.
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(telemetry::request_log))
+}
+
+/// The application that serves the metrics alone, for an address of their own.
+pub fn metrics_app(
+    state: web::Data<ApiState>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new().app_data(state).configure(metrics::routes).wrap(from_fn(problem::problems_everywhere))
 }
 
 /// Marks a request for the head of an answer alone, for answers that have no end.

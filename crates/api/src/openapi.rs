@@ -1,8 +1,9 @@
 //! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
 
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
+use crate::metrics::METRICS_PATH;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, auth, health, ingest, keys, live, tickets, words};
+use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest, keys, live, tickets, words};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -67,7 +68,9 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 /// The document.
 #[must_use]
 pub fn document() -> OpenApi {
-    let (_, document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes).split_for_parts();
+    let app = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
+    let (_, mut document) = app.split_for_parts();
+    asked::describe(&mut document);
     document
 }
 
@@ -84,6 +87,22 @@ static PATHS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
     described.chain(pages.map(|page| (page, READ_METHODS.to_owned()))).collect()
 });
 
+/// The templates of every route, as the framework names them.
+pub fn route_templates() -> impl Iterator<Item = String> {
+    let described = PATHS.iter().filter_map(|(path, _)| path.pattern().map(str::to_owned));
+    described.chain([swagger_template(), METRICS_PATH.to_owned()])
+}
+
+/// The route of everything that Swagger UI loads.
+pub fn swagger_template() -> String {
+    format!("{SWAGGER_PATH}{{_:.*}}")
+}
+
+/// The answer to a method that a path which can be read does not know.
+pub async fn only_reads() -> Result<HttpResponse, Problem> {
+    Err(unknown_method(READ_METHODS))
+}
+
 /// What a path that can be read knows: see [`crate::head_as_get`].
 const READ_METHODS: &str = "GET, HEAD";
 
@@ -99,10 +118,14 @@ pub async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let Some((_, methods)) = known else {
         return Err(Problem::new(ProblemCode::NotFound, "no operation has this path; see /swagger-ui/"));
     };
+    Err(unknown_method(methods))
+}
+
+fn unknown_method(methods: &str) -> Problem {
     let problem = Problem::new(ProblemCode::MethodNotAllowed, format!("this path knows {methods}"));
     match HeaderValue::from_str(methods) {
-        Ok(methods) => Err(problem.with_header(header::ALLOW, methods)),
-        Err(_) => Err(problem),
+        Ok(methods) => problem.with_header(header::ALLOW, methods),
+        Err(_) => problem,
     }
 }
 

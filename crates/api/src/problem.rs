@@ -171,6 +171,11 @@ impl Problem {
         }
     }
 
+    /// A fault of the server that the log explains.
+    pub fn internal() -> Self {
+        Self::new(ProblemCode::InternalError, INTERNAL_DETAIL)
+    }
+
     /// A request with faults in its fields; there is at least one.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
@@ -189,6 +194,11 @@ impl Problem {
     pub fn of(error: &Error) -> Self {
         let problem = error.as_error::<Self>().cloned();
         problem.unwrap_or_else(|| of_framework(error.as_response_error().status_code(), Some(error)))
+    }
+
+    /// Whether the server has too much to do.
+    pub fn is_overload(&self) -> bool {
+        self.code == ProblemCode::Overloaded
     }
 
     /// The same problem with one more header.

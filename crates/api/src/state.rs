@@ -1,17 +1,21 @@
 //! What all handlers share.
 
 use crate::access::Access;
+use crate::cache::{AnswerCache, CacheLimits};
 use crate::cors::CorsRules;
 use crate::live::{Boards, LiveLimits, SocketRoom};
+use crate::metrics::Metrics;
+use crate::telemetry::Tracer;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::live::Live;
 use callscope_analytics::service::Analytics;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-/// The bounds of a request's body.
+/// The bounds of requests and their bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiLimits {
     /// Most bytes of a body, as sent and after decompression.
@@ -20,6 +24,12 @@ pub struct ApiLimits {
     pub batch_records_max: usize,
     /// Most bytes of all bodies that are being received or parsed at one time.
     pub inflight_bytes_max: usize,
+    /// Most bodies that are being received or parsed, or whose records wait to be written, at one time.
+    pub bodies_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long an answer may take, once the request is there.
+    pub request_timeout: Duration,
 }
 
 /// Bodies that are unpacked and parsed at one time: it is work for processors, and each takes memory.
@@ -41,12 +51,22 @@ pub struct ApiState {
     pub boards: Boards,
     /// Bounds sockets and streams.
     pub sockets: SocketRoom,
-    /// Bounds bodies.
+    /// Bounds requests.
     pub limits: ApiLimits,
+    /// Counts what happens.
+    pub metrics: Arc<Metrics>,
+    /// Whether they are served beside everything else.
+    pub serves_metrics: bool,
+    /// Follows requests, if something does.
+    pub tracer: Option<Arc<dyn Tracer>>,
+    /// Answers that are kept.
+    pub(crate) cache: AnswerCache,
     /// Which pages of other origins may use the interface; none, unless it is said.
     pub cors: CorsRules,
     /// Room for bodies, in bytes.
     pub(crate) inflight: Arc<Semaphore>,
+    /// Room for bodies, in bodies.
+    pub(crate) bodies: Arc<Semaphore>,
     /// Room for parsers.
     pub(crate) parsers: Semaphore,
     /// Where they run.
@@ -77,10 +97,27 @@ impl ApiState {
             access,
             clock,
             limits,
+            metrics: Arc::default(),
+            serves_metrics: true,
+            tracer: None,
+            cache: AnswerCache::new(CacheLimits::OFF),
             cors: CorsRules::none(),
             inflight,
+            bodies: Arc::new(Semaphore::new(limits.bodies_max.min(Semaphore::MAX_PERMITS))),
             parsers: Semaphore::new(PARSERS_MAX),
             runtime: Handle::current(),
         }
+    }
+
+    /// The same state with answers that are kept.
+    #[must_use]
+    pub fn with_cache(self, limits: CacheLimits) -> Self {
+        Self { cache: AnswerCache::new(limits), ..self }
+    }
+
+    /// The same state with counters that something else counts with as well.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 }

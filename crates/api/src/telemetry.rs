@@ -1,40 +1,99 @@
-//! A request id for every request, and a line in the log for every answer.
+//! A request id for every request, the trace that it belongs to, a count of its answer, and a line in the log.
 
+use crate::metrics::Metrics;
 use crate::problem::Problem;
-use actix_web::Error;
+use crate::state::ApiState;
+use crate::traceparent::TraceParent;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::{Error, web};
 use std::time::Instant;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 
-/// Takes over the client's request id or makes one, puts it on the log and on the answer, and logs the answer. Query
-/// strings are not logged.
+/// Follows requests to somewhere else than the log.
+pub trait Tracer: Send + Sync {
+    /// A request begins: in its client's trace if it named one. The span has the fields `trace_id` and
+    /// `otel.kind`.
+    fn begin(&self, span: &Span, parent: Option<&TraceParent>);
+
+    /// A request was answered.
+    fn end(&self, span: &Span, answered: &Answered<'_>);
+}
+
+/// An answered request, as a [`Tracer`] sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// How it was asked.
+    pub method: &'a Method,
+    /// The template of its route.
+    pub route: &'a str,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+/// Takes over the client's request id or makes one, puts it on the log and on the answer, and logs and counts the answer.
+/// Query strings are not logged.
 pub async fn request_log<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
+    let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else {
+        return Err(Problem::internal().into());
+    };
     let id = request_id(&request);
     let method = request.method().clone();
-    let path = request.path().to_owned();
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let span = begin(&state, &request, &id);
+    let _in_flight = state.metrics.requests.enter();
     let started = Instant::now();
     let mut response = match next.call(request).instrument(span.clone()).await {
         Ok(response) => response,
         // Only a panic gets here: the request is lost, so the answer is made from the error alone.
-        Err(error) => return Err(Problem::of(&error).with_header(REQUEST_ID, id).into()),
+        Err(error) => {
+            state.metrics.requests.count_lost(&method, started.elapsed());
+            return Err(Problem::of(&error).with_header(REQUEST_ID, id).into());
+        }
     };
     response.headers_mut().insert(REQUEST_ID, id);
-    let elapsed_ms = started.elapsed().as_micros() as f64 / 1000.0;
-    let status = response.status().as_u16();
-    span.in_scope(|| tracing::info!(%method, path, status, elapsed_ms, "answered"));
+    end(&state, &span, &response, &method, started);
     Ok(response)
+}
+
+/// The span of a request; none where neither the log nor a tracer wants one.
+fn begin(state: &ApiState, request: &ServiceRequest, id: &HeaderValue) -> Span {
+    let id = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", id, trace_id = Empty, otel.kind = Empty);
+    if span.is_disabled() {
+        return span;
+    }
+    let parent = TraceParent::of(request.headers());
+    if let Some(parent) = &parent {
+        span.record("trace_id", parent.trace_id());
+    }
+    if let Some(tracer) = &state.tracer {
+        tracer.begin(&span, parent.as_ref());
+    }
+    span
+}
+
+fn end<B>(state: &ApiState, span: &Span, response: &ServiceResponse<B>, method: &Method, started: Instant) {
+    let (request, status, elapsed) = (response.request(), response.status(), started.elapsed());
+    let metrics: &Metrics = &state.metrics;
+    let route = metrics.requests.count(request, method, status, elapsed);
+    let elapsed_ms = elapsed.as_micros() as f64 / 1000.0;
+    let (path, status) = (request.path(), status.as_u16());
+    span.in_scope(|| tracing::info!(%method, path, status, elapsed_ms, "answered"));
+    if let Some(tracer) = &state.tracer {
+        tracer.end(span, &Answered { method, route, status });
+    }
 }
 
 fn request_id(request: &ServiceRequest) -> HeaderValue {

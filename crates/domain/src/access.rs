@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// Longest subject of a token, in characters; OpenID Connect has the same bound.
+/// Longest subject of a token, in characters; identity providers keep to the same bound.
 pub const SUBJECT_MAX: usize = 255;
 
 /// Whom a token was made for, in its issuer's words.

@@ -171,6 +171,15 @@ impl Database {
         Ok(Self { pools, pool_size: options.pool_size })
     }
 
+    /// How many connections there are, by pool.
+    #[must_use]
+    pub fn pools(&self) -> [PoolState; 2] {
+        match &self.pools {
+            Pools::Pg { main, analytics, .. } => [PoolState::of("main", main), PoolState::of("analytics", analytics)],
+            Pools::Lite { writer, readers } => [PoolState::of("writer", writer), PoolState::of("readers", readers)],
+        }
+    }
+
     /// Whether the database is one file that one connection writes.
     pub(crate) const fn is_embedded(&self) -> bool {
         matches!(self.pools, Pools::Lite { .. })
@@ -232,6 +241,26 @@ impl Database {
         };
         let (listened, ()) = join!(listener.listen(sender), passing);
         listened
+    }
+}
+
+/// How many connections a pool has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// Which pool.
+    pub name: &'static str,
+    /// Connections that are open.
+    pub open: u32,
+    /// Those of them that are lent to nobody.
+    pub idle: u32,
+    /// Most that there may be.
+    pub max: u32,
+}
+
+impl PoolState {
+    fn of<M: bb8::ManageConnection>(name: &'static str, pool: &bb8::Pool<M>) -> Self {
+        let state = pool.state();
+        Self { name, open: state.connections, idle: state.idle_connections, max: pool.config().max_size }
     }
 }
 

@@ -26,6 +26,6 @@ mod sql;
 mod states;
 mod tenants;
 
-pub use database::{Database, DatabaseOptions, OpenError};
+pub use database::{Database, DatabaseOptions, OpenError, PoolState};
 pub use distribution::DistributionError;
 pub use pg::PgAddressFault;

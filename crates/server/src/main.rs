@@ -6,12 +6,14 @@ mod audit;
 mod command_line;
 mod configuration;
 mod demo;
+mod edge;
 mod import;
 mod jwks;
 mod probe;
 mod secret;
 mod serve;
 mod settings;
+mod traces;
 mod units;
 
 use clap::Parser;
@@ -19,6 +21,7 @@ use command_line::{Command, CommandLine};
 use rustix::process::{Resource, Rlimit};
 use settings::Settings;
 use std::process::ExitCode;
+use traces::Traces;
 
 /// Thousands of records at a time, made on one thread and freed on another, leave holes; this allocator gives the
 /// memory back.
@@ -52,12 +55,25 @@ fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let settings = Settings::load(file)?;
-    settings.log.start()?;
+    let traces = traces_of(&command_line.command, &settings)?;
+    settings.log.start(traces.as_ref())?;
     let threads = runtime_threads(&settings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     allow_many_sockets();
     let runtime = builder.worker_threads(threads).on_thread_start(yield_to_questions).enable_all().build()?;
-    runtime.block_on(run(settings, command_line.command))
+    let code = runtime.block_on(run(settings, command_line.command));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    code
+}
+
+/// Only what serves has requests to follow.
+fn traces_of(command: &Command, settings: &Settings) -> anyhow::Result<Option<Traces>> {
+    match command {
+        Command::Serve => Traces::start(&settings.telemetry),
+        _ => Ok(None),
+    }
 }
 
 /// These threads parse and write records: thousands at a time, for whoever can wait. Where processors are short, the

@@ -1,6 +1,8 @@
 //! Wires everything together and serves it, until told to stop.
 
+use crate::edge;
 use crate::settings::Settings;
+use actix_web::dev::Server;
 use actix_web::{HttpServer, web};
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
@@ -9,6 +11,7 @@ use callscope_analytics::live::{EventPruner, Live};
 use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
+use callscope_api::metrics::MeteredCalls;
 use callscope_api::{Access, ApiState, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::net::SocketAddr;
@@ -28,7 +31,9 @@ pub struct Running {
 /// when the server listens.
 pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let database = open(settings).await?;
-    let (queue, writer) = ingestion(Arc::new(database.clone()), settings.into());
+    let metrics = edge::metrics(&database);
+    let calls = Arc::new(MeteredCalls::new(Arc::new(database.clone()), Arc::clone(&metrics)));
+    let (queue, writer) = ingestion(calls, settings.into());
     let commits = writer.commits();
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
@@ -40,24 +45,29 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
 
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let limits = (&settings.ingest).into();
-    let access = Access::new(Arc::new(database.clone()), Arc::new(database), settings.access()?);
+    let tenants = edge::tenants(settings, &database, &metrics);
+    let access = Access::new(tenants, Arc::new(database), settings.access()?);
     let live_limits = (&settings.live).into();
     let ending = live.clone();
-    let mut state = ApiState::new(analytics, queue.clone(), access, clock, live, limits, live_limits);
+    let mut state = ApiState::new(analytics, queue.clone(), access, clock, live, settings.into(), live_limits);
     state.cors = settings.cors.rules()?;
-    let state = web::Data::new(state);
-    let mut server = HttpServer::new(move || callscope_api::app(state.clone()))
+    let state = web::Data::new(edge::with_settings(state, settings, metrics));
+    let metrics_server = edge::metrics_server(settings, &state)?;
+    let workers = edge::workers(settings);
+    let server = HttpServer::new(move || callscope_api::app(state.clone()))
         .disable_signals()
+        .workers(workers)
+        .max_connections(settings.server.connections_max.div_ceil(workers))
+        .keep_alive(settings.server.keep_alive)
+        .client_request_timeout(settings.server.header_timeout)
         .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-    if settings.server.workers > 0 {
-        server = server.workers(settings.server.workers);
-    }
     let bind = settings.server.bind;
     let server = server.bind(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
     let address = *server.addrs().first().context("the server listens nowhere")?;
     let server = server.run();
     let handle = server.handle();
+    let metrics_handle = metrics_server.as_ref().map(Server::handle);
+    let metrics_server = metrics_server.map(tokio::spawn);
     let stop = stop_signal()?;
     tokio::spawn(async move {
         stop.await;
@@ -70,6 +80,10 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
     started(Running { address, ingest: queue.clone() })?;
 
     server.await?;
+    if let (Some(handle), Some(server)) = (metrics_handle, metrics_server) {
+        handle.stop(false).await;
+        server.await??;
+    }
     for task in [sweeper, retention, Some(announcer), Some(pruner)].into_iter().flatten() {
         task.abort();
     }

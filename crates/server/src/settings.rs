@@ -1,7 +1,10 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+mod edge;
+
 use crate::access::{AuthSettings, LimitSettings};
 use crate::secret::SecretUrl;
+use crate::traces::Traces;
 use crate::units::{duration, list, size};
 use anyhow::{Context, bail};
 use callscope_analytics::ingestion::IngestLimits;
@@ -15,7 +18,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+pub use edge::{CacheSettings, MetricsSettings, TelemetrySettings};
 
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
@@ -28,6 +37,9 @@ const STATEMENT_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 /// Fewest connections to PostgreSQL: one for questions and one for everything else.
 const POSTGRES_CONNECTIONS_MIN: u32 = 2;
+
+/// Shortest time for a request's head: the web server's clock goes by half seconds.
+const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// Bounds of every duration of `[live]`.
 const LIVE_DURATION_MIN: Duration = Duration::from_millis(100);
@@ -56,6 +68,12 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// How often credentials may be used.
     pub limits: LimitSettings,
+    /// What is kept for a moment.
+    pub cache: CacheSettings,
+    /// What is counted.
+    pub metrics: MetricsSettings,
+    /// What is followed.
+    pub telemetry: TelemetrySettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -68,6 +86,20 @@ pub struct ServerSettings {
     pub bind: SocketAddr,
     /// Threads; 0 for one a processor.
     pub workers: usize,
+    /// Connections that are open at one time.
+    pub connections_max: usize,
+    /// How long an idle connection stays open; zero to close each after its first answer.
+    #[serde(with = "duration")]
+    pub keep_alive: Duration,
+    /// How long a request's head may take to arrive.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// How long its body may.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// How long its answer may, from then on.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
     /// How long requests may take to finish at the end.
     #[serde(with = "duration")]
     pub shutdown_timeout: Duration,
@@ -113,6 +145,8 @@ pub struct IngestSettings {
     /// Bytes of all bodies at one time.
     #[serde(with = "size")]
     pub inflight_bytes_max: usize,
+    /// Bodies at one time.
+    pub bodies_max: usize,
 }
 
 /// Those who follow calls as they happen.
@@ -232,6 +266,8 @@ impl Settings {
             self.retention.check(),
             self.auth.check(),
             self.limits.rate().map(drop),
+            self.cache.check(),
+            self.telemetry.check(),
             self.log.filter().map(drop),
         ];
         checks.into_iter().filter_map(Result::err).collect()
@@ -254,14 +290,25 @@ impl Settings {
             ("ingest.batch_records_max", ingest.batch_records_max),
             ("ingest.body_bytes_max", ingest.body_bytes_max),
             ("ingest.body_records_max", ingest.body_records_max),
+            ("ingest.bodies_max", ingest.bodies_max),
+            ("server.connections_max", self.server.connections_max),
             ("database.pool_size", self.database.pool_size as usize),
         ] {
             if value == 0 {
                 bail!("setting {key}: must be at least 1");
             }
         }
-        if self.database.acquire_timeout.is_zero() {
-            bail!("setting database.acquire_timeout: must be more than 0s");
+        for (key, value) in [
+            ("database.acquire_timeout", self.database.acquire_timeout),
+            ("server.body_timeout", self.server.body_timeout),
+            ("server.request_timeout", self.server.request_timeout),
+        ] {
+            if value.is_zero() {
+                bail!("setting {key}: must be more than 0s");
+            }
+        }
+        if self.server.header_timeout < HEADER_TIMEOUT_MIN {
+            bail!("setting server.header_timeout: must be at least 1s");
         }
         let statement_timeout = self.database.statement_timeout;
         if !statement_timeout.is_zero() && !(STATEMENT_TIMEOUT_MIN..=STATEMENT_TIMEOUT_MAX).contains(&statement_timeout)
@@ -379,12 +426,16 @@ impl From<&Settings> for IngestLimits {
     }
 }
 
-impl From<&IngestSettings> for ApiLimits {
-    fn from(settings: &IngestSettings) -> Self {
+impl From<&Settings> for ApiLimits {
+    fn from(settings: &Settings) -> Self {
+        let Settings { server, ingest, .. } = settings;
         Self {
-            body_bytes_max: settings.body_bytes_max,
-            batch_records_max: settings.body_records_max,
-            inflight_bytes_max: settings.inflight_bytes_max,
+            body_bytes_max: ingest.body_bytes_max,
+            batch_records_max: ingest.body_records_max,
+            inflight_bytes_max: ingest.inflight_bytes_max,
+            bodies_max: ingest.bodies_max,
+            body_timeout: server.body_timeout,
+            request_timeout: server.request_timeout,
         }
     }
 }
@@ -395,18 +446,28 @@ impl LogSettings {
             .map_err(|error| anyhow::anyhow!("setting log.level: {:?} is no level: {error}", self.level))
     }
 
-    /// Starts logging to standard error.
-    pub fn start(&self) -> anyhow::Result<()> {
+    /// Starts logging to standard error, and to follow requests where that is wanted.
+    pub fn start(&self, traces: Option<&Traces>) -> anyhow::Result<()> {
         let filter = self.filter()?;
-        // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
-        // nothing tries to say so in the same place.
-        let log =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-        match self.format {
-            LogFormat::Pretty => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-            LogFormat::Json => log.json().init(),
+        // A filter of the log's own costs every span something, so there is one only where it is needed.
+        match traces {
+            Some(traces) => {
+                let log = self.lines().with_filter(filter);
+                tracing_subscriber::registry().with(traces.layer()).with(log).init();
+            }
+            None => tracing_subscriber::registry().with(filter).with(self.lines()).init(),
         }
         Ok(())
+    }
+
+    fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Box<dyn Layer<S> + Send + Sync> {
+        // A reader of standard error that went away must not take the server with it: what cannot be logged is lost, and
+        // nothing tries to say so in the same place.
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+        match self.format {
+            LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+            LogFormat::Json => lines.json().boxed(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Measures the release build on SQLite and on PostgreSQL: reads, ingestion, bytes on disk, memory. Absolute figures
 //! drift with the machine, so each claim is a ratio of two figures of one run.
 
+mod cached;
 mod client;
 mod contention;
 mod database;
@@ -91,6 +92,8 @@ enum Part {
     Processes,
     /// Reads while records go in.
     Contention,
+    /// Reads of answers that are kept.
+    Cached,
     /// Those who follow calls as they happen.
     Live,
 }
@@ -170,6 +173,9 @@ impl Bench<'_> {
         }
         if self.has(Part::Contention) {
             contention::measure(self, &loaded)?;
+        }
+        if self.has(Part::Cached) {
+            cached::measure(self, &mut loaded)?;
         }
         loaded.remove()?;
         // SQLite is for one process.

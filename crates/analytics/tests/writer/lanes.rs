@@ -15,8 +15,12 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const OTHER: TenantId = TenantId(Uuid::from_u128(2));
-const LIMITS: IngestLimits =
-    IngestLimits { queue_records_max: 100, batch_records_max: 100, batch_wait: Duration::ZERO };
+const LIMITS: IngestLimits = IngestLimits {
+    queue_records_max: 100,
+    batch_records_max: 100,
+    batch_wait: Duration::ZERO,
+    event_age_max: Duration::from_hours(1),
+};
 
 /// A store with one transaction a tenant, in which tenants can be locked.
 #[derive(Clone)]

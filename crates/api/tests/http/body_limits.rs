@@ -46,7 +46,7 @@ fn line() -> String {
 }
 
 fn small() -> Setup {
-    let limits = ApiLimits { body_bytes_max: 100_000, batch_records_max: 3, inflight_bytes_max: 1_000_000 };
+    let limits = ApiLimits { body_bytes_max: 100_000, batch_records_max: 3, inflight_bytes_max: 1_000_000, ..LIMITS };
     Setup { limits, ..Setup::default() }
 }
 

@@ -118,18 +118,18 @@ pub fn good(tenant: TenantId, scopes: &[Scope]) -> String {
     signed(&claims(tenant, scopes))
 }
 
-fn options(keys: JwtKeys) -> Option<JwtOptions> {
+fn options(keys: JwtKeys) -> JwtOptions {
     let leeway = Duration::from_secs(LEEWAY_S.unsigned_abs());
-    Some(JwtOptions { keys, audience: Some(AUDIENCE.into()), issuer: Some(ISSUER.into()), leeway })
+    JwtOptions { keys, audience: Some(AUDIENCE.into()), issuer: Some(ISSUER.into()), leeway }
 }
 
 /// A server that shares the secret.
-pub fn shared_secret() -> Option<JwtOptions> {
+pub fn shared_secret() -> JwtOptions {
     options(JwtKeys::Secret(SECRET.into()))
 }
 
 /// A server that knows the public keys.
-pub fn public_keys() -> Option<JwtOptions> {
+pub fn public_keys() -> JwtOptions {
     struct Published;
     impl KeySource for Published {
         fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
@@ -140,7 +140,7 @@ pub fn public_keys() -> Option<JwtOptions> {
 }
 
 /// A server whose issuer is away.
-pub fn unreachable_keys() -> Option<JwtOptions> {
+pub fn unreachable_keys() -> JwtOptions {
     struct Away;
     impl KeySource for Away {
         fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {

@@ -77,7 +77,7 @@ async fn a_key_is_shown_once_works_is_listed_and_revoked(backend: Backend) {
 }
 
 async fn a_credential_grants_nothing_that_it_lacks(backend: Backend) {
-    let server = Server::start_with(backend, Setup { jwt: shared_secret, ..Setup::default() }).await;
+    let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     let manager = server.key(acme.id, &[Scope::KeysManage, Scope::AnalyticsRead]).await;
     let token = signed(&claims(acme.id, &[Scope::KeysManage, Scope::AnalyticsRead]));

@@ -48,15 +48,18 @@ mod bad_record_fields;
 mod bad_record_parts;
 mod bad_route;
 mod body_limits;
+mod cache;
 mod call_volume;
 mod cors;
 mod error_log;
 mod ingest;
 mod keys;
 mod live;
+mod metrics;
 mod protocol;
 mod provider_latency;
 mod rates;
+mod shedding;
 mod summary;
 mod tenancy;
 mod tickets;
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         bad_record_parts::CASES,
         bad_route::CASES,
         body_limits::CASES,
+        cache::CASES,
         call_volume::CASES,
         cors::CASES,
         document::CASES,
@@ -85,9 +89,11 @@ fn main() -> ExitCode {
         ingest::CASES,
         keys::CASES,
         live::CASES,
+        metrics::CASES,
         protocol::CASES,
         provider_latency::CASES,
         rates::CASES,
+        shedding::CASES,
         summary::CASES,
         tenancy::CASES,
         tickets::CASES,

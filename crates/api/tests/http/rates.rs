@@ -21,7 +21,7 @@ fn rate(requests_per_second: u32, burst: u32) -> RateLimit {
 }
 
 fn setup(rate: RateLimit) -> Setup {
-    Setup { rate, jwt: shared_secret, ..Setup::default() }
+    Setup { rate, jwt: Some(shared_secret), ..Setup::default() }
 }
 
 /// Limit, remaining and reset, which stand there twice.

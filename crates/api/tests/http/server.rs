@@ -7,11 +7,13 @@ use actix_web::dev::ServerHandle;
 use actix_web::{HttpServer, web};
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ingestion::{IngestLimits, ingestion};
+use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
 use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
-use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CorsRules, JwtOptions, LiveLimits};
+use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
+use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, LiveLimits};
 use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -21,8 +23,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// The bounds of a server that is configured as usual.
-pub const LIMITS: ApiLimits =
-    ApiLimits { body_bytes_max: 64 << 20, batch_records_max: 50_000, inflight_bytes_max: 256 << 20 };
+pub const LIMITS: ApiLimits = ApiLimits {
+    body_bytes_max: 64 << 20,
+    batch_records_max: 50_000,
+    inflight_bytes_max: 256 << 20,
+    bodies_max: 2000,
+    body_timeout: Duration::from_mins(1),
+    request_timeout: Duration::from_mins(1),
+};
 
 /// What a test may choose.
 #[derive(Clone, Copy)]
@@ -30,12 +38,14 @@ pub struct Setup {
     pub cors: fn() -> CorsRules,
     pub limits: ApiLimits,
     pub queue_records_max: usize,
+    pub cache: CacheLimits,
+    pub serves_metrics: bool,
     pub live_limits: LiveLimits,
     pub deliveries_per_second: u32,
     /// Whether commits are announced at once, and not only found by looking.
     pub announces: bool,
     /// Which tokens are accepted.
-    pub jwt: fn() -> Option<JwtOptions>,
+    pub jwt: Option<fn() -> JwtOptions>,
     /// Whether sockets take keys and tokens in their query string.
     pub query_tokens: bool,
     /// How often a credential may be used.
@@ -62,9 +72,11 @@ impl Default for Setup {
             live_limits,
             deliveries_per_second: 100_000,
             announces: false,
-            jwt: || None,
+            jwt: None,
             query_tokens: false,
             rate: RateLimit::NONE,
+            cache: CacheLimits::OFF,
+            serves_metrics: true,
         }
     }
 }
@@ -118,7 +130,10 @@ impl Server {
             batch_wait: Duration::ZERO,
             event_age_max: Duration::from_hours(1),
         };
-        let (queue, writer) = ingestion(store.clone(), limits);
+        let metrics = Arc::new(Metrics::new());
+        let calls = Arc::new(MeteredCalls::new(store.clone(), Arc::clone(&metrics)));
+        let (queue, writer) = ingestion(calls, limits);
+        metrics.set_pool("main", PoolConnections { in_use: 1, idle: 2, max: 4 });
         let clock = Arc::new(FixedClock(instant(NOW)));
         let writer = writer.with_clock(clock.clone());
         let live = Live::new(Arc::new(store.database.clone()), store.clone(), setup.deliveries_per_second);
@@ -127,14 +142,20 @@ impl Server {
         }
         actix_web::rt::spawn(writer.run());
         let analytics = Analytics::new(store.clone());
+        let tenants: Arc<dyn TenantStore> = match setup.cache.ttl {
+            Duration::ZERO => store.clone(),
+            ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),
+        };
         let options = AccessOptions {
-            jwt: (setup.jwt)(),
+            jwt: setup.jwt.map(|options| options()),
             query_tokens: setup.query_tokens,
             ticket_ttl: TICKET_TTL,
             rate: setup.rate,
         };
-        let access = Access::new(store.clone(), store.clone(), options);
-        let mut state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
+        let access = Access::new(tenants, store.clone(), options);
+        let state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
+        let mut state = state.with_metrics(metrics).with_cache(setup.cache);
+        state.serves_metrics = setup.serves_metrics;
         state.cors = (setup.cors)();
         let state = web::Data::new(state);
         let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());

@@ -8,6 +8,7 @@ use callscope_analytics::ports::{
 };
 use callscope_domain::{Actor, ApiKey, CallId, KeyId, Slug, Tenant, TenantId, Ticket, Timestamp, Window, WindowPlan};
 use callscope_persistence::Database;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -40,12 +41,19 @@ pub struct SwitchedStore {
     open: watch::Sender<bool>,
     /// How many transactions were asked for.
     asked: watch::Sender<usize>,
+    /// Whether questions are answered.
+    answering: watch::Sender<bool>,
+    /// How many questions were asked, and how many keys were looked for.
+    questions: watch::Sender<usize>,
+    key_lookups: AtomicUsize,
 }
 
 impl SwitchedStore {
     pub fn new(database: Database) -> Self {
         let (open, asked) = (watch::Sender::new(true), watch::Sender::new(0));
-        Self { database, mode: Mutex::new(Mode::Sound), open, asked }
+        let (answering, questions, key_lookups) =
+            (watch::Sender::new(true), watch::Sender::new(0), AtomicUsize::new(0));
+        Self { database, mode: Mutex::new(Mode::Sound), open, asked, answering, questions, key_lookups }
     }
 
     pub fn set(&self, mode: Mode) {
@@ -66,6 +74,38 @@ impl SwitchedStore {
     /// Waits until a transaction has been asked for.
     pub async fn transaction_asked(&self) {
         self.asked.subscribe().wait_for(|&asked| asked > 0).await.expect("the store lives");
+    }
+
+    /// Makes every question wait.
+    pub fn hold_questions(&self) {
+        self.answering.send_replace(false);
+    }
+
+    /// Lets them go on.
+    pub fn release_questions(&self) {
+        self.answering.send_replace(true);
+    }
+
+    /// Waits until so many questions have been asked.
+    pub async fn questions_asked(&self, count: usize) {
+        self.questions.subscribe().wait_for(|&asked| asked >= count).await.expect("the store lives");
+    }
+
+    /// How many questions have been asked.
+    pub fn questions(&self) -> usize {
+        *self.questions.borrow()
+    }
+
+    /// How many keys have been looked for.
+    pub fn key_lookups(&self) -> usize {
+        self.key_lookups.load(Ordering::SeqCst)
+    }
+
+    /// The database, if it is to be had, for a question.
+    async fn asked(&self) -> Result<&Database, StoreError> {
+        self.questions.send_modify(|asked| *asked += 1);
+        self.answering.subscribe().wait_for(|&answering| answering).await.expect("the store lives");
+        self.sound()
     }
 
     fn mode(&self) -> Mode {
@@ -92,7 +132,7 @@ impl AnalyticsStore for SwitchedStore {
         scope: &CallScope,
         plan: &WindowPlan,
     ) -> Result<SummaryParts, StoreError> {
-        self.sound()?.load_summary_parts(tenant, scope, plan).await
+        self.asked().await?.load_summary_parts(tenant, scope, plan).await
     }
 
     async fn load_call_parts(
@@ -101,19 +141,19 @@ impl AnalyticsStore for SwitchedStore {
         scope: &CallScope,
         plan: &WindowPlan,
     ) -> Result<CallParts, StoreError> {
-        self.sound()?.load_call_parts(tenant, scope, plan).await
+        self.asked().await?.load_call_parts(tenant, scope, plan).await
     }
 
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
-        self.sound()?.count_active_calls(tenant).await
+        self.asked().await?.count_active_calls(tenant).await
     }
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
-        self.sound()?.load_workflow_parts(tenant, plan).await
+        self.asked().await?.load_workflow_parts(tenant, plan).await
     }
 
     async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
-        self.sound()?.load_provider_parts(tenant, plan).await
+        self.asked().await?.load_provider_parts(tenant, plan).await
     }
 
     async fn load_error_log_parts(
@@ -124,7 +164,7 @@ impl AnalyticsStore for SwitchedStore {
         filter: ErrorFilter,
         page: Page,
     ) -> Result<ErrorLogParts, StoreError> {
-        self.sound()?.load_error_log_parts(tenant, window, plan, filter, page).await
+        self.asked().await?.load_error_log_parts(tenant, window, plan, filter, page).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -212,6 +252,7 @@ impl TenantStore for SwitchedStore {
     }
 
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
+        self.key_lookups.fetch_add(1, Ordering::SeqCst);
         // Or nothing but this would ever fail.
         match self.mode() {
             Mode::KeysUnavailable => Err(StoreError::Unavailable(SECRET.into())),

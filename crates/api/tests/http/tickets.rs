@@ -193,7 +193,7 @@ async fn a_tenants_tickets_are_bounded_and_the_expired_ones_go(backend: Backend)
 }
 
 async fn a_key_or_a_token_in_the_address_is_taken_only_if_the_server_is_told_so(backend: Backend) {
-    let setup = Setup { jwt: shared_secret, ..Setup::default() };
+    let setup = Setup { jwt: Some(shared_secret), ..Setup::default() };
     let told = Server::start_with(backend, Setup { query_tokens: true, ..setup }).await;
     let untold = Server::start_with(backend, setup).await;
     for (server, status) in [(&told, None), (&untold, Some(401))] {
@@ -218,7 +218,7 @@ async fn a_key_or_a_token_in_the_address_is_taken_only_if_the_server_is_told_so(
 }
 
 async fn what_stays_open_is_asked_again(backend: Backend) {
-    let server = Server::start_with(backend, Setup { jwt: shared_secret, ..Setup::default() }).await;
+    let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     let keys = server.store.list_keys(acme.id).await.expect("keys");
     let state: web::Data<callscope_api::ApiState> = server.state.clone();

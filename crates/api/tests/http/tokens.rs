@@ -8,6 +8,7 @@ use crate::layout::problem;
 use crate::records::completed;
 use crate::server::{Server, Setup};
 use crate::wire::{Request, Response};
+use callscope_api::JwtOptions;
 use callscope_domain::{Scope, TenantId};
 use callscope_testkit::Backend;
 use insta::assert_snapshot;
@@ -31,8 +32,8 @@ async fn ask(server: &Server, token: &str) -> Response {
     server.stranger().send(&request).await
 }
 
-fn setup(jwt: fn() -> Option<callscope_api::JwtOptions>) -> Setup {
-    Setup { jwt, ..Setup::default() }
+fn setup(jwt: fn() -> JwtOptions) -> Setup {
+    Setup { jwt: Some(jwt), ..Setup::default() }
 }
 
 /// The claims with one changed; null takes it away.
@@ -268,8 +269,7 @@ async fn without_the_issuers_keys_nothing_can_be_said(backend: Backend) {
 }
 
 async fn an_audience_that_nobody_told_the_server_of_is_anothers(backend: Backend) {
-    let without =
-        || shared_secret().map(|options| callscope_api::JwtOptions { audience: None, issuer: None, ..options });
+    let without = || JwtOptions { audience: None, issuer: None, ..shared_secret() };
     let server = Server::start_with(backend, setup(without)).await;
     let acme = server.tenant("acme").await;
     let claims = claims(acme.id, Scope::ALL);

@@ -110,7 +110,7 @@ fn forge(secret: &str) -> String {
 }
 
 async fn whoever_is_not_let_in_sees_nothing_anywhere(backend: Backend) {
-    let server = Server::start_with(backend, Setup { jwt: shared_secret, ..Setup::default() }).await;
+    let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), ..Setup::default() }).await;
     let acme = marked(&server, "acme").await;
     let mut walked = 0;
     for step in steps() {
@@ -133,7 +133,7 @@ async fn whoever_is_not_let_in_sees_nothing_anywhere(backend: Backend) {
 }
 
 async fn another_tenant_sees_nothing_of_the_first_and_changes_nothing_of_it(backend: Backend) {
-    let server = Server::start_with(backend, Setup { jwt: shared_secret, ..Setup::default() }).await;
+    let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), ..Setup::default() }).await;
     let acme = marked(&server, "acme").await;
     let globex = server.tenant("globex").await;
     let questions = operations().filter(|operation| operation.method == "GET" && !operation.streams());

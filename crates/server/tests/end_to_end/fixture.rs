@@ -59,6 +59,8 @@ impl Fixture {
         command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");
         // Tests send many requests.
         command.env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0");
+        // Tests read at once what they have written.
+        command.env("CALLSCOPE__CACHE__TTL", "0s");
         command
     }
 

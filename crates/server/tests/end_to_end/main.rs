@@ -41,6 +41,7 @@ mod crash;
 mod database_url;
 mod demo;
 mod distribution;
+mod edge;
 mod figures;
 mod fixture;
 mod full_disk;
@@ -61,6 +62,7 @@ mod shutdown;
 mod side_by_side;
 mod sweeper;
 mod terminal;
+mod time_limits;
 mod tls;
 mod windows;
 mod world;
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         database_url::CASES,
         demo::CASES,
         distribution::CASES,
+        edge::CASES,
         full_disk::CASES,
         health::CASES,
         import::CASES,
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         shutdown::CASES,
         side_by_side::CASES,
         sweeper::CASES,
+        time_limits::CASES,
         tls::CASES,
     ];
     callscope_testkit::run(&cases.concat())

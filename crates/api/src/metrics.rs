@@ -1,0 +1,181 @@
+//! What the server counts of itself, in the text format that Prometheus reads. No figure, label or name says anything of
+//! a tenant.
+//!
+//! Whoever counts holds a handle that was found once. What is a state rather than a count is read when someone asks.
+
+mod ingestion;
+mod process;
+mod requests;
+
+pub use ingestion::MeteredCalls;
+
+use crate::cache::Found;
+use crate::openapi::only_reads;
+use crate::state::ApiState;
+use actix_web::HttpResponse;
+use actix_web::web::{self, ServiceConfig};
+use callscope_analytics::key_cache::KeyLookups;
+use ingestion::IngestionMetrics;
+use process::ProcessCollector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+use requests::RequestMetrics;
+use std::sync::atomic::Ordering;
+use std::sync::{PoisonError, RwLock};
+
+/// Where the metrics are, if they are served.
+pub const METRICS_PATH: &str = "/metrics";
+
+/// The media type of the text (`OpenMetrics` 1.0, which Prometheus and its relatives read).
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The route of the metrics. It needs no credential, and tells nothing about tenants.
+pub fn routes(config: &mut ServiceConfig) {
+    let route = web::resource(METRICS_PATH).route(web::get().to(get_metrics)).default_service(web::to(only_reads));
+    config.service(route);
+}
+
+async fn get_metrics(state: web::Data<ApiState>) -> HttpResponse {
+    HttpResponse::Ok().content_type(MEDIA_TYPE).body(state.metrics.text(&state))
+}
+
+/// One label.
+type Label = (&'static str, &'static str);
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests and their answers.
+    pub(crate) requests: RequestMetrics,
+    /// Questions that the cache was asked.
+    pub(crate) answers: LookupMetrics,
+    /// Credentials that the cache of keys was asked for.
+    pub keys: LookupMetrics,
+    /// Records on their way into the database.
+    pub(crate) ingestion: IngestionMetrics,
+    sockets_open: Gauge,
+    connections: Family<[Label; 2], Gauge>,
+    connections_max: Family<[Label; 1], Gauge>,
+    /// Reads a state before it is shown.
+    readings: RwLock<Vec<Reading>>,
+}
+
+/// Reads a state.
+type Reading = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// How often a cache had what was asked for.
+pub struct LookupMetrics {
+    /// It had it.
+    hits: Counter,
+    /// Someone else was asking for the same, and the answer was for both.
+    shared: Counter,
+    /// The database was asked.
+    misses: Counter,
+}
+
+impl LookupMetrics {
+    fn new(family: &Family<[Label; 2], Counter>, cache: &'static str) -> Self {
+        let counter = |outcome| family.get_or_create_owned(&[("cache", cache), ("outcome", outcome)]);
+        Self { hits: counter("hit"), shared: counter("shared"), misses: counter("miss") }
+    }
+
+    /// Sets what something else has counted.
+    pub fn set(&self, lookups: KeyLookups) {
+        self.hits.inner().store(lookups.hits, Ordering::Relaxed);
+        self.misses.inner().store(lookups.misses, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self, found: Found) {
+        match found {
+            Found::Hit => self.hits.inc(),
+            Found::Shared => self.shared.inc(),
+            Found::Miss => self.misses.inc(),
+        };
+    }
+}
+
+/// How many connections of a pool there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolConnections {
+    /// Lent to someone.
+    pub in_use: u32,
+    /// Open, and lent to nobody.
+    pub idle: u32,
+    /// Most that there may be.
+    pub max: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("callscope_build", "Which build this is", build);
+        let requests = RequestMetrics::new(&mut registry);
+        let lookups =
+            registered(&mut registry, "callscope_cache_lookups", "What a cache was asked for, by what it had of it");
+        let ingestion = IngestionMetrics::new(&mut registry);
+        let sockets_open = registered(&mut registry, "callscope_sockets_open", "Live streams that are open");
+        let connections =
+            registered(&mut registry, "callscope_database_connections", "Connections to the database, by pool");
+        let connections_max =
+            registered(&mut registry, "callscope_database_connections_max", "Most connections of each pool");
+        registry.register_collector(Box::new(ProcessCollector));
+        Self {
+            requests,
+            answers: LookupMetrics::new(&lookups, "answers"),
+            keys: LookupMetrics::new(&lookups, "keys"),
+            ingestion,
+            sockets_open,
+            connections,
+            connections_max,
+            readings: RwLock::default(),
+            registry,
+        }
+    }
+
+    /// Has a state read whenever the metrics are shown. It must not wait.
+    pub fn read_with(&self, reading: impl Fn(&Self) + Send + Sync + 'static) {
+        self.readings.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(reading));
+    }
+
+    /// Says how many connections of a pool there are.
+    pub fn set_pool(&self, pool: &'static str, connections: PoolConnections) {
+        let PoolConnections { in_use, idle, max } = connections;
+        self.connections.get_or_create(&[("pool", pool), ("state", "in_use")]).set(in_use.into());
+        self.connections.get_or_create(&[("pool", pool), ("state", "idle")]).set(idle.into());
+        self.connections_max.get_or_create(&[("pool", pool)]).set(max.into());
+    }
+
+    /// All metrics as text.
+    #[must_use]
+    pub fn text(&self, state: &ApiState) -> String {
+        self.ingestion.read(state);
+        self.sockets_open.set(i64::try_from(state.sockets.open()).unwrap_or(i64::MAX));
+        for reading in self.readings.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            reading(self);
+        }
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// A metric that the registry knows.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}

@@ -1,0 +1,111 @@
+//! A server with more bodies than it has room for: it refuses them quickly, and goes on with everything else.
+
+use crate::client::INGEST;
+use crate::layout::problem;
+use crate::metrics::metric;
+use crate::records::completed;
+use crate::server::{LIMITS, Server, Setup};
+use crate::wire::{Connection, Request};
+use callscope_api::ApiLimits;
+use callscope_domain::Scope;
+use callscope_testkit::Backend;
+use futures_util::future::join_all;
+use std::time::Duration;
+
+on_each_backend!(
+    hundreds_of_large_bodies_leave_reads_and_health_alone,
+    many_small_bodies_are_bounded_in_number,
+    a_question_that_takes_too_long_is_given_up
+);
+
+/// Bodies that there is room for, and those that come besides.
+const FITTING: usize = 4;
+const SURPLUS: usize = 300;
+
+const BODY_BYTES: usize = 1 << 20;
+
+/// A record, and blank lines that make a large body of it.
+fn body() -> Vec<u8> {
+    let mut body = completed(1, "2026-01-17T10:00:00Z", 60).to_string().into_bytes();
+    body.resize(BODY_BYTES, b'\n');
+    body
+}
+
+/// A connection on which a large body has begun.
+async fn begin(server: &Server, key: &str, body: &[u8]) -> Connection {
+    let request = Request::new("POST", INGEST)
+        .header("Content-Type", "application/x-ndjson")
+        .header("X-API-Key", key)
+        .header("Content-Length", body.len().to_string());
+    let mut connection = Connection::open(server.address).await;
+    connection.write(request.head().as_bytes()).await;
+    connection.write(&body[..body.len() / 16]).await;
+    connection
+}
+
+async fn hundreds_of_large_bodies_leave_reads_and_health_alone(backend: Backend) {
+    let limits = ApiLimits { body_bytes_max: BODY_BYTES, inflight_bytes_max: FITTING * BODY_BYTES, ..LIMITS };
+    let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let key = server.key(acme.id, Scope::ALL).await;
+    let body = body();
+    let mut fitting = join_all((0..FITTING).map(|_| begin(&server, &key, &body))).await;
+    while metric(&server, "callscope_ingest_body_bytes").await < FITTING * BODY_BYTES {}
+
+    // Every other one, although none of them ever sends its rest, and while all of them are connected.
+    let mut surplus = join_all((0..SURPLUS).map(|_| begin(&server, &key, &body))).await;
+    for connection in &mut surplus {
+        let refused = connection.read("POST").await;
+        assert_eq!(problem(&refused), "503 overloaded: too many bodies are being received; nothing was stored");
+        assert_eq!(refused.header("Retry-After"), Some("1"));
+        assert!(refused.closes());
+    }
+    assert_eq!(acme.summary("").await.value()["total_calls"], 0);
+    assert_eq!(acme.send(&Request::get("/health")).await.status, 200);
+    assert_eq!(metric(&server, "callscope_ingest_bodies_refused_total").await, SURPLUS);
+
+    // Those that were let in are not harmed by those that were not.
+    for connection in &mut fitting {
+        connection.write(&body[body.len() / 16..]).await;
+        assert_eq!(connection.read("POST").await.status, 200);
+    }
+    assert_eq!(metric(&server, "callscope_ingest_body_bytes").await, 0);
+    let mut again = begin(&server, &key, &body).await;
+    again.write(&body[body.len() / 16..]).await;
+    assert_eq!(again.read("POST").await.status, 200);
+    assert_eq!(acme.summary("").await.value()["total_calls"], 1);
+}
+
+async fn many_small_bodies_are_bounded_in_number(backend: Backend) {
+    let limits = ApiLimits { bodies_max: 2, ..LIMITS };
+    let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    server.store.hold_transactions();
+    let record = completed(1, "2026-01-17T10:00:00Z", 60);
+    let key = server.key(acme.id, Scope::ALL).await;
+    let clients = [server.client(&key), server.client(&key)];
+    let third = async {
+        // Both have been received, and wait to be written.
+        while metric(&server, "callscope_ingest_queue_records").await < 2 {}
+        let refused = acme.put_call(&record).await;
+        server.store.release_transactions();
+        refused
+    };
+    let (one, other, refused) = tokio::join!(clients[0].put_call(&record), clients[1].put_call(&record), third);
+    assert_eq!(problem(&refused), "503 overloaded: too many bodies are being received; nothing was stored");
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 201]);
+    assert_eq!(acme.put_call(&record).await.status, 200);
+}
+
+async fn a_question_that_takes_too_long_is_given_up(backend: Backend) {
+    let limits = ApiLimits { request_timeout: Duration::from_millis(50), ..LIMITS };
+    let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    server.store.hold_questions();
+    let given_up = acme.summary("").await;
+    assert_eq!(problem(&given_up), "503 unavailable: the database took too long to answer");
+    assert!(given_up.header("Retry-After").is_some());
+    server.store.release_questions();
+}

@@ -1,0 +1,67 @@
+//! What stands between clients and the service: the caches, the counters, and the address that shows them.
+
+use crate::settings::Settings;
+use crate::traces::RequestTracer;
+use actix_web::dev::Server;
+use actix_web::{HttpServer, web};
+use anyhow::Context;
+use callscope_analytics::key_cache::CachedTenants;
+use callscope_analytics::ports::TenantStore;
+use callscope_api::metrics::{METRICS_PATH, Metrics, PoolConnections};
+use callscope_api::{ApiState, metrics_app};
+use callscope_persistence::Database;
+use std::sync::Arc;
+
+/// Counters that know the pools of a database.
+pub fn metrics(database: &Database) -> Arc<Metrics> {
+    let (metrics, database) = (Arc::new(Metrics::new()), database.clone());
+    metrics.read_with(move |metrics| {
+        for pool in database.pools() {
+            let in_use = pool.open.saturating_sub(pool.idle);
+            metrics.set_pool(pool.name, PoolConnections { in_use, idle: pool.idle, max: pool.max });
+        }
+    });
+    metrics
+}
+
+/// Tenants whose keys are kept for as long as the settings say.
+pub fn tenants(settings: &Settings, database: &Database, metrics: &Metrics) -> Arc<dyn TenantStore> {
+    let ttl = settings.cache.ttl;
+    if ttl.is_zero() {
+        return Arc::new(database.clone());
+    }
+    let tenants = Arc::new(CachedTenants::new(Arc::new(database.clone()), ttl));
+    let read = Arc::clone(&tenants);
+    metrics.read_with(move |metrics| metrics.keys.set(read.lookups()));
+    tenants
+}
+
+/// The same state with what the settings say of caches and counters.
+pub fn with_settings(state: ApiState, settings: &Settings, metrics: Arc<Metrics>) -> ApiState {
+    let mut state = state.with_metrics(metrics).with_cache((&settings.cache).into());
+    if !settings.telemetry.otlp_endpoint.is_empty() {
+        state.tracer = Some(Arc::new(RequestTracer));
+    }
+    state.serves_metrics = settings.metrics.enabled && settings.metrics.bind.is_none();
+    state
+}
+
+/// Serves the metrics at an address of their own, if there is one.
+pub fn metrics_server(settings: &Settings, state: &web::Data<ApiState>) -> anyhow::Result<Option<Server>> {
+    let Some(bind) = settings.metrics.bind.filter(|_| settings.metrics.enabled) else { return Ok(None) };
+    let state = state.clone();
+    let server = HttpServer::new(move || metrics_app(state.clone())).workers(1).disable_signals();
+    let server = server.bind(bind).with_context(|| format!("cannot listen on {bind}; choose another metrics.bind"))?;
+    for address in server.addrs() {
+        tracing::info!(metrics_address = %address, "metrics are at http://{address}{METRICS_PATH}");
+    }
+    Ok(Some(server.run()))
+}
+
+/// Threads that serve requests.
+pub fn workers(settings: &Settings) -> usize {
+    match settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}

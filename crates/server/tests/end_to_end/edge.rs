@@ -1,0 +1,164 @@
+//! What stands between clients and the service: metrics at an address of their own, traces, keys that are kept.
+
+use crate::fixture::Fixture;
+use crate::process::eventually;
+use callscope_testkit::Backend;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+on_each_backend!(
+    a_key_that_another_process_revokes_is_refused_when_its_time_is_over,
+    metrics_have_an_address_of_their_own_if_that_is_wanted,
+    spans_arrive_at_a_collector_with_the_trace_of_the_client,
+    a_collector_that_is_away_stops_nothing,
+);
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+fn a_key_that_another_process_revokes_is_refused_when_its_time_is_over(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let key = fixture.create_tenant("acme");
+    let server = fixture.serve(&[("CALLSCOPE__CACHE__TTL", "1s")]);
+    assert_eq!(server.client(&key).get("/api/v1/analytics/summary").status, 200);
+    let list = fixture.run(&["keys", "list", "--tenant", "acme"]).stdout_of_success();
+    let id = list.lines().find_map(|line| line.split_whitespace().find(|word| word.len() == 36)).unwrap().to_owned();
+    fixture.run(&["keys", "revoke", "--tenant", "acme", &id]).stdout_of_success();
+    eventually("the end of a key", || {
+        (server.client(&key).get("/api/v1/analytics/summary").status == 401).then_some(())
+    });
+}
+
+fn metrics_have_an_address_of_their_own_if_that_is_wanted(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let mut server = fixture.serve(&[("CALLSCOPE__METRICS__BIND", "127.0.0.1:0")]);
+    let field = |line: &String| -> Option<String> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["fields"]["metrics_address"].as_str().map(str::to_owned)
+    };
+    let address = server.log().iter().find_map(field).expect("the log says where");
+    let mut answer = ureq::get(format!("http://{address}/metrics")).call().unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    for name in
+        ["callscope_build_info{version=", "callscope_database_connections{pool=", "process_resident_memory_bytes "]
+    {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    assert_eq!(server.stranger().get("/metrics").status, 404);
+    server.signal("TERM");
+    assert!(server.wait().success());
+
+    let server = fixture.serve(&[]);
+    assert_eq!(server.stranger().get("/metrics").status, 200);
+    let server = fixture.serve(&[("CALLSCOPE__METRICS__ENABLED", "false")]);
+    assert_eq!(server.stranger().get("/metrics").status, 404);
+}
+
+/// A collector: what was sent to it, as heads and bodies.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Sent>>>);
+
+/// The head and the body of a request.
+type Sent = (String, Vec<u8>);
+
+impl Collector {
+    /// Takes what comes, at a free port.
+    fn start() -> (Self, SocketAddr) {
+        let (collector, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (taking, address) = (collector.clone(), listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                taking.take(stream);
+            }
+        });
+        (collector, address)
+    }
+
+    /// Takes one request, and hangs up.
+    fn take(&self, mut stream: TcpStream) {
+        let mut received = Vec::new();
+        let mut part = [0; 4096];
+        loop {
+            let length = stream.read(&mut part).unwrap();
+            received.extend_from_slice(&part[..length]);
+            let Some(end) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8(received[..end].to_vec()).unwrap().to_lowercase();
+            let announced = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            if received.len() == end + 4 + announced.parse::<usize>().unwrap() {
+                self.0.lock().unwrap().push((head, received[end + 4..].to_vec()));
+                break;
+            }
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|bytes| bytes == part)
+}
+
+fn bytes_of(hexadecimal: &str) -> Vec<u8> {
+    (0..hexadecimal.len()).step_by(2).map(|at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap()).collect()
+}
+
+fn spans_arrive_at_a_collector_with_the_trace_of_the_client(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let key = fixture.create_tenant("acme");
+    let (collector, address) = Collector::start();
+    let endpoint = format!("http://{address}");
+    let mut server = fixture.serve(&[
+        ("CALLSCOPE__TELEMETRY__OTLP_ENDPOINT", &endpoint),
+        ("CALLSCOPE__TELEMETRY__SERVICE_NAME", "callscope-under-test"),
+        ("CALLSCOPE__LOG__LEVEL", "warn,callscope::serve=info,callscope_api=info"),
+    ]);
+    let url = format!("{}/api/v1/analytics/summary?period=7d", server.url());
+    let ask = |traceparent: &str| {
+        let request = ureq::get(&url).header("X-API-Key", &key).header("traceparent", traceparent);
+        assert_eq!(request.call().unwrap().status(), 200);
+    };
+    ask(&format!("00-{TRACE}-{PARENT}-01"));
+    // Its client does not keep this one, so neither do we.
+    let unsampled = TRACE.replace('4', "5");
+    ask(&format!("00-{unsampled}-{PARENT}-00"));
+    ask("nonsense");
+    server.signal("TERM");
+    assert!(server.wait().success());
+
+    let sent = collector.0.lock().unwrap();
+    let (head, _) = sent.first().expect("spans were sent");
+    assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
+    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+    let bodies = sent.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>().concat();
+    for part in [b"callscope-under-test".as_slice(), b"GET /api/v1/analytics/summary", b"http.route"] {
+        assert!(contains(&bodies, part), "{}", String::from_utf8_lossy(part));
+    }
+    assert!(contains(&bodies, &bytes_of(TRACE)) && contains(&bodies, &bytes_of(PARENT)));
+    assert!(!contains(&bodies, &bytes_of(&unsampled)));
+    assert!(!contains(&bodies, b"period=7d") && !contains(&bodies, key.as_bytes()));
+
+    let traces: Vec<String> = server.log().iter().filter_map(|line| trace_of_answer(line)).collect();
+    assert_eq!(traces[..2], [TRACE.to_owned(), unsampled]);
+    assert!(traces[2].len() == 32 && traces[2] != TRACE, "{traces:?}");
+}
+
+/// The trace on the line of an answer.
+fn trace_of_answer(line: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let is_answer = line["fields"]["message"] == "answered";
+    is_answer.then(|| line["span"]["trace_id"].as_str().map(str::to_owned))?
+}
+
+fn a_collector_that_is_away_stops_nothing(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{nobody}");
+    let mut server = fixture.serve(&[("CALLSCOPE__TELEMETRY__OTLP_ENDPOINT", &endpoint)]);
+    for _ in 0..10 {
+        assert_eq!(server.stranger().get("/health").status, 200);
+    }
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
