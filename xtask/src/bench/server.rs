@@ -80,16 +80,14 @@ impl Instance {
 impl Server {
     /// Starts a server that keeps no answers, and waits until it listens: it is ready then.
     pub fn start(database: &Database) -> anyhow::Result<Self> {
-        Self::start_with(database, "0s")
+        Self::start_by(command(database).arg("serve").env("CALLSCOPE__CACHE__TTL", "0s"))
     }
 
     /// Starts a server that keeps answers for as long as one does unless told otherwise.
     pub fn start_cached(database: &Database) -> anyhow::Result<Self> {
-        Self::start_with(database, "1s")
-    }
-
-    fn start_with(database: &Database, cache_ttl: &str) -> anyhow::Result<Self> {
-        Self::start_by(command(database).arg("serve").env("CALLSCOPE__CACHE__TTL", cache_ttl))
+        // Limits that are counted and never reached.
+        let limits = ["REQUESTS_PER_SECOND", "BURST"].map(|key| (format!("CALLSCOPE__LIMITS__{key}"), "1000000"));
+        Self::start_by(command(database).arg("serve").env("CALLSCOPE__CACHE__TTL", "1s").envs(limits))
     }
 
     /// Starts a server by a command that logs JSON, and waits until it listens: it is ready then.

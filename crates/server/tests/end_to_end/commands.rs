@@ -207,6 +207,9 @@ fn a_key_has_the_limit_that_it_is_given(backend: Backend) {
     assert!((3..40).contains(&passed(&slow)));
     assert!((6..40).contains(&passed(&plain)));
     assert_eq!([passed(&steady), passed(&free)], [40, 40]);
-    let refused = server.client(&slow).get("/api/v1/analytics/active-calls");
+    // It may have recovered a little meanwhile.
+    let client = server.client(&slow);
+    let mut answers = (0..40).map(|_| client.get("/api/v1/analytics/active-calls"));
+    let refused = answers.find(|answer| answer.status != 200).expect("a refusal");
     assert_eq!(refused.json()["code"], "rate_limit_exceeded");
 }
