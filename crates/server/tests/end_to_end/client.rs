@@ -152,6 +152,15 @@ impl Client {
         json["dropped_samples"].as_u64().unwrap()
     }
 
+    /// Posts a body to a path.
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.url)).content_type(content_type);
+        if let Some(key) = &self.key {
+            request = request.header("X-API-Key", key);
+        }
+        answer(request.send(body)).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     /// Puts one record at its own path.
     pub fn put(&self, record: &Value) -> Answer {
         let path = format!("{INGEST_PATH}/{}", record["call_id"].as_str().unwrap());

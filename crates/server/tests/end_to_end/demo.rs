@@ -12,11 +12,8 @@ once!(the_demo_prints_a_tour_that_works);
 fn the_demo_prints_a_tour_that_works() {
     let fixture = Fixture::new(Backend::Sqlite);
     let server = start(&fixture);
-    let tour = eventually("the tour", || {
-        let printed = server.printed();
-        printed.last()?.contains("Ctrl-C").then_some(printed)
-    });
-    let key = tour.iter().find_map(|line| line.strip_prefix("API key ")).unwrap().trim();
+    let tour = tour(&server);
+    let key = &key(&server);
     let commands: Vec<&String> = tour.iter().filter(|line| line.trim_start().starts_with("curl ")).collect();
     assert_eq!(commands.len(), 6, "{tour:?}");
     for command in commands {
@@ -42,7 +39,21 @@ fn the_demo_prints_a_tour_that_works() {
     assert_eq!(again.client(key).get("/api/v1/analytics/summary").status, 401);
 }
 
-fn start(fixture: &Fixture) -> Server {
+/// What it prints when it serves.
+fn tour(server: &Server) -> Vec<String> {
+    eventually("the tour", || {
+        let printed = server.printed();
+        printed.last()?.contains("Ctrl-C").then_some(printed)
+    })
+}
+
+/// The key that it prints.
+pub fn key(server: &Server) -> String {
+    tour(server).iter().find_map(|line| line.strip_prefix("API key ")).unwrap().trim().to_owned()
+}
+
+/// Starts a demo.
+pub fn start(fixture: &Fixture) -> Server {
     let calls = CALLS.to_string();
     let mut command = fixture.bare_command(&["demo", "--calls", &calls]);
     command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");

@@ -32,6 +32,7 @@ macro_rules! once {
 }
 
 mod audit;
+mod browser;
 mod client;
 mod commands;
 mod compare;
@@ -72,6 +73,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cases = [
         audit::CASES,
+        browser::CASES,
         commands::CASES,
         comparison::CASES,
         configuration::CASES,
