@@ -9,6 +9,7 @@ use std::path::Path;
 
 const DOCUMENT: &str = "openapi/openapi.json";
 const FOLDER: &str = "fuzz";
+const TARGET: &str = "target/fuzz";
 const TENANT: &str = "fuzz";
 /// Calls that are there before.
 const CALLS: usize = 2000;
@@ -26,7 +27,7 @@ pub struct Arguments {
 
 /// Tries a server over a throw-away database.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let tools = environment(Path::new("target/fuzz/python"), &Path::new(FOLDER).join("requirements.txt"))?;
+    let tools = environment(&Path::new(TARGET).join("python"), &Path::new(FOLDER).join("requirements.txt"))?;
     // As many requests as come.
     let trial = Trial::start(&[("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")])?;
     send_calls(&trial, &trial.create_tenant(TENANT)?)?;
@@ -34,13 +35,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let key = trial.run(&[&["keys", "create", "--tenant", TENANT][..], &scopes].concat())?;
     let key = key.trim();
     let keys = trial.run(&["keys", "list", "--tenant", TENANT])?;
+    let root = std::env::current_dir()?;
     let mut program = tools.program("schemathesis");
-    program.args(["--config-file", &format!("{FOLDER}/schemathesis.toml"), "run", DOCUMENT, "--checks", "all"]);
+    program.arg("--config-file").arg(root.join(FOLDER).join("schemathesis.toml"));
+    program.arg("run").arg(root.join(DOCUMENT)).args(["--checks", "all"]);
     program.args(["--url", &trial.url(), "--header", &format!("X-API-Key: {key}")]);
     program.args(["--max-examples", &arguments.cases.to_string(), "--seed", &arguments.seed.to_string()]);
     program.args(["--continue-on-failure", "--generation-database", "none", "--no-color"]);
+    // It leaves files where it runs.
+    program.current_dir(TARGET);
     // Where it finds its hooks, and what they must not let anyone revoke.
-    program.env("PYTHONPATH", FOLDER).env("CALLSCOPE_KEYS", keys);
+    program.env("PYTHONPATH", root.join(FOLDER)).env("CALLSCOPE_KEYS", keys);
     crate::trial::run(program.env("PYTHONDONTWRITEBYTECODE", "1"))
 }
 

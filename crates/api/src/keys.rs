@@ -4,7 +4,7 @@ use crate::access::{Credential, forbidden};
 use crate::auth::{Authorized, KeysManage};
 use crate::body::{self, Format};
 use crate::ingest;
-use crate::json::{self, Object};
+use crate::json::{self, Object, Whole};
 use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
 use crate::params::PageParams;
 use crate::problem::{FieldError, Problem, ProblemCode};
@@ -42,7 +42,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
                           "requests_per_second": 20, "burst": 40}))]
 struct CreateKeyRequest {
     /// What it is for.
-    #[schema(min_length = 1, max_length = 200, example = "Dashboard")]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "Dashboard")]
     name: Option<String>,
     /// What it may do: at least one, and none that the asking credential lacks.
     #[schema(value_type = Vec<words::Scope>, required, min_items = 1)]
@@ -52,11 +52,11 @@ struct CreateKeyRequest {
     expires_at: Option<String>,
     /// Most requests a second, in the long run. Left out, those of the asking credential. 0 is no limit, which only a
     /// credential without one can grant.
-    #[schema(minimum = 0, maximum = 1_000_000, example = 20)]
-    requests_per_second: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000, example = 20)]
+    requests_per_second: Option<Whole>,
     /// Most requests at once; needs `requests_per_second`. Left out, twice as many.
-    #[schema(minimum = 1, maximum = 1_000_000, example = 40)]
-    burst: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000, example = 40)]
+    burst: Option<Whole>,
 }
 
 /// A key, without its secret.
@@ -236,9 +236,9 @@ impl CreateKeyRequest {
         let name = self.name.and_then(|name| faults.check("name", DisplayName::new(name)));
         let scopes = faults.check("scopes", scopes(&self.scopes.unwrap_or_default()));
         let expires_at = self.expires_at.and_then(|text| faults.check("expires_at", future(&text, now)));
-        let requests = self.requests_per_second.map(|number| whole(number, 0));
+        let requests = self.requests_per_second.map(|Whole(number)| whole(number, 0));
         let requests = requests.and_then(|number| faults.check("requests_per_second", number));
-        let burst = self.burst.map(|number| whole(number, 1));
+        let burst = self.burst.map(|Whole(number)| whole(number, 1));
         let burst = burst.and_then(|number| faults.check("burst", number));
         if self.burst.is_some() && self.requests_per_second.is_none() {
             faults.check::<(), _>("burst", Err("needs requests_per_second"));
