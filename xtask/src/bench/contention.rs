@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Between two questions: modest, so that the reader itself is no load.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How much less urgent the senders are, in steps of `nice`.
+const SENDERS_NICE: i32 = 10;
+
 /// Asks one question after the other: idle, during ingestion, idle again.
 pub fn measure(bench: &mut Bench, instance: &Instance) -> anyhow::Result<()> {
     // Other calls of the same days.
@@ -23,7 +26,12 @@ pub fn measure(bench: &mut Bench, instance: &Instance) -> anyhow::Result<()> {
     ask_until(has_enough, &asker, &mut windows)?;
     let mut idle = ask_until(has_enough, &asker, &mut windows)?;
     let (rate, mut busy) = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| instance.send(batches(&file, &instance.key)?));
+        let sender = scope.spawn(|| {
+            // Who sends is elsewhere in life: it must not take processors from who is measured, which it would not there.
+            // Its threads inherit this.
+            rustix::process::nice(SENDERS_NICE)?;
+            instance.send(batches(&file, &instance.key)?)
+        });
         let busy = ask_until(|_| sender.is_finished(), &asker, &mut windows);
         let rate = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
         anyhow::Ok((rate, busy?))
