@@ -13,11 +13,6 @@ const CHECKS: &[Check] = &[
         environment: &[],
     },
     Check {
-        name: "format of the clients",
-        arguments: &["fmt", "--all", "--manifest-path", "sdk/rust/Cargo.toml", "--check"],
-        environment: &[],
-    },
-    Check {
         name: "rustdoc",
         arguments: &["doc", "--workspace", "--no-deps", "--locked"],
         environment: &[("RUSTDOCFLAGS", "-D warnings")],

@@ -7,15 +7,20 @@ use serde_json::{Map, Value, json};
 
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
+const NOT_MODIFIED: &str = "304";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 const STRING_BOUNDS: [&str; 3] = ["minLength", "maxLength", "pattern"];
 
-/// Leaves out what no generator can use: other media types of a body that may be sent as JSON as well.
+/// Leaves out what no generator can use: other media types of a body that may be sent as JSON as well, and answers to
+/// those who keep what they were answered, which no generated client does.
 pub fn for_clients(mut document: Value) -> Value {
     for operation in operations(&mut document) {
         if let Some(body) = operation.get_mut("requestBody") {
             keep_json(body);
+        }
+        if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+            responses.remove(NOT_MODIFIED);
         }
     }
     document
@@ -130,8 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_json_and_what_is_refused_too() {
-        let responses =
-            json!({"204": {"description": "Done"}, "400": {"content": {"application/problem+json": {"schema": {}}}}});
+        let responses = json!({"204": {"description": "Done"}, "304": {"description": "Not modified"}, "400": {"content": {"application/problem+json": {"schema": {}}}}});
         let body = json!({"content": {"application/json": {}, "application/x-ndjson": {}}});
         let operation = json!({"operationId": "ingest_calls", "requestBody": body, "responses": responses});
         let document = as_3_0(for_clients(json!({"info": {}, "paths": {"/": {"post": operation}}})));

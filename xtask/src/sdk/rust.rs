@@ -23,8 +23,12 @@ pub fn generate(document: &Value) -> anyhow::Result<()> {
     crate::trial::run(generator.arg("--").arg(document).arg(library))
 }
 
-/// Compiles the test, which checks its types; gives the command that runs it.
+/// Checks the format of what is ours, and compiles the test, which checks its types; gives the command that runs it.
 pub fn test() -> anyhow::Result<Command> {
+    let mut format = Command::new(env!("CARGO"));
+    format.args(["fmt", "--check", "--manifest-path", MANIFEST]);
+    format.args(["--package", "callscope-client-generator", "--package", "callscope-client-test"]);
+    crate::trial::run(&mut format)?;
     crate::trial::run(&mut cargo("build", "callscope-client-test"))?;
     Ok(cargo("run", "callscope-client-test"))
 }
