@@ -58,6 +58,7 @@ pub struct Metrics {
     /// Records on their way into the database.
     pub(crate) ingestion: IngestionMetrics,
     sockets_open: Gauge,
+    active_calls: Gauge,
     connections: Family<[Label; 2], Gauge>,
     connections_max: Family<[Label; 1], Gauge>,
     /// Reads a state before it is shown.
@@ -127,6 +128,8 @@ impl Metrics {
             registered(&mut registry, "callscope_cache_lookups", "What a cache was asked for, by what it had of it");
         let ingestion = IngestionMetrics::new(&mut registry);
         let sockets_open = registered(&mut registry, "callscope_sockets_open", "Live streams that are open");
+        let active_calls =
+            registered(&mut registry, "callscope_active_calls", "Calls that are active, of all tenants together");
         let connections =
             registered(&mut registry, "callscope_database_connections", "Connections to the database, by pool");
         let connections_max =
@@ -138,6 +141,7 @@ impl Metrics {
             keys: LookupMetrics::new(&lookups, "keys"),
             ingestion,
             sockets_open,
+            active_calls,
             connections,
             connections_max,
             readings: RwLock::default(),
@@ -156,6 +160,11 @@ impl Metrics {
         self.connections.get_or_create(&[("pool", pool), ("state", "in_use")]).set(in_use.into());
         self.connections.get_or_create(&[("pool", pool), ("state", "idle")]).set(idle.into());
         self.connections_max.get_or_create(&[("pool", pool)]).set(max.into());
+    }
+
+    /// Says how many calls are active, of all tenants together.
+    pub fn set_active_calls(&self, count: u64) {
+        self.active_calls.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// All metrics as text.

@@ -6,11 +6,12 @@ use actix_web::dev::Server;
 use actix_web::{HttpServer, web};
 use anyhow::Context;
 use callscope_analytics::key_cache::CachedTenants;
-use callscope_analytics::ports::TenantStore;
+use callscope_analytics::ports::{AnalyticsStore, StoreError, TenantStore};
 use callscope_api::metrics::{METRICS_PATH, Metrics, PoolConnections};
 use callscope_api::{ApiState, metrics_app};
 use callscope_persistence::Database;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Counters that know the pools of a database.
 pub fn metrics(database: &Database) -> Arc<Metrics> {
@@ -22,6 +23,28 @@ pub fn metrics(database: &Database) -> Arc<Metrics> {
         }
     });
     metrics
+}
+
+/// How often active calls are counted: that takes one statement a tenant.
+const ACTIVE_CALLS_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Counts the active calls of all tenants again and again, one tenant after the other.
+pub async fn count_active_calls(database: Database, metrics: Arc<Metrics>) {
+    loop {
+        match sum_active_calls(&database).await {
+            Ok(count) => metrics.set_active_calls(count),
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "active calls are counted later"),
+        }
+        tokio::time::sleep(ACTIVE_CALLS_INTERVAL).await;
+    }
+}
+
+async fn sum_active_calls(database: &Database) -> Result<u64, StoreError> {
+    let mut sum = 0;
+    for tenant in database.list_tenants().await? {
+        sum += database.count_active_calls(tenant.id).await?;
+    }
+    Ok(sum)
 }
 
 /// Tenants whose keys are kept for as long as the settings say.

@@ -42,6 +42,10 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
         Live::new(Arc::new(database.clone()), Arc::new(database.clone()), settings.live.deliveries_per_second_max);
     let announcer = tokio::spawn(live.clone().run(commits));
     let pruner = start_pruner(settings, &database);
+    let counter = settings
+        .metrics
+        .enabled
+        .then(|| tokio::spawn(edge::count_active_calls(database.clone(), Arc::clone(&metrics))));
 
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -84,7 +88,7 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
         handle.stop(false).await;
         server.await??;
     }
-    for task in [sweeper, retention, Some(announcer), Some(pruner)].into_iter().flatten() {
+    for task in [sweeper, retention, counter, Some(announcer), Some(pruner)].into_iter().flatten() {
         task.abort();
     }
     queue.close();

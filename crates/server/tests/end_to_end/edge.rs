@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 use crate::process::eventually;
 use callscope_testkit::Backend;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 on_each_backend!(
     a_key_that_another_process_revokes_is_refused_when_its_time_is_over,
     metrics_have_an_address_of_their_own_if_that_is_wanted,
+    active_calls_of_all_tenants_are_counted,
     spans_arrive_at_a_collector_with_the_trace_of_the_client,
     a_collector_that_is_away_stops_nothing,
 );
@@ -54,6 +55,24 @@ fn metrics_have_an_address_of_their_own_if_that_is_wanted(backend: Backend) {
     assert_eq!(server.stranger().get("/metrics").status, 200);
     let server = fixture.serve(&[("CALLSCOPE__METRICS__ENABLED", "false")]);
     assert_eq!(server.stranger().get("/metrics").status, 404);
+}
+
+fn active_calls_of_all_tenants_are_counted(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let server = fixture.serve(&[]);
+    for (slug, calls) in [("acme", 2), ("globex", 1)] {
+        let client = server.client(&fixture.create_tenant(slug));
+        let start = chrono::Utc::now().to_rfc3339();
+        for _ in 0..calls {
+            let record = json!({"call_id": uuid::Uuid::now_v7(), "status": "active", "started_at": start});
+            assert_eq!(client.put(&record).status, 201);
+        }
+    }
+    server.kill();
+    let server = fixture.serve(&[]);
+    eventually("the count", || {
+        server.stranger().get("/metrics").text.contains("\ncallscope_active_calls 3\n").then_some(())
+    });
 }
 
 /// A collector: what was sent to it, as heads and bodies.
