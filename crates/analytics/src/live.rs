@@ -373,6 +373,12 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Option<LiveMessage>, StoreError> {
         loop {
             if let Some(numbered) = self.page.pop_front() {
+                // Events in between were deleted meanwhile.
+                if numbered.id.0 > self.last.0 + 1 {
+                    let missed = self.skip_to(EventId(numbered.id.0 - 1));
+                    self.page.push_front(numbered);
+                    return Ok(Some(missed));
+                }
                 return Ok(Some(self.tell(Arc::new(ToldEvent::new(numbered)))));
             }
             if self.last < self.cursor {
@@ -389,6 +395,8 @@ impl Follower {
                 _ = self.closing.wait_for(|&is_closing| is_closing) => return Ok(None),
             };
             match received {
+                // Told before, by a server that was further.
+                Ok(TopicMessage::Event(told)) if told.numbered.id <= self.last => {}
                 Ok(TopicMessage::Event(told)) if told.numbered.id.0 > self.last.0 + 1 => {
                     // The event itself comes next.
                     let missed = self.skip_to(EventId(told.numbered.id.0 - 1));

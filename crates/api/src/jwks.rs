@@ -151,7 +151,9 @@ impl Jwks {
             }
             return Found::Key(key);
         }
-        self.fetch().await;
+        // A task of its own: whoever asked may go away, and must not take what was fetched along.
+        let jwks = Arc::clone(self);
+        let _ = self.runtime.spawn(async move { jwks.fetch().await }).await;
         let (keys, age) = self.current();
         match (keys.find(id, algorithm), age) {
             (Some(key), _) => Found::Key(key),

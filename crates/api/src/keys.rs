@@ -17,7 +17,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder, delete, get, post, web};
 use callscope_analytics::keys::{self, KeySecret};
 use callscope_domain::{
-    Actor, ApiKey, DISPLAY_NAME_MAX, DisplayName, KeyId, RATE_MAX, RateLimit, Scope, Timestamp, UnknownWord,
+    Actor, ApiKey, DISPLAY_NAME_MAX, DisplayName, KeyId, Principal, RATE_MAX, RateLimit, Scope, Timestamp, UnknownWord,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
@@ -251,6 +251,11 @@ impl CreateKeyRequest {
         let Some(scopes) = scopes.filter(|_| faults.0.is_empty()) else { return Err(Problem::invalid(faults.0)) };
         if let Some(&scope) = scopes.iter().find(|&&scope| !by.allows(scope)) {
             return Err(forbidden(format!("the credential cannot grant the scope {scope}, which it lacks"), scope));
+        }
+        let outlives = |own_end| expires_at.is_none_or(|end| end > own_end);
+        if matches!(by.principal, Principal::Key(_)) && by.expires_at.is_some_and(outlives) {
+            let detail = "the credential cannot grant a key that outlives it; give expires_at";
+            return Err(forbidden(detail.to_owned(), Scope::KeysManage));
         }
         if rate.is_some_and(|rate| !rate.is_within(rate_of_by)) {
             let detail = "the credential cannot grant a wider limit of requests than its own";

@@ -321,6 +321,9 @@ impl Settings {
         if ingest.batch_wait > BATCH_WAIT_MAX {
             bail!("setting ingest.batch_wait: must be at most 10s; every record waits that long for its answer");
         }
+        if self.live.sockets_max >= self.server.connections_max {
+            bail!("setting live.sockets_max: must be less than server.connections_max, or no request gets through");
+        }
         if ingest.inflight_bytes_max < ingest.body_bytes_max {
             bail!("setting ingest.inflight_bytes_max: must be at least ingest.body_bytes_max, or no large body fits");
         }

@@ -1,6 +1,7 @@
 //! Figures that are followed: each question of a tenant is asked once, however many follow it.
 
 use crate::live::messages::FiguresMessage;
+use crate::problem::{Problem, ProblemCode};
 use crate::responses::{CallVolumeResponse, SummaryResponse};
 use callscope_analytics::clock::Clock;
 use callscope_analytics::live::Live;
@@ -19,6 +20,29 @@ use tokio::sync::watch;
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// How much longer without a commit: a window ends now, so its figures change by themselves.
 const QUIET_MAX: Duration = Duration::from_secs(9);
+
+/// Questions of one tenant that may be followed at one time: each is asked once a second.
+const QUESTIONS_MAX: usize = 100;
+
+/// Why a question cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// Too many others of the tenant are.
+    #[error("too many different questions of this tenant are followed; ask for fewer workflows")]
+    TooMany,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<FollowError> for Problem {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::TooMany => Self::new(ProblemCode::Overloaded, error.to_string()),
+            FollowError::Store(error) => error.into(),
+        }
+    }
+}
 
 /// Which figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,13 +92,16 @@ impl Boards {
     }
 
     /// Follows the answers to a question.
-    pub async fn follow(&self, tenant: TenantId, question: Question) -> Result<Answers, StoreError> {
+    pub async fn follow(&self, tenant: TenantId, question: Question) -> Result<Answers, FollowError> {
         let key = (tenant, question);
         if let Some(board) = lock(&self.shared.boards).get(&key) {
             return Ok(board.subscribe());
         }
         let (commits, closing) = self.shared.live.watch_commits(tenant).await?;
         let mut boards = lock(&self.shared.boards);
+        if !boards.contains_key(&key) && boards.keys().filter(|(of, _)| *of == tenant).count() >= QUESTIONS_MAX {
+            return Err(FollowError::TooMany);
+        }
         // Someone else may have been faster.
         let board = boards.entry(key.clone()).or_insert_with(|| {
             let shared = Arc::clone(&self.shared);

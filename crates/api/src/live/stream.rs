@@ -16,6 +16,8 @@ use futures_util::stream;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use utoipa::IntoParams;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -113,9 +115,12 @@ async fn stream_calls(
         guest,
         checked_at: Instant::now(),
     };
-    let events = stream::unfold(listener, |mut listener| async move {
-        let text = listener.next().await?;
-        Some((Ok::<_, Infallible>(web::Bytes::from(text)), listener))
+    let (sender, receiver) = mpsc::channel(1);
+    let send_timeout = state.sockets.limits().send_timeout;
+    actix_web::rt::spawn(listener.tell(sender, send_timeout));
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        let text = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(web::Bytes::from(text)), receiver))
     });
     Ok(response.streaming(events))
 }
@@ -132,6 +137,21 @@ struct Listener {
 }
 
 impl Listener {
+    /// Tells everything, until all is over or the other side is gone or does not take it: whoever stops reading must not
+    /// keep a place for ever.
+    async fn tell(mut self, sender: mpsc::Sender<String>, send_timeout: Duration) {
+        loop {
+            let text = tokio::select! {
+                text = self.next() => text,
+                () = sender.closed() => None,
+            };
+            let Some(text) = text else { return };
+            if !matches!(timeout(send_timeout, sender.send(text)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
     /// What is sent next; none when all is over.
     async fn next(&mut self) -> Option<String> {
         if let Some(greeting) = self.greeting.take() {
@@ -157,7 +177,7 @@ impl Listener {
             }
         };
         let mut text = String::new();
-        match tokio::time::timeout(self.pause, wanted).await {
+        match timeout(self.pause, wanted).await {
             Ok(message) => {
                 let (name, id, data) = written(&message?);
                 push(&mut text, name, id, &data);

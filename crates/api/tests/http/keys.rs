@@ -6,7 +6,7 @@ use crate::records::{NOW, instant};
 use crate::server::{Server, Setup, TenantClient};
 use crate::wire::{Request, Response};
 use callscope_analytics::keys::KEY_PREFIX;
-use callscope_domain::{RateLimit, Scope};
+use callscope_domain::{ApiKey, RateLimit, Scope};
 use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -102,6 +102,16 @@ async fn a_credential_grants_nothing_that_it_lacks(backend: Backend) {
     let reader = server.client(&server.key(acme.id, Scope::OF_CLIENTS).await);
     for request in [post(&json!({"scopes": ["analytics:read"]})), Request::get(KEYS)] {
         assert_eq!(reader.send(&request).await.status, 403);
+    }
+    // A key that ends grants none that outlives it.
+    let ends = |key: &mut ApiKey| key.expires_at = Some(instant("2026-01-17T13:00:00Z"));
+    let mortal = server.client(&server.key_with(acme.id, Scope::ALL, ends).await);
+    for (expires_at, status) in
+        [(json!("2026-01-17T13:00:00Z"), 201), (json!("2026-01-17T13:00:01Z"), 403), (json!(null), 403)]
+    {
+        let wanted = json!({"scopes": ["analytics:read"], "expires_at": expires_at});
+        let response = mortal.send(&post(&wanted)).await;
+        assert_eq!(response.status, status, "{wanted}: {}", response.text());
     }
     // A limited credential grants no wider limit.
     let rate = RateLimit::new(10, 20).expect("a rate");

@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     events_out_of_bounds_are_deleted_oldest_first,
     followers_on_every_server_are_told_everything_once,
     a_follower_that_comes_back_is_told_what_it_has_missed,
+    a_follower_that_is_ahead_is_told_nothing_twice,
 ];
 
 const ALL: u32 = 10_000;
@@ -198,4 +199,22 @@ async fn a_follower_that_comes_back_is_told_what_it_has_missed(fixture: Fixture)
     live.close();
     let end = async { while back.next().await.unwrap().is_some() {} };
     tokio::time::timeout(Duration::from_secs(30), end).await.expect("following ends with the server");
+}
+
+async fn a_follower_that_is_ahead_is_told_nothing_twice(fixture: Fixture) {
+    // Nothing is announced here, so the topic is behind for a while.
+    let database = Arc::new(fixture.server.database.clone());
+    let live = Live::new(database.clone(), database, 100_000);
+    let _first = live.follow(fixture.tenant, None).await.unwrap();
+    fixture.write((1..=3).map(|call| active(call, at(0)))).await;
+    let mut ahead = live.follow(fixture.tenant, Some(EventId(3))).await.unwrap();
+    fixture.write([completed(1, at(0))]).await;
+    let told = async {
+        loop {
+            if let Some(LiveMessage::Event(told)) = ahead.next().await.unwrap() {
+                return told;
+            }
+        }
+    };
+    assert_eq!(told.await.numbered.id, EventId(4));
 }
