@@ -12,6 +12,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 const MESSAGE_BYTES_MAX: usize = 4096;
 /// How long a close frame may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it may for one who is slow, and has no place any more: what was sent before must be taken first.
+const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +133,9 @@ impl Socket {
 
     /// Says why, if the other side still listens, and ends.
     pub async fn close(self, end: End) {
-        let _ = timeout(CLOSE_TIMEOUT, self.session.close(end.reason())).await;
+        let Self { session, guest, .. } = self;
+        drop(guest);
+        let patience = if end == End::Slow { SLOW_CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
+        let _ = timeout(patience, session.close(end.reason())).await;
     }
 }
