@@ -9,7 +9,19 @@ use std::fmt::Write;
 /// What every key starts with, so that people and secret scanners know one.
 pub const KEY_PREFIX: &str = "cs_live_";
 
-const SECRET_BYTES: usize = 32;
+/// Bytes of randomness in a secret.
+pub(crate) const SECRET_BYTES: usize = 32;
+
+/// A text that starts with a prefix and goes on with 32 bytes of the system's randomness, in hexadecimal.
+pub(crate) fn random_secret(prefix: &str) -> String {
+    let mut bytes = [0_u8; SECRET_BYTES];
+    rand::rng().fill_bytes(&mut bytes);
+    let mut text = prefix.to_owned();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
 
 /// The text of a key, shown to its owner once.
 pub struct KeySecret(String);
@@ -18,14 +30,7 @@ impl KeySecret {
     /// A new key from 32 bytes of the system's randomness, in hexadecimal.
     #[must_use]
     pub fn generate() -> Self {
-        let mut bytes = [0_u8; SECRET_BYTES];
-        rand::rng().fill_bytes(&mut bytes);
-        let mut text = String::with_capacity(KEY_PREFIX.len() + 2 * SECRET_BYTES);
-        text.push_str(KEY_PREFIX);
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(random_secret(KEY_PREFIX))
     }
 
     /// The key, to be shown.

@@ -3,16 +3,14 @@
 //! A ticket's text names its tenant, so that what looks it up names one tenant too, and stays on one node of a
 //! distributed database.
 
+use crate::keys::{SECRET_BYTES, random_secret};
 use callscope_domain::TenantId;
-use rand::Rng;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use uuid::Uuid;
 
 /// What every ticket starts with, so that people and secret scanners know one.
 pub const TICKET_PREFIX: &str = "cs_ticket_";
 
-const SECRET_BYTES: usize = 32;
 /// Hexadecimal digits of a tenant's id.
 const TENANT_DIGITS: usize = 32;
 
@@ -23,13 +21,7 @@ impl TicketSecret {
     /// A new ticket of a tenant, from 32 bytes of the system's randomness.
     #[must_use]
     pub fn generate(tenant: TenantId) -> Self {
-        let mut bytes = [0_u8; SECRET_BYTES];
-        rand::rng().fill_bytes(&mut bytes);
-        let mut text = format!("{TICKET_PREFIX}{}_", tenant.0.simple());
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(random_secret(&format!("{TICKET_PREFIX}{}_", tenant.0.simple())))
     }
 
     /// The ticket, to be shown.

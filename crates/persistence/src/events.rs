@@ -4,7 +4,7 @@ use crate::bulk::{OnConflict, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::errors::damaged;
-use crate::rows::{EventColumns, EventRow};
+use crate::event_rows::{EventColumns, EventRow};
 use crate::schema::{call_events, calls, tenant_states, workflows};
 use crate::sql::{Id, Time};
 use crate::states::lock_tenant;

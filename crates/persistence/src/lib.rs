@@ -13,6 +13,7 @@ mod conn;
 mod database;
 mod distribution;
 mod errors;
+mod event_rows;
 mod events;
 mod fragment;
 mod lite;

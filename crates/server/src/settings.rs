@@ -1,15 +1,17 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+mod cors;
 mod edge;
+mod live;
 
 use crate::access::{AuthSettings, LimitSettings};
 use crate::secret::SecretUrl;
 use crate::traces::Traces;
-use crate::units::{duration, list, size};
+use crate::units::{duration, size};
 use anyhow::{Context, bail};
 use callscope_analytics::ingestion::IngestLimits;
 use callscope_analytics::retention::RetentionPeriods;
-use callscope_api::{ApiLimits, CorsOptions, CorsRules, LiveLimits};
+use callscope_api::ApiLimits;
 use callscope_persistence::DatabaseOptions;
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use cors::CorsSettings;
 pub use edge::{CacheSettings, MetricsSettings, TelemetrySettings};
+use live::LiveSettings;
 
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
@@ -40,10 +44,6 @@ const POSTGRES_CONNECTIONS_MIN: u32 = 2;
 
 /// Shortest time for a request's head: the web server's clock goes by half seconds.
 const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
-
-/// Bounds of every duration of `[live]`.
-const LIVE_DURATION_MIN: Duration = Duration::from_millis(100);
-const LIVE_DURATION_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// Longest wait for more records.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -147,56 +147,6 @@ pub struct IngestSettings {
     pub inflight_bytes_max: usize,
     /// Bodies at one time.
     pub bodies_max: usize,
-}
-
-/// Those who follow calls as they happen.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct LiveSettings {
-    /// How long ago something may have happened and still be an event.
-    #[serde(with = "duration")]
-    pub event_age_max: Duration,
-    /// How long events are kept.
-    #[serde(with = "duration")]
-    pub replay_window: Duration,
-    /// Events that are kept of a tenant.
-    pub replay_events_max: u32,
-    /// Sockets and streams.
-    pub sockets_max: usize,
-    /// Those of one tenant.
-    pub tenant_sockets_max: usize,
-    /// Events of one tenant that are delivered in a second, counted once a client.
-    pub deliveries_per_second_max: u32,
-    /// How often clients are asked whether they are there.
-    #[serde(with = "duration")]
-    pub ping_interval: Duration,
-    /// How long a client may be silent.
-    #[serde(with = "duration")]
-    pub idle_timeout: Duration,
-    /// How long a client may take to accept a message.
-    #[serde(with = "duration")]
-    pub send_timeout: Duration,
-}
-
-/// Pages of other origins.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct CorsSettings {
-    /// Origins whose pages may use the interface.
-    #[serde(deserialize_with = "list")]
-    pub allowed_origins: Vec<String>,
-    /// Methods that they may use.
-    #[serde(deserialize_with = "list")]
-    pub allowed_methods: Vec<String>,
-    /// Headers that they may send.
-    #[serde(deserialize_with = "list")]
-    pub allowed_headers: Vec<String>,
-    /// Headers that they may read.
-    #[serde(deserialize_with = "list")]
-    pub exposed_headers: Vec<String>,
-    /// How long a browser may remember that.
-    #[serde(with = "duration")]
-    pub max_age: Duration,
 }
 
 /// How long data is kept.
@@ -331,52 +281,6 @@ impl Settings {
             bail!("setting ingest.queue_records_max: must be at least ingest.body_records_max, or no large batch fits");
         }
         Ok(())
-    }
-}
-
-impl LiveSettings {
-    fn check(&self) -> anyhow::Result<()> {
-        for (key, duration) in [
-            ("event_age_max", self.event_age_max),
-            ("replay_window", self.replay_window),
-            ("ping_interval", self.ping_interval),
-            ("idle_timeout", self.idle_timeout),
-            ("send_timeout", self.send_timeout),
-        ] {
-            if !(LIVE_DURATION_MIN..=LIVE_DURATION_MAX).contains(&duration) {
-                bail!("setting live.{key}: must be between 100ms and 7d");
-            }
-        }
-        if self.idle_timeout <= self.ping_interval {
-            bail!("setting live.idle_timeout: must be more than live.ping_interval, or every quiet client is dropped");
-        }
-        Ok(())
-    }
-}
-
-impl From<&LiveSettings> for LiveLimits {
-    fn from(settings: &LiveSettings) -> Self {
-        Self {
-            sockets_max: settings.sockets_max,
-            tenant_sockets_max: settings.tenant_sockets_max,
-            ping_interval: settings.ping_interval,
-            idle_timeout: settings.idle_timeout,
-            send_timeout: settings.send_timeout,
-        }
-    }
-}
-
-impl CorsSettings {
-    /// What they say.
-    pub fn rules(&self) -> anyhow::Result<CorsRules> {
-        let options = CorsOptions {
-            allowed_origins: &self.allowed_origins,
-            allowed_methods: &self.allowed_methods,
-            allowed_headers: &self.allowed_headers,
-            exposed_headers: &self.exposed_headers,
-            max_age: self.max_age,
-        };
-        CorsRules::new(&options).map_err(|fault| anyhow::anyhow!("setting cors.{fault}"))
     }
 }
 

@@ -1,0 +1,41 @@
+//! The settings of pages of other origins.
+
+use crate::units::{duration, list};
+use callscope_api::{CorsOptions, CorsRules};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Pages of other origins.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsSettings {
+    /// Origins whose pages may use the interface.
+    #[serde(deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+    /// Methods that they may use.
+    #[serde(deserialize_with = "list")]
+    pub allowed_methods: Vec<String>,
+    /// Headers that they may send.
+    #[serde(deserialize_with = "list")]
+    pub allowed_headers: Vec<String>,
+    /// Headers that they may read.
+    #[serde(deserialize_with = "list")]
+    pub exposed_headers: Vec<String>,
+    /// How long a browser may remember that.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+impl CorsSettings {
+    /// What they say.
+    pub fn rules(&self) -> anyhow::Result<CorsRules> {
+        let options = CorsOptions {
+            allowed_origins: &self.allowed_origins,
+            allowed_methods: &self.allowed_methods,
+            allowed_headers: &self.allowed_headers,
+            exposed_headers: &self.exposed_headers,
+            max_age: self.max_age,
+        };
+        CorsRules::new(&options).map_err(|fault| anyhow::anyhow!("setting cors.{fault}"))
+    }
+}

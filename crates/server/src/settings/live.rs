@@ -1,0 +1,72 @@
+//! The settings of those who follow calls as they happen.
+
+use crate::units::duration;
+use anyhow::bail;
+use callscope_api::LiveLimits;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Bounds of every duration of `[live]`.
+const LIVE_DURATION_MIN: Duration = Duration::from_millis(100);
+const LIVE_DURATION_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// Those who follow calls as they happen.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveSettings {
+    /// How long ago something may have happened and still be an event.
+    #[serde(with = "duration")]
+    pub event_age_max: Duration,
+    /// How long events are kept.
+    #[serde(with = "duration")]
+    pub replay_window: Duration,
+    /// Events that are kept of a tenant.
+    pub replay_events_max: u32,
+    /// Sockets and streams.
+    pub sockets_max: usize,
+    /// Those of one tenant.
+    pub tenant_sockets_max: usize,
+    /// Events of one tenant that are delivered in a second, counted once a client.
+    pub deliveries_per_second_max: u32,
+    /// How often clients are asked whether they are there.
+    #[serde(with = "duration")]
+    pub ping_interval: Duration,
+    /// How long a client may be silent.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// How long a client may take to accept a message.
+    #[serde(with = "duration")]
+    pub send_timeout: Duration,
+}
+
+impl LiveSettings {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        for (key, duration) in [
+            ("event_age_max", self.event_age_max),
+            ("replay_window", self.replay_window),
+            ("ping_interval", self.ping_interval),
+            ("idle_timeout", self.idle_timeout),
+            ("send_timeout", self.send_timeout),
+        ] {
+            if !(LIVE_DURATION_MIN..=LIVE_DURATION_MAX).contains(&duration) {
+                bail!("setting live.{key}: must be between 100ms and 7d");
+            }
+        }
+        if self.idle_timeout <= self.ping_interval {
+            bail!("setting live.idle_timeout: must be more than live.ping_interval, or every quiet client is dropped");
+        }
+        Ok(())
+    }
+}
+
+impl From<&LiveSettings> for LiveLimits {
+    fn from(settings: &LiveSettings) -> Self {
+        Self {
+            sockets_max: settings.sockets_max,
+            tenant_sockets_max: settings.tenant_sockets_max,
+            ping_interval: settings.ping_interval,
+            idle_timeout: settings.idle_timeout,
+            send_timeout: settings.send_timeout,
+        }
+    }
+}
