@@ -68,7 +68,7 @@ pub type Minutes = BTreeMap<Timestamp, Contribution>;
 /// What would be added if each record were a call's first and only one, which most are. It needs nothing that is stored,
 /// so it can be worked out while that is being loaded.
 #[must_use]
-pub fn expect_minutes(arrivals: &[Incoming]) -> Minutes {
+pub fn expect_minutes<'a>(arrivals: impl IntoIterator<Item = &'a Incoming>) -> Minutes {
     let mut minutes = Minutes::new();
     for incoming in arrivals {
         if let Incoming::Record(call) = incoming {
@@ -96,13 +96,13 @@ pub struct Moment {
 #[must_use]
 pub fn plan_changes(
     stored: LockedCalls,
-    arrivals: Vec<Incoming>,
+    arrivals: impl IntoIterator<Item = Incoming>,
     mut minutes: Minutes,
     moment: Moment,
 ) -> (TenantChanges, Vec<TransitionKind>) {
     let mut calls: HashMap<CallId, Progress> =
         stored.calls.into_iter().map(|facts| (facts.id, Progress::stored(facts))).collect();
-    let mut kinds = Vec::with_capacity(arrivals.len());
+    let mut kinds = Vec::new();
     let mut order = Vec::new();
     let mut events = Vec::new();
     for incoming in arrivals {

@@ -2,13 +2,12 @@
 //! transactions and only then answers everyone who waits.
 
 use crate::ports::{CallStore, StoreError};
+use crate::shares::{Share, Shares};
 pub use crate::writer::Writer;
 use callscope_domain::{Incoming, TenantId, TransitionKind};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The bounds of the queue and of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +49,16 @@ pub(crate) struct Submission {
     pub arrivals: Vec<Incoming>,
     pub answer: oneshot::Sender<Answer>,
     /// Room in the queue, given back when the submission is answered.
-    pub room: Room,
+    pub room: Share,
 }
 
 /// Where submissions go. Cheap to clone.
 #[derive(Clone)]
 pub struct IngestQueue {
     sender: mpsc::UnboundedSender<Submission>,
-    closing: Arc<Notify>,
-    /// Counts records, which bounds the channel: a submission holds at least one permit.
-    room: Arc<Semaphore>,
-    shares: Arc<Shares>,
-    records_max: usize,
+    closing: Arc<watch::Sender<bool>>,
+    /// Counts records, which bounds the channel: a submission has at least one.
+    room: Arc<Shares>,
 }
 
 impl IngestQueue {
@@ -69,6 +66,9 @@ impl IngestQueue {
     pub async fn submit(&self, tenant: TenantId, arrivals: Vec<Incoming>) -> Answer {
         if arrivals.is_empty() {
             return Ok(Vec::new());
+        }
+        if *self.closing.borrow() {
+            return Err(SubmitError::Closed);
         }
         let room = self.take_room(tenant, arrivals.len())?;
         let (answer, written) = oneshot::channel();
@@ -79,72 +79,24 @@ impl IngestQueue {
     /// Records that wait or are being written.
     #[must_use]
     pub fn records_waiting(&self) -> usize {
-        self.records_max.saturating_sub(self.room.available_permits())
+        self.room.held()
     }
 
     /// Most records that may.
     #[must_use]
-    pub const fn records_max(&self) -> usize {
-        self.records_max
+    pub fn records_max(&self) -> usize {
+        self.room.max()
     }
 
     /// Takes no more; the writer finishes what waits, and ends.
     pub fn close(&self) {
-        self.room.close();
-        self.closing.notify_one();
+        self.closing.send_replace(true);
     }
 
-    fn take_room(&self, tenant: TenantId, records: usize) -> Result<Room, SubmitError> {
+    fn take_room(&self, tenant: TenantId, records: usize) -> Result<Share, SubmitError> {
         // A submission larger than the whole queue may pass when nothing else waits.
-        let records = records.min(self.records_max);
-        // A tenant that cannot be written leaves room for the others. Likewise, its one submission may be larger.
-        let share = Share::take(&self.shares, tenant, records, self.records_max / 2).ok_or(SubmitError::Overloaded)?;
-        let permits = u32::try_from(records).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|error| match error {
-            TryAcquireError::NoPermits => SubmitError::Overloaded,
-            TryAcquireError::Closed => SubmitError::Closed,
-        })?;
-        Ok(Room { _permit: permit, _share: share })
-    }
-}
-
-/// Room in the queue for the records of one submission, until this is dropped.
-pub(crate) struct Room {
-    _permit: OwnedSemaphorePermit,
-    _share: Share,
-}
-
-/// The records of each tenant that has some in the queue.
-type Shares = Mutex<HashMap<TenantId, usize>>;
-
-/// Some of the records of a tenant, counted until this is dropped.
-struct Share {
-    shares: Arc<Shares>,
-    tenant: TenantId,
-    records: usize,
-}
-
-impl Share {
-    /// Counts records, unless the tenant has some already and would have more than `max`.
-    fn take(shares: &Arc<Shares>, tenant: TenantId, records: usize, max: usize) -> Option<Self> {
-        match shares.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant) {
-            Entry::Occupied(held) if held.get() + records > max => return None,
-            Entry::Occupied(mut held) => *held.get_mut() += records,
-            Entry::Vacant(none) => drop(none.insert(records)),
-        }
-        Some(Self { shares: Arc::clone(shares), tenant, records })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut held) = shares.entry(self.tenant) {
-            *held.get_mut() -= self.records;
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
+        let records = records.min(self.room.max());
+        self.room.take(tenant, records).map_err(|_| SubmitError::Overloaded)
     }
 }
 
@@ -152,9 +104,9 @@ impl Drop for Share {
 #[must_use]
 pub fn ingestion(store: Arc<dyn CallStore>, limits: IngestLimits) -> (IngestQueue, Writer) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let records_max = limits.queue_records_max.min(Semaphore::MAX_PERMITS);
-    let closing = Arc::new(Notify::new());
-    let room = Arc::new(Semaphore::new(records_max));
-    let queue = IngestQueue { sender, closing: Arc::clone(&closing), room, shares: Arc::default(), records_max };
-    (queue, Writer::new(store, receiver, closing, limits))
+    let (closing, is_closing) = watch::channel(false);
+    // A tenant that cannot be written leaves room for the others.
+    let room = Shares::new(limits.queue_records_max, limits.queue_records_max / 2);
+    let queue = IngestQueue { sender, closing: Arc::new(closing), room };
+    (queue, Writer::new(store, receiver, is_closing, limits))
 }

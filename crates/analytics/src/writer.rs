@@ -10,13 +10,14 @@ use crate::deltas::{Moment, expect_minutes, plan_changes};
 use crate::ingestion::{IngestLimits, Submission, SubmitError};
 use crate::live::Commits;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
+use crate::questions::Questions;
 use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind};
 use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -29,7 +30,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub struct Writer {
     target: Target,
     receiver: mpsc::UnboundedReceiver<Submission>,
-    closing: Arc<Notify>,
+    closing: watch::Receiver<bool>,
     limits: IngestLimits,
     /// Only lanes in which something waits or is being written.
     lanes: HashMap<LaneKey, Lane>,
@@ -76,7 +77,7 @@ impl Writer {
     pub(crate) fn new(
         store: Arc<dyn CallStore>,
         receiver: mpsc::UnboundedReceiver<Submission>,
-        closing: Arc<Notify>,
+        closing: watch::Receiver<bool>,
         limits: IngestLimits,
     ) -> Self {
         let (lanes, filling, ready, commits) = Default::default();
@@ -109,7 +110,7 @@ impl Writer {
                     Some(submission) => self.accept_all(submission),
                     None => is_open = false,
                 },
-                () = self.closing.notified(), if is_open => self.receiver.close(),
+                _ = self.closing.changed(), if is_open => self.receiver.close(),
                 Some(written) = self.writing.join_next() => if let Ok(key) = written {
                     self.finish(key);
                 },
@@ -276,10 +277,10 @@ async fn write_tenant(
     let ids: Vec<CallId> = ids.into_iter().collect();
     // Side by side: one is the database's work, the other a processor's.
     let arrived = arrivals.clone();
-    let expected = tokio::task::spawn_blocking(move || expect_minutes(&arrived));
+    let expected = tokio::task::spawn_blocking(move || expect_minutes(Questions::here().go_before(&arrived)));
     let stored = transaction.lock_calls(tenant, &ids).await?;
     let expected = expected.await.map_err(|error| StoreError::Broken(error.into()))?;
-    let (changes, kinds) = plan_changes(stored, arrivals, expected, moment);
+    let (changes, kinds) = plan_changes(stored, Questions::here().go_before(arrivals), expected, moment);
     transaction.save(tenant, &changes).await?;
     Ok(kinds)
 }

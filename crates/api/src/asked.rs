@@ -10,6 +10,7 @@ use crate::state::ApiState;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use callscope_analytics::questions::Questions;
 use callscope_analytics::service;
 use callscope_domain::TenantId;
 use futures_util::future::LocalBoxFuture;
@@ -74,6 +75,7 @@ impl<P: QueryParams> Asked<P> {
     ) -> Result<HttpResponse, Problem> {
         let query_string = self.request.query_string();
         let load = async {
+            let _asked = Questions::here().begin();
             let asking = ask(self.tenant, P::from_query_string(query_string)?);
             let asked = tokio::time::timeout(state.limits.request_timeout, asking).await;
             asked.map_err(|_| Problem::new(ProblemCode::Unavailable, "the database took too long to answer"))?

@@ -2,10 +2,13 @@
 
 use crate::json::{self, BoundedList};
 use crate::problem::{Problem, ProblemCode};
-use crate::state::ApiState;
+use crate::state::{ApiLimits, ApiState};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Buf, Bytes, BytesMut, Payload};
+use callscope_analytics::questions::Questions;
+use callscope_analytics::shares::{Full, Share, Shares};
+use callscope_domain::TenantId;
 use futures_util::StreamExt;
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
@@ -13,11 +16,14 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long the rest of a refused body is read and thrown away. Without that, a client that is still sending sees a
 /// broken connection and not the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a body after which other requests of the same thread have their turn: a body that comes fast could keep a
+/// question waiting until all of it is there.
+const TURN_BYTES: usize = 64 << 10;
 
 /// Some programs start a file with it; it says nothing, and is no JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -45,10 +51,43 @@ pub enum Packing {
     Zstd,
 }
 
-/// What a body takes while it is received or parsed, or its records wait: a place, and as many bytes.
+/// Room for bodies that are received or parsed, or whose records wait: places, and bytes.
+pub struct BodyRoom {
+    places: Arc<Shares>,
+    bytes: Arc<Shares>,
+}
+
+impl BodyRoom {
+    /// Room for as many as the limits say; of that, half for one tenant: whoever announces bodies and never sends them
+    /// leaves room for the others.
+    pub fn new(limits: &ApiLimits) -> Self {
+        let halved = |max: usize| Shares::new(max, max / 2);
+        Self { places: halved(limits.bodies_max), bytes: halved(limits.inflight_bytes_max) }
+    }
+
+    /// Bytes that are taken.
+    pub fn bytes(&self) -> usize {
+        self.bytes.held()
+    }
+
+    fn take(&self, tenant: TenantId, bytes: usize) -> Result<Room, Problem> {
+        let place = self.places.take(tenant, 1).map_err(no_room)?;
+        Ok(Room { _place: place, bytes: self.bytes.take(tenant, bytes).map_err(no_room)? })
+    }
+}
+
+/// What one body takes of the room.
 pub struct Room {
-    _place: OwnedSemaphorePermit,
-    bytes: OwnedSemaphorePermit,
+    _place: Share,
+    bytes: Share,
+}
+
+fn no_room(full: Full) -> Problem {
+    let detail = match full {
+        Full::OfTenant => "too many bodies of this tenant are being received; nothing was stored",
+        Full::OfAll => "too many bodies are being received; nothing was stored",
+    };
+    Problem::new(ProblemCode::Overloaded, detail)
 }
 
 /// A body as it was received, with its room in memory.
@@ -58,7 +97,6 @@ pub struct Received {
     bytes: Bytes,
     packing: Packing,
     bytes_max: usize,
-    inflight: Arc<Semaphore>,
     room: Room,
 }
 
@@ -97,16 +135,27 @@ fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     }
 }
 
-/// Receives a whole body of one of the `allowed` formats. Refused bodies are drained, within bounds; but those that there
+/// What body an endpoint takes.
+#[derive(Clone, Copy)]
+pub struct Expected {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// In which formats.
+    pub formats: &'static [Format],
+    /// Most bytes, as sent and after decompression.
+    pub bytes_max: usize,
+}
+
+/// Receives a whole body. Refused bodies are drained, within bounds; but those that there
 /// is no room for are answered at once, and the connection closed: whoever has too much to do does not read on.
 pub async fn receive(
     state: &ApiState,
     request: &HttpRequest,
     mut payload: Payload,
-    allowed: &[Format],
+    expected: Expected,
 ) -> Result<Received, Problem> {
     let timeout = state.limits.body_timeout;
-    let received = tokio::time::timeout(timeout, receive_within(state, request, &mut payload, allowed)).await;
+    let received = tokio::time::timeout(timeout, receive_within(state, request, &mut payload, expected)).await;
     match received {
         Ok(Ok(received)) => Ok(received),
         Ok(Err(problem)) if problem.is_overload() => {
@@ -114,7 +163,7 @@ pub async fn receive(
             Err(problem)
         }
         Ok(Err(problem)) => {
-            drain(payload, state.limits.body_bytes_max).await;
+            drain(payload, expected.bytes_max).await;
             Err(problem)
         }
         Err(_) => Err(too_slow(timeout)),
@@ -136,40 +185,35 @@ async fn receive_within(
     state: &ApiState,
     request: &HttpRequest,
     payload: &mut Payload,
-    allowed: &[Format],
+    expected: Expected,
 ) -> Result<Received, Problem> {
-    let format = format(request.headers(), allowed)?;
+    let Expected { tenant, formats, bytes_max } = expected;
+    let format = format(request.headers(), formats)?;
     let packing = packing(request.headers())?;
-    let bytes_max = state.limits.body_bytes_max;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    // All of the room at once, where the size is known: bodies that each have a part of it would wait for one another.
-    let mut taken = announced.unwrap_or(0);
-    let place = take_room(&state.bodies, 1)?;
-    let mut room = Room { _place: place, bytes: take_room(&state.inflight, taken)? };
-    let mut bytes = BytesMut::new();
+    // All of the room at once, where the size is known: bodies that each have a part of it would keep one another out.
+    let announced = announced.unwrap_or(0);
+    let mut room = state.bodies.take(tenant, announced)?;
+    let mut bytes = BytesMut::with_capacity(announced);
+    let (mut work, mut turn) = (Questions::here().work(), 0);
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| malformed("the body was cut off"))?;
         let length = bytes.len() + chunk.len();
         if length > bytes_max {
             return Err(too_large(bytes_max));
         }
-        if length > taken {
-            room.bytes.merge(take_room(&state.inflight, length - taken)?);
-            taken = length;
-        }
+        room.bytes.grow_to(length).map_err(no_room)?;
         bytes.extend_from_slice(&chunk);
+        turn += chunk.len();
+        if turn >= TURN_BYTES {
+            turn = 0;
+            work.give_way().await;
+        }
     }
-    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, inflight: Arc::clone(&state.inflight), room })
-}
-
-fn take_room(room: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let permits = u32::try_from(permits).unwrap_or(u32::MAX);
-    Arc::clone(room)
-        .try_acquire_many_owned(permits)
-        .map_err(|_| Problem::new(ProblemCode::Overloaded, "too many bodies are being received; nothing was stored"))
+    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, room })
 }
 
 async fn drain(mut payload: Payload, bytes_max: usize) {
@@ -189,8 +233,7 @@ async fn drain(mut payload: Payload, bytes_max: usize) {
 impl Received {
     /// The unpacked bytes. Blocks; what it takes of the processor is bounded by the bound on bytes.
     pub fn unpack(self) -> Result<Unpacked, Problem> {
-        let Self { format: _, bytes, packing, bytes_max, inflight, mut room } = self;
-        let sent = bytes.len();
+        let Self { format: _, bytes, packing, bytes_max, mut room } = self;
         let mut unpacked = match packing {
             Packing::Plain => bytes,
             Packing::Gzip => read_within(flate2::read::MultiGzDecoder::new(&*bytes), bytes_max, "gzip")?,
@@ -200,7 +243,7 @@ impl Received {
                 read_within(decoder, bytes_max, "zstd")?
             }
         };
-        room.bytes.merge(take_room(&inflight, unpacked.len().saturating_sub(sent))?);
+        room.bytes.grow_to(unpacked.len()).map_err(no_room)?;
         if unpacked.starts_with(BYTE_ORDER_MARK) {
             unpacked.advance(BYTE_ORDER_MARK.len());
         }

@@ -1,7 +1,7 @@
 //! The write endpoints.
 
 use crate::auth::{Authorized, CallsWrite};
-use crate::body::{self, Format, Unpacked};
+use crate::body::{self, Expected, Format, Unpacked};
 use crate::json;
 use crate::openapi::{PutProblems, WriteProblems};
 use crate::problem::{FieldError, Problem, ProblemCode};
@@ -11,6 +11,7 @@ use crate::schemas::{BatchLines, BatchRecords};
 use crate::state::ApiState;
 use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
+use callscope_analytics::questions::Questions;
 use callscope_domain::{CallId, Incoming, TenantId, Timestamp, TransitionKind};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -111,7 +112,9 @@ async fn put_call(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<CustomizeResponder<web::Json<PutCallResponse>>, Problem> {
-    let received = body::receive(&state, &request, payload, &[Format::Json]).await?;
+    let bytes_max = state.limits.body_bytes_max;
+    let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max };
+    let received = body::receive(&state, &request, payload, expected).await?;
     let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
     let (tenant, now) = (asked.tenant, state.clock.now());
     let (parsed, _room) = parse(&state, move || {
@@ -191,7 +194,9 @@ async fn ingest_calls(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<web::Json<IngestCallsResponse>, Problem> {
-    let received = body::receive(&state, &request, payload, &[Format::Ndjson, Format::Json]).await?;
+    let bytes_max = state.limits.body_bytes_max;
+    let expected = Expected { tenant: asked.tenant, formats: &[Format::Ndjson, Format::Json], bytes_max };
+    let received = body::receive(&state, &request, payload, expected).await?;
     let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
     let (Batch { arrivals, accepted, mut response }, _room) = parse(&state, move || {
         let format = received.format;
@@ -257,7 +262,7 @@ fn parse_batch(
     let mut arrivals = Vec::with_capacity(records.len());
     let mut accepted = Vec::with_capacity(records.len());
     let mut response = IngestCallsResponse { accepted: 0, rejected: Vec::new(), dropped_samples: 0 };
-    for (index, json) in records.iter().enumerate() {
+    for (index, json) in Questions::here().go_before(&records).enumerate() {
         match parse_record(json, tenant, None, now) {
             Ok(parsed) => {
                 response.accepted += 1;

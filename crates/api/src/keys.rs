@@ -2,7 +2,7 @@
 
 use crate::access::{Credential, forbidden};
 use crate::auth::{Authorized, KeysManage};
-use crate::body::{self, Format};
+use crate::body::{self, Expected, Format};
 use crate::ingest;
 use crate::json::{self, Object, Whole};
 use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
@@ -29,6 +29,9 @@ type State = web::Data<ApiState>;
 
 /// The field that a fault of a whole body is put under.
 const WHOLE_BODY: &str = "(body)";
+
+/// A key is described in few words.
+const KEY_BYTES_MAX: usize = 16 << 10;
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -142,7 +145,8 @@ async fn create_key(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<CustomizeResponder<web::Json<CreateKeyResponse>>, Problem> {
-    let received = body::receive(&state, &request, payload, &[Format::Json]).await?;
+    let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max: KEY_BYTES_MAX };
+    let received = body::receive(&state, &request, payload, expected).await?;
     let wanted = ingest::parse(&state, move || read(&received.unpack()?.bytes)).await?;
     let key = wanted.key(&asked.credential, state.access.rate(&asked.credential), state.clock.now())?;
     let secret = KeySecret::generate();

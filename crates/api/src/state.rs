@@ -1,6 +1,7 @@
 //! What all handlers share.
 
 use crate::access::Access;
+use crate::body::BodyRoom;
 use crate::cache::{AnswerCache, CacheLimits};
 use crate::cors::CorsRules;
 use crate::live::{Boards, LiveLimits, SocketRoom};
@@ -22,9 +23,10 @@ pub struct ApiLimits {
     pub body_bytes_max: usize,
     /// Most records of a batch.
     pub batch_records_max: usize,
-    /// Most bytes of all bodies that are being received or parsed at one time.
+    /// Most bytes of all bodies that are being received or parsed at one time, of one tenant at most half.
     pub inflight_bytes_max: usize,
-    /// Most bodies that are being received or parsed, or whose records wait to be written, at one time.
+    /// Most bodies that are being received or parsed, or whose records wait to be written, at one time; of one tenant
+    /// at most half.
     pub bodies_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
@@ -32,7 +34,8 @@ pub struct ApiLimits {
     pub request_timeout: Duration,
 }
 
-/// Bodies that are unpacked and parsed at one time: it is work for processors, and each takes memory.
+/// Most bodies that are unpacked and parsed at one time: each takes memory, and a processor, of which half are left to
+/// questions and to the writer.
 const PARSERS_MAX: usize = 2;
 
 /// What all handlers share.
@@ -63,10 +66,8 @@ pub struct ApiState {
     pub(crate) cache: AnswerCache,
     /// Which pages of other origins may use the interface; none, unless it is said.
     pub cors: CorsRules,
-    /// Room for bodies, in bytes.
-    pub(crate) inflight: Arc<Semaphore>,
-    /// Room for bodies, in bodies.
-    pub(crate) bodies: Arc<Semaphore>,
+    /// Room for bodies.
+    pub(crate) bodies: BodyRoom,
     /// Room for parsers.
     pub(crate) parsers: Semaphore,
     /// Where they run.
@@ -86,7 +87,6 @@ impl ApiState {
         limits: ApiLimits,
         live_limits: LiveLimits,
     ) -> Self {
-        let inflight = Arc::new(Semaphore::new(limits.inflight_bytes_max.min(Semaphore::MAX_PERMITS)));
         let boards = Boards::new(analytics.clone(), live.clone(), Arc::clone(&clock));
         Self {
             live,
@@ -102,9 +102,8 @@ impl ApiState {
             tracer: None,
             cache: AnswerCache::new(CacheLimits::OFF),
             cors: CorsRules::none(),
-            inflight,
-            bodies: Arc::new(Semaphore::new(limits.bodies_max.min(Semaphore::MAX_PERMITS))),
-            parsers: Semaphore::new(PARSERS_MAX),
+            bodies: BodyRoom::new(&limits),
+            parsers: Semaphore::new(parsers()),
             runtime: Handle::current(),
         }
     }
@@ -120,4 +119,9 @@ impl ApiState {
     pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
     }
+}
+
+fn parsers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, PARSERS_MAX)
 }

@@ -12,6 +12,7 @@ use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
+use callscope_analytics::questions::Questions;
 use callscope_domain::{CallFacts, CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
 use diesel::prelude::*;
 use futures_util::join;
@@ -95,7 +96,7 @@ impl CallTransaction for CallWrite {
         delete_errors(conn, tenant, &changes.stale_errors).await?;
         // To insert without looking for the key first is cheaper.
         let (mut new_calls, mut known_calls) = (CallColumns::default(), CallColumns::default());
-        for call in &changes.calls {
+        for call in Questions::here().go_before(&changes.calls) {
             let is_new = self.absent.contains(&call.facts().id);
             if is_new { &mut new_calls } else { &mut known_calls }.push_call(call);
         }

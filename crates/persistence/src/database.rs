@@ -5,7 +5,7 @@ use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
-use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, Sockets};
+use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, PgRole, Sockets};
 use callscope_analytics::ports::StoreError;
 use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
@@ -148,8 +148,8 @@ impl Database {
         let pools = match location(&options.url)? {
             Location::Sqlite(_) if options.read_url.is_some() => return Err(OpenError::NoReplica),
             Location::Sqlite(path) => Pools::Lite {
-                writer: pool(options, 1, LiteManager::new(path.clone(), LiteRole::Writer)).await?,
-                readers: pool(options, readers_max(options), LiteManager::new(path, LiteRole::Reader)).await?,
+                writer: pool(options, 1, lite(path.clone(), LiteRole::Writer)?).await?,
+                readers: pool(options, readers_max(options), lite(path, LiteRole::Reader)?).await?,
             },
             Location::Postgres => {
                 let main_address = address("url", &options.url)?;
@@ -158,13 +158,16 @@ impl Database {
                     Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url)?,
                     Some(_) => return Err(OpenError::NoReplica),
                 };
-                let sockets = Arc::new(Sockets::start().map_err(|error| OpenError::Connect(error.into()))?);
-                let manager = |address| PgManager::new(address, options.statement_timeout, Arc::clone(&sockets));
-                let listener = Arc::new(Listener::new(main_address.clone(), Arc::clone(&sockets)));
+                // Apart, so that an answer does not wait for megabytes of records on their way out.
+                let (main, analytics) = (sockets(PgRole::Main)?, sockets(PgRole::Analytics)?);
+                let timeout = options.statement_timeout;
+                let listener = Arc::new(Listener::new(main_address.clone(), Arc::clone(&main)));
+                let main = PgManager::new(main_address, timeout, main);
+                let analytics = PgManager::new(analytics_address, timeout, analytics);
                 Pools::Pg {
                     listener,
-                    main: pool(options, main_size(options.pool_size), manager(main_address)).await?,
-                    analytics: pool(options, analytics_size(options.pool_size), manager(analytics_address)).await?,
+                    main: pool(options, main_size(options.pool_size), main).await?,
+                    analytics: pool(options, analytics_size(options.pool_size), analytics).await?,
                 }
             }
         };
@@ -279,6 +282,14 @@ async fn on_citus<T: Send + 'static>(
 
 fn address(key: &'static str, url: &str) -> Result<PgAddress, OpenError> {
     PgAddress::parse(url).map_err(|fault| OpenError::Address { key, fault })
+}
+
+fn lite(path: PathBuf, role: LiteRole) -> Result<LiteManager, OpenError> {
+    LiteManager::new(path, role).map_err(|error| OpenError::Connect(error.into()))
+}
+
+fn sockets(role: PgRole) -> Result<Arc<Sockets>, OpenError> {
+    Sockets::start(role).map(Arc::new).map_err(|error| OpenError::Connect(error.into()))
 }
 
 /// PostgreSQL's connections for the analytics reads.

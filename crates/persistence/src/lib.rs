@@ -26,7 +26,9 @@ mod schema;
 mod sql;
 mod states;
 mod tenants;
+mod urgency;
 
 pub use database::{Database, DatabaseOptions, OpenError, PoolState};
 pub use distribution::DistributionError;
 pub use pg::PgAddressFault;
+pub use urgency::yield_to_questions;

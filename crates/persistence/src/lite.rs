@@ -3,10 +3,12 @@
 //! Dropping a future half-way leaves the work to be finished there; the pool then closes the connection, which undoes
 //! an open transaction. The runtime is never blocked.
 
+use crate::urgency::yield_to_questions;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError};
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
@@ -22,24 +24,26 @@ pub struct Lite {
 
 impl Lite {
     /// Opens a file, on a thread of its own.
-    async fn open(path: String, role: LiteRole) -> Result<Self, ConnectionError> {
+    async fn open(path: String, role: LiteRole, threads: &Threads) -> Result<Self, ConnectionError> {
         let (work, inbox) = mpsc::channel::<Work>();
         let (opened, outcome) = oneshot::channel();
-        let serve = move || match establish(&path, role) {
-            Ok(mut connection) => {
-                if opened.send(Ok(())).is_ok() {
-                    for work in inbox {
-                        work(&mut connection);
+        let serve = move || {
+            if role == LiteRole::Writer {
+                yield_to_questions();
+            }
+            match establish(&path, role) {
+                Ok(mut connection) => {
+                    if opened.send(Ok(())).is_ok() {
+                        for work in inbox {
+                            work(&mut connection);
+                        }
                     }
                 }
+                // Whoever went away does not need the reason.
+                Err(error) => drop(opened.send(Err(error))),
             }
-            // Whoever went away does not need the reason.
-            Err(error) => drop(opened.send(Err(error))),
         };
-        std::thread::Builder::new()
-            .name("sqlite".to_owned())
-            .spawn(serve)
-            .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+        threads.start(serve)?;
         outcome.await.map_err(|_| ConnectionError::BadConnection("the connection's thread ended".to_owned()))??;
         Ok(Self { work, is_broken: false })
     }
@@ -75,6 +79,29 @@ fn lost() -> Error {
     Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(reason))
 }
 
+/// Starts the threads of connections, each as urgent as the process is: a thread inherits the urgency of the one that
+/// starts it, and a connection may be missed first where records are written.
+struct Threads(mpsc::Sender<Box<dyn FnOnce() + Send>>);
+
+impl Threads {
+    fn new() -> io::Result<Self> {
+        let (starts, inbox) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let start = move |serve| std::thread::Builder::new().name("sqlite".to_owned()).spawn(serve);
+        // Where one cannot be started, who waits for it hears that its answer will never come.
+        std::thread::Builder::new().name("sqlite-starter".to_owned()).spawn(move || {
+            for serve in inbox {
+                drop(start(serve));
+            }
+        })?;
+        Ok(Self(starts))
+    }
+
+    fn start(&self, serve: impl FnOnce() + Send + 'static) -> Result<(), ConnectionError> {
+        let ended = |_| ConnectionError::BadConnection("the thread that starts others ended".to_owned());
+        self.0.send(Box::new(serve)).map_err(ended)
+    }
+}
+
 /// What a connection is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiteRole {
@@ -105,12 +132,13 @@ impl LiteRole {
 pub struct LiteManager {
     path: PathBuf,
     role: LiteRole,
+    threads: Threads,
 }
 
 impl LiteManager {
-    /// A manager for connections to one file.
-    pub const fn new(path: PathBuf, role: LiteRole) -> Self {
-        Self { path, role }
+    /// A manager for connections to one file. Called where threads are as urgent as the process.
+    pub fn new(path: PathBuf, role: LiteRole) -> io::Result<Self> {
+        Ok(Self { path, role, threads: Threads::new()? })
     }
 }
 
@@ -119,7 +147,7 @@ impl bb8::ManageConnection for LiteManager {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<Lite, ConnectionError> {
-        Lite::open(self.path.to_string_lossy().into_owned(), self.role).await
+        Lite::open(self.path.to_string_lossy().into_owned(), self.role, &self.threads).await
     }
 
     async fn is_valid(&self, _: &mut Lite) -> Result<(), ConnectionError> {

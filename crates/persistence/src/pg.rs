@@ -1,6 +1,7 @@
 //! Connections to PostgreSQL: what a URL asks for, how they are encrypted, and what each is told before its first use.
 
 use crate::errors::{store_error, unavailable};
+use crate::urgency::yield_to_questions;
 use callscope_analytics::ports::StoreError;
 use diesel::ConnectionError;
 use diesel::result::QueryResult;
@@ -272,8 +273,17 @@ pub struct PgManager {
     sockets: Arc<Sockets>,
 }
 
-/// The thread that all connections' sockets live on. They are used by many threads and must outlive the one that asked
-/// for them; and an answer must not wait behind the work that a batch of records is for the writer's threads.
+/// What connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PgRole {
+    /// Records, keys and background tasks.
+    Main,
+    /// The analytics reads.
+    Analytics,
+}
+
+/// The thread that a pool's sockets live on. They are used by many threads and must outlive the one that asked for
+/// them; and an answer must not wait behind the work that a batch of records is for the writer's threads.
 pub struct Sockets {
     /// Only gone while this is dropped.
     runtime: Option<Runtime>,
@@ -281,9 +291,16 @@ pub struct Sockets {
 
 impl Sockets {
     /// Starts the thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(role: PgRole) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).thread_name("postgres").enable_all().build()?;
+        let name = match role {
+            PgRole::Main => {
+                builder.on_thread_start(yield_to_questions);
+                "records"
+            }
+            PgRole::Analytics => "questions",
+        };
+        let runtime = builder.worker_threads(1).thread_name(name).enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })
     }
 

@@ -11,6 +11,7 @@ use crate::schema::provider_rollups;
 use crate::sql::{Id, Word};
 use callscope_analytics::deltas::RollupDeltas;
 use callscope_analytics::ports::StoreError;
+use callscope_analytics::questions::Questions;
 use callscope_domain::{CallTotals, Provider, ProviderTotals, Resolution, TenantId, Timestamp};
 use diesel::prelude::*;
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ impl SumRows {
     /// The rows of deltas.
     pub fn new(deltas: &RollupDeltas) -> Self {
         let mut rows = Self::default();
-        for (resolution, bucket, delta) in deltas.iter() {
+        for (resolution, bucket, delta) in Questions::here().go_before(deltas.iter()) {
             if delta.calls != CallTotals::default() {
                 rows.calls.push_totals(resolution, bucket, WHOLE_TENANT, &delta.calls);
             }

@@ -16,6 +16,7 @@ mod settings;
 mod traces;
 mod units;
 
+use callscope_persistence::yield_to_questions;
 use clap::Parser;
 use command_line::{Command, CommandLine};
 use rustix::process::{Resource, Rlimit};
@@ -27,9 +28,6 @@ use traces::Traces;
 /// memory back.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// How much less urgent records are than questions, in steps of `nice`.
-const LESS_URGENT: i32 = 10;
 
 /// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
 const WRITER_THREADS_MAX: usize = 4;
@@ -74,13 +72,6 @@ fn traces_of(command: &Command, settings: &Settings) -> anyhow::Result<Option<Tr
         Command::Serve => Traces::start(&settings.telemetry),
         _ => Ok(None),
     }
-}
-
-/// These threads parse and write records: thousands at a time, for whoever can wait. Where processors are short, the
-/// threads that answer questions go first.
-fn yield_to_questions() {
-    // Where it is not allowed, they are equals.
-    let _ = rustix::process::nice(LESS_URGENT);
 }
 
 /// Each socket is an open file, and the usual soft limit of 1,024 is a relic; the hard one is the administrator's.

@@ -274,8 +274,11 @@ impl Settings {
         if self.live.sockets_max >= self.server.connections_max {
             bail!("setting live.sockets_max: must be less than server.connections_max, or no request gets through");
         }
-        if ingest.inflight_bytes_max < ingest.body_bytes_max {
-            bail!("setting ingest.inflight_bytes_max: must be at least ingest.body_bytes_max, or no large body fits");
+        if ingest.inflight_bytes_max / 2 < ingest.body_bytes_max {
+            bail!(
+                "setting ingest.inflight_bytes_max: must be at least twice ingest.body_bytes_max: a tenant has half of \
+                 it, and no large body would fit"
+            );
         }
         if ingest.queue_records_max < ingest.body_records_max {
             bail!("setting ingest.queue_records_max: must be at least ingest.body_records_max, or no large batch fits");

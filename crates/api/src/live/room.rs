@@ -4,9 +4,9 @@ use crate::access::Credential;
 use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use actix_web::web;
+use callscope_analytics::shares::{Full, Share, Shares};
 use callscope_domain::TenantId;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The bounds of sockets and streams.
@@ -27,21 +27,15 @@ pub struct LiveLimits {
 /// Counts sockets and streams.
 #[derive(Clone)]
 pub struct SocketRoom {
-    open: Arc<Mutex<Open>>,
+    places: Arc<Shares>,
     limits: LiveLimits,
-}
-
-#[derive(Default)]
-struct Open {
-    all: usize,
-    by_tenant: HashMap<TenantId, usize>,
 }
 
 impl SocketRoom {
     /// Room for as many as the limits say.
     #[must_use]
     pub fn new(limits: LiveLimits) -> Self {
-        Self { open: Arc::default(), limits }
+        Self { places: Shares::new(limits.sockets_max, limits.tenant_sockets_max), limits }
     }
 
     /// The limits.
@@ -53,22 +47,18 @@ impl SocketRoom {
     /// Sockets and streams that are open now.
     #[must_use]
     pub fn open(&self) -> usize {
-        lock(&self.open).all
+        self.places.held()
     }
 
     /// Room for one more of a tenant, until the place is dropped.
-    fn take(&self, tenant: TenantId) -> Result<Place, Problem> {
-        let mut open = lock(&self.open);
-        let of_tenant = open.by_tenant.get(&tenant).copied().unwrap_or(0);
-        if of_tenant >= self.limits.tenant_sockets_max {
-            return Err(Problem::new(ProblemCode::Overloaded, "this tenant has too many sockets open; close some"));
-        }
-        if open.all >= self.limits.sockets_max {
-            return Err(Problem::new(ProblemCode::Overloaded, "too many sockets are open; try again later"));
-        }
-        open.all += 1;
-        open.by_tenant.insert(tenant, of_tenant + 1);
-        Ok(Place { open: Arc::clone(&self.open), tenant })
+    fn take(&self, tenant: TenantId) -> Result<Share, Problem> {
+        self.places.take(tenant, 1).map_err(|full| {
+            let detail = match full {
+                Full::OfTenant => "this tenant has too many sockets open; close some",
+                Full::OfAll => "too many sockets are open; try again later",
+            };
+            Problem::new(ProblemCode::Overloaded, detail)
+        })
     }
 }
 
@@ -76,7 +66,7 @@ impl SocketRoom {
 pub struct Guest {
     state: web::Data<ApiState>,
     credential: Credential,
-    _place: Place,
+    _place: Share,
 }
 
 impl Guest {
@@ -90,27 +80,4 @@ impl Guest {
     pub async fn is_welcome(&self) -> bool {
         self.credential.is_still_valid(&self.state).await.unwrap_or(true)
     }
-}
-
-/// Room for one socket or stream.
-pub struct Place {
-    open: Arc<Mutex<Open>>,
-    tenant: TenantId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = lock(&self.open);
-        open.all -= 1;
-        if let Some(of_tenant) = open.by_tenant.get_mut(&self.tenant) {
-            *of_tenant -= 1;
-            if *of_tenant == 0 {
-                open.by_tenant.remove(&self.tenant);
-            }
-        }
-    }
-}
-
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
 }

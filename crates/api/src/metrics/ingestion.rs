@@ -97,11 +97,10 @@ impl IngestionMetrics {
     /// Reads how full everything is.
     pub(super) fn read(&self, state: &ApiState) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let bytes_max = state.limits.inflight_bytes_max;
         self.queue_records.set(gauge(state.ingest.records_waiting()));
         self.queue_records_max.set(gauge(state.ingest.records_max()));
-        self.body_bytes.set(gauge(bytes_max.saturating_sub(state.inflight.available_permits())));
-        self.body_bytes_max.set(gauge(bytes_max));
+        self.body_bytes.set(gauge(state.bodies.bytes()));
+        self.body_bytes_max.set(gauge(state.limits.inflight_bytes_max));
     }
 }
 

@@ -172,7 +172,7 @@ async fn a_body_that_is_cut_off_stores_nothing(backend: Backend) {
 }
 
 async fn many_bodies_at_once_are_more_than_there_is_room_for(backend: Backend) {
-    let limits = ApiLimits { inflight_bytes_max: 150_000, ..small().limits };
+    let limits = ApiLimits { inflight_bytes_max: 190_000, ..small().limits };
     let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     let big = post().ndjson(format!("{}\n{}", line(), " ".repeat(90_000)));
@@ -185,7 +185,7 @@ async fn many_bodies_at_once_are_more_than_there_is_room_for(backend: Backend) {
     };
     let (first, refused) = tokio::join!(held_body(&server, &big, taken.clone(), end.clone()), second);
     assert_eq!(first.status, 200);
-    assert_snapshot!(problem(&refused), @"503 overloaded: too many bodies are being received; nothing was stored");
+    assert_snapshot!(problem(&refused), @"503 overloaded: too many bodies of this tenant are being received; nothing was stored");
     // There is room again.
     assert_eq!(acme.send(&big).await.status, 200);
 }

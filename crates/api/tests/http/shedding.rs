@@ -18,8 +18,8 @@ on_each_backend!(
     a_question_that_takes_too_long_is_given_up
 );
 
-/// Bodies that there is room for, and those that come besides.
-const FITTING: usize = 4;
+/// Bodies that each of two tenants has room for, and those that come besides.
+const TENANT_FITTING: usize = 2;
 const SURPLUS: usize = 300;
 
 const BODY_BYTES: usize = 1 << 20;
@@ -44,19 +44,28 @@ async fn begin(server: &Server, key: &str, body: &[u8]) -> Connection {
 }
 
 async fn hundreds_of_large_bodies_leave_reads_and_health_alone(backend: Backend) {
-    let limits = ApiLimits { body_bytes_max: BODY_BYTES, inflight_bytes_max: FITTING * BODY_BYTES, ..LIMITS };
+    let limits =
+        ApiLimits { body_bytes_max: BODY_BYTES, inflight_bytes_max: 2 * TENANT_FITTING * BODY_BYTES, ..LIMITS };
     let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
-    let acme = server.tenant("acme").await;
-    let key = server.key(acme.id, Scope::ALL).await;
+    let (acme, globex, initech) =
+        (server.tenant("acme").await, server.tenant("globex").await, server.tenant("initech").await);
+    let mut keys = Vec::new();
+    for tenant in [&acme, &globex, &initech] {
+        keys.push(server.key(tenant.id, Scope::ALL).await);
+    }
+    let [key, globex_key, initech_key] = &keys[..] else { unreachable!() };
     let body = body();
-    let mut fitting = join_all((0..FITTING).map(|_| begin(&server, &key, &body))).await;
-    while metric(&server, "callscope_ingest_body_bytes").await < FITTING * BODY_BYTES {}
+    let mut fitting = join_all((0..TENANT_FITTING).map(|_| begin(&server, key, &body))).await;
+    while metric(&server, "callscope_ingest_body_bytes").await < TENANT_FITTING * BODY_BYTES {}
 
     // Every other one, although none of them ever sends its rest, and while all of them are connected.
-    let mut surplus = join_all((0..SURPLUS).map(|_| begin(&server, &key, &body))).await;
+    let mut surplus = join_all((0..SURPLUS).map(|_| begin(&server, key, &body))).await;
     for connection in &mut surplus {
         let refused = connection.read("POST").await;
-        assert_eq!(problem(&refused), "503 overloaded: too many bodies are being received; nothing was stored");
+        assert_eq!(
+            problem(&refused),
+            "503 overloaded: too many bodies of this tenant are being received; nothing was stored"
+        );
         assert_eq!(refused.header("Retry-After"), Some("1"));
         assert!(refused.closes());
     }
@@ -64,20 +73,28 @@ async fn hundreds_of_large_bodies_leave_reads_and_health_alone(backend: Backend)
     assert_eq!(acme.send(&Request::get("/health")).await.status, 200);
     assert_eq!(metric(&server, "callscope_ingest_bodies_refused_total").await, SURPLUS);
 
+    // Another tenant has room, until both have taken all of it.
+    fitting.extend(join_all((0..TENANT_FITTING).map(|_| begin(&server, globex_key, &body))).await);
+    while metric(&server, "callscope_ingest_body_bytes").await < 2 * TENANT_FITTING * BODY_BYTES {}
+    let refused = begin(&server, initech_key, &body).await.read("POST").await;
+    assert_eq!(problem(&refused), "503 overloaded: too many bodies are being received; nothing was stored");
+
     // Those that were let in are not harmed by those that were not.
     for connection in &mut fitting {
         connection.write(&body[body.len() / 16..]).await;
         assert_eq!(connection.read("POST").await.status, 200);
     }
     assert_eq!(metric(&server, "callscope_ingest_body_bytes").await, 0);
-    let mut again = begin(&server, &key, &body).await;
+    let mut again = begin(&server, initech_key, &body).await;
     again.write(&body[body.len() / 16..]).await;
     assert_eq!(again.read("POST").await.status, 200);
-    assert_eq!(acme.summary("").await.value()["total_calls"], 1);
+    for tenant in [acme, globex, initech] {
+        assert_eq!(tenant.summary("").await.value()["total_calls"], 1);
+    }
 }
 
 async fn many_small_bodies_are_bounded_in_number(backend: Backend) {
-    let limits = ApiLimits { bodies_max: 2, ..LIMITS };
+    let limits = ApiLimits { bodies_max: 4, ..LIMITS };
     let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     server.store.hold_transactions();
@@ -92,7 +109,10 @@ async fn many_small_bodies_are_bounded_in_number(backend: Backend) {
         refused
     };
     let (one, other, refused) = tokio::join!(clients[0].put_call(&record), clients[1].put_call(&record), third);
-    assert_eq!(problem(&refused), "503 overloaded: too many bodies are being received; nothing was stored");
+    assert_eq!(
+        problem(&refused),
+        "503 overloaded: too many bodies of this tenant are being received; nothing was stored"
+    );
     let mut statuses = [one.status, other.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 201]);
