@@ -146,6 +146,9 @@ async fn a_key_that_cannot_be_is_refused_with_every_reason(backend: Backend) {
         let response = acme.send(&Request::new("POST", KEYS).json(body)).await;
         let _ = writeln!(seen, "{body}\n  {}", problem(&response));
     }
+    let endless = format!(r#"{{"name": "{}"}}"#, "x".repeat(20_000));
+    let refused = acme.send(&Request::new("POST", KEYS).json(endless)).await;
+    assert!(problem(&refused).starts_with("413 payload_too_large: the body must be at most 16384 bytes"));
     assert_snapshot!(seen, @r#"
     {}
       422 validation_error: scopes: must name at least one scope

@@ -45,6 +45,7 @@ fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
         ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "64 elephants", "ingest.body_bytes_max"),
         ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "0", "ingest.body_bytes_max"),
         ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "1TiB", "ingest.inflight_bytes_max"),
+        ("CALLSCOPE__INGEST__BODY_BYTES_MAX", "129MiB", "ingest.inflight_bytes_max"),
         ("CALLSCOPE__INGEST__QUEUE_RECORDS_MAX", "many", "ingest.queue_records_max"),
         ("CALLSCOPE__INGEST__QUEUE_RECORDS_MAX", "10", "ingest.queue_records_max"),
         ("CALLSCOPE__DATABASE__POOL_SIZE", "0", "database.pool_size"),
