@@ -109,3 +109,30 @@ impl Drop for Share {
         self.shares.give_back(self.tenant, self.units);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_tenant_has_its_part_and_all_have_what_there_is() {
+        let [acme, globex, initech] = [1, 2, 3].map(|id| TenantId(Uuid::from_u128(id)));
+        let shares = Shares::new(10, 5);
+        let mut share = shares.take(acme, 3).unwrap();
+        share.grow_to(5).unwrap();
+        share.grow_to(2).unwrap();
+        assert_eq!(share.grow_to(6), Err(Full::OfTenant));
+        assert_eq!(shares.take(acme, 1).err(), Some(Full::OfTenant));
+        let other = shares.take(globex, 5).unwrap();
+        assert_eq!(shares.take(initech, 1).err(), Some(Full::OfAll));
+        drop(share);
+        assert_eq!(shares.held(), 5);
+        drop(other);
+        // At once it may have all, if nobody has any.
+        let whole = shares.take(acme, 10).unwrap();
+        assert_eq!(shares.take(acme, 11).err(), Some(Full::OfTenant));
+        drop(whole);
+        assert_eq!((shares.held(), shares.take(acme, 11).err()), (0, Some(Full::OfAll)));
+    }
+}
