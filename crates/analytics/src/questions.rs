@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::thread::sleep;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 /// Items after which work looks whether it should pause: a fraction of a millisecond of work.
@@ -36,8 +36,8 @@ impl Questions {
         Asking { asked: Arc::clone(&self.asked) }
     }
 
-    /// The same items, for a loop that keeps a processor busy: between some of them it blocks while a question is being
-    /// answered, but in the long run no longer than it works.
+    /// The same items, for a loop that keeps a processor busy: between some of them it lets threads run that wait for the
+    /// processor, and blocks while a question is being answered; but in the long run no longer than it works.
     pub fn go_before<T, I: IntoIterator<Item = T>>(&self, items: I) -> impl Iterator<Item = T> + use<T, I> {
         let mut work = self.work();
         items.into_iter().enumerate().map(move |(index, item)| {
@@ -51,7 +51,7 @@ impl Questions {
     /// Work that goes on by steps.
     #[must_use]
     pub fn work(&self) -> Work {
-        Work { questions: self.clone(), began: Instant::now(), credit: Duration::ZERO }
+        Work { questions: self.clone(), began: Instant::now(), credit: Duration::ZERO, debt: Duration::ZERO }
     }
 
     fn is_asked(&self) -> bool {
@@ -77,6 +77,8 @@ pub struct Work {
     began: Instant,
     /// How long it may pause: as long as it has worked since it did.
     credit: Duration,
+    /// How much longer than that it paused, against its will.
+    debt: Duration,
 }
 
 impl Work {
@@ -90,20 +92,25 @@ impl Work {
         self.go_on(paused);
     }
 
-    /// Ends a step on a thread of its own.
-    fn pause(&mut self) {
+    /// Ends a step on a thread that only such work shares: blocks it.
+    pub fn pause(&mut self) {
         let Some(paused) = self.stop() else { return };
+        // To whoever is about to ask, as well.
+        yield_now();
         while self.is_to_wait(paused) {
             sleep(GLANCE);
         }
         self.go_on(paused);
     }
 
-    /// The beginning of a pause, if there is to be one.
+    /// The beginning of a pause, if there may be one.
     fn stop(&mut self) -> Option<Instant> {
-        let paused = self.questions.is_asked().then(Instant::now)?;
-        self.credit = PAUSE_MAX.min(self.credit + (paused - self.began));
-        Some(paused)
+        let paused = Instant::now();
+        let worked = paused - self.began;
+        self.began = paused;
+        self.credit = PAUSE_MAX.min(self.credit + worked.saturating_sub(self.debt));
+        self.debt = self.debt.saturating_sub(worked);
+        (!self.credit.is_zero()).then_some(paused)
     }
 
     fn is_to_wait(&self, paused: Instant) -> bool {
@@ -112,7 +119,9 @@ impl Work {
 
     fn go_on(&mut self, paused: Instant) {
         self.began = Instant::now();
-        self.credit = self.credit.saturating_sub(self.began - paused);
+        let took = self.began - paused;
+        self.debt += took.saturating_sub(self.credit);
+        self.credit = self.credit.saturating_sub(took);
     }
 }
 
@@ -145,10 +154,28 @@ mod tests {
         let _asking = questions.begin();
         for worked in [Duration::ZERO, Duration::from_millis(2), Duration::from_mins(1)] {
             work.began = work.began.checked_sub(worked).unwrap();
-            let paused = Instant::now();
+            // The pause before may have been a little too long.
+            let (due, paused) = (worked.saturating_sub(work.debt).min(PAUSE_MAX), Instant::now());
             work.pause();
-            assert!(paused.elapsed() >= worked.min(PAUSE_MAX));
+            assert!(paused.elapsed() >= due);
             assert_eq!(work.credit, Duration::ZERO, "it has paused for as long as it may");
         }
+    }
+
+    #[test]
+    fn a_pause_that_took_too_long_is_worked_off_first() {
+        let questions = Questions::default();
+        let mut work = questions.work();
+        let _asking = questions.begin();
+        work.debt = Duration::from_mins(2);
+        work.began = work.began.checked_sub(Duration::from_mins(1)).unwrap();
+        work.pause();
+        assert_eq!(work.credit, Duration::ZERO);
+        assert!(work.debt <= Duration::from_mins(1), "{:?} are left", work.debt);
+        work.began = work.began.checked_sub(Duration::from_mins(1)).unwrap();
+        work.debt = Duration::from_secs(59);
+        let paused = Instant::now();
+        work.pause();
+        assert!(paused.elapsed() >= PAUSE_MAX);
     }
 }

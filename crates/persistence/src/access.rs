@@ -87,7 +87,7 @@ impl TryFrom<TicketRow> for Ticket {
 impl AccessStore for Database {
     async fn has_tenant(&self, tenant: TenantId) -> Result<bool, StoreError> {
         let query = tenants::table.filter(tenants::tenant_id.eq(Id::from(tenant))).select(tenants::tenant_id);
-        let found: Vec<Id> = self.connection(Access::Read).await?.load(query).await?;
+        let found: Vec<Id> = self.credentials_connection(Access::Read).await?.load(query).await?;
         Ok(!found.is_empty())
     }
 
@@ -96,7 +96,7 @@ impl AccessStore for Database {
             .filter(api_keys::tenant_id.eq(Id::from(tenant)))
             .filter(api_keys::key_id.eq(Id::from(key)))
             .select(columns::<ApiKeyRow>());
-        let rows: Vec<ApiKeyRow> = self.connection(Access::Read).await?.load(query).await?;
+        let rows: Vec<ApiKeyRow> = self.credentials_connection(Access::Read).await?.load(query).await?;
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }
 
@@ -118,7 +118,7 @@ impl AccessStore for Database {
 
     async fn create_ticket(&self, ticket: &Ticket, hash: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
         let of_tenant = || tickets::table.filter(tickets::tenant_id.eq(Id::from(ticket.tenant_id)));
-        let mut conn = self.connection(Access::Write).await?;
+        let mut conn = self.credentials_connection(Access::Write).await?;
         // There are never many: the bound below sees to it.
         conn.execute(diesel::delete(of_tenant().filter(tickets::expires_at.le(Time(now))))).await?;
         let counts: Vec<i64> = conn.load(of_tenant().count()).await?;
@@ -139,13 +139,13 @@ impl AccessStore for Database {
         // What strangers make up must not wait for the one connection that writes to a file, nor hold it.
         if self.is_embedded() {
             let query = ticket().select(tickets::tenant_id);
-            let known: Vec<Id> = self.connection(Access::Read).await?.load(query).await?;
+            let known: Vec<Id> = self.credentials_connection(Access::Read).await?.load(query).await?;
             if known.is_empty() {
                 return Ok(None);
             }
         }
         let statement = diesel::delete(ticket()).returning(columns::<TicketRow>());
-        let rows: Vec<TicketRow> = self.connection(Access::Write).await?.load(statement).await?;
+        let rows: Vec<TicketRow> = self.credentials_connection(Access::Write).await?.load(statement).await?;
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }
 }

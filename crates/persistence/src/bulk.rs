@@ -61,8 +61,11 @@ macro_rules! columns {
                 rows: std::ops::Range<usize>,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
             ) -> diesel::result::QueryResult<()> {
+                let mut work = callscope_analytics::questions::Questions::here().work();
                 let mut separator = "";
                 $(
+                    // To encode thousands of values is work.
+                    work.pause();
                     out.push_sql(separator);
                     out.push_bind_param::<diesel::sql_types::Array<$sql>, [$rust]>(&self.$column[rows.clone()])?;
                     separator = ", ";

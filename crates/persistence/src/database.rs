@@ -5,7 +5,7 @@ use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
-use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, PgRole, Sockets};
+use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, Sockets, SocketsRole};
 use callscope_analytics::ports::StoreError;
 use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
@@ -26,7 +26,7 @@ pub struct DatabaseOptions {
     /// A read-only replica that the analytics reads go to; PostgreSQL only.
     pub read_url: Option<String>,
     /// Most connections. SQLite uses one of them to write and the others to read; PostgreSQL one half for the
-    /// analytics reads, and the other for everything else.
+    /// analytics reads, a tenth for credentials, and the others for everything else.
     pub pool_size: u32,
     /// How long to wait for a connection before giving up.
     pub acquire_timeout: Duration,
@@ -97,10 +97,12 @@ pub struct Database {
 
 #[derive(Clone)]
 enum Pools {
-    /// Two pools, so that neither questions nor batches can take all connections from the other.
+    /// Three pools, so that none of questions, batches and who wants to be let in can take all connections from the
+    /// others.
     Pg {
         main: bb8::Pool<PgManager>,
         analytics: bb8::Pool<PgManager>,
+        credentials: bb8::Pool<PgManager>,
         listener: Arc<Listener>,
     },
     Lite {
@@ -158,16 +160,19 @@ impl Database {
                     Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url)?,
                     Some(_) => return Err(OpenError::NoReplica),
                 };
-                // Apart, so that an answer does not wait for megabytes of records on their way out.
-                let (main, analytics) = (sockets(PgRole::Main)?, sockets(PgRole::Analytics)?);
+                // Apart, so that an answer does not wait for megabytes of records on their way out. Each question begins
+                // with a credential.
+                let (records, questions) = (sockets(SocketsRole::Records)?, sockets(SocketsRole::Questions)?);
                 let timeout = options.statement_timeout;
-                let listener = Arc::new(Listener::new(main_address.clone(), Arc::clone(&main)));
-                let main = PgManager::new(main_address, timeout, main);
-                let analytics = PgManager::new(analytics_address, timeout, analytics);
+                let listener = Arc::new(Listener::new(main_address.clone(), Arc::clone(&records)));
+                let credentials = PgManager::new(main_address.clone(), timeout, Arc::clone(&questions));
+                let main = PgManager::new(main_address, timeout, records);
+                let analytics = PgManager::new(analytics_address, timeout, questions);
                 Pools::Pg {
                     listener,
                     main: pool(options, main_size(options.pool_size), main).await?,
                     analytics: pool(options, analytics_size(options.pool_size), analytics).await?,
+                    credentials: pool(options, credentials_size(options.pool_size), credentials).await?,
                 }
             }
         };
@@ -176,10 +181,14 @@ impl Database {
 
     /// How many connections there are, by pool.
     #[must_use]
-    pub fn pools(&self) -> [PoolState; 2] {
+    pub fn pools(&self) -> Vec<PoolState> {
         match &self.pools {
-            Pools::Pg { main, analytics, .. } => [PoolState::of("main", main), PoolState::of("analytics", analytics)],
-            Pools::Lite { writer, readers } => [PoolState::of("writer", writer), PoolState::of("readers", readers)],
+            Pools::Pg { main, analytics, credentials, .. } => vec![
+                PoolState::of("main", main),
+                PoolState::of("analytics", analytics),
+                PoolState::of("credentials", credentials),
+            ],
+            Pools::Lite { writer, readers } => vec![PoolState::of("writer", writer), PoolState::of("readers", readers)],
         }
     }
 
@@ -188,10 +197,10 @@ impl Database {
         matches!(self.pools, Pools::Lite { .. })
     }
 
-    /// Transactions of the writer that may be open side by side: on PostgreSQL as many as there are connections beside
-    /// those for the analytics reads, but two: one is left for keys, and one for the sweeper, retention and audits.
+    /// Transactions of the writer that may be open side by side: on PostgreSQL as many as the main pool has connections,
+    /// but one, which is left for the sweeper, retention and audits.
     pub(crate) fn writers_max(&self) -> usize {
-        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(2).max(1) };
+        let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(1).max(1) };
         usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
@@ -213,6 +222,14 @@ impl Database {
         match &self.pools {
             Pools::Pg { analytics, .. } => analytics.get_owned().await.map(Conn::Pg).map_err(unavailable),
             Pools::Lite { readers, .. } => readers.get_owned().await.map(Conn::Lite).map_err(unavailable),
+        }
+    }
+
+    /// A connection for single statements about who is let in, which every request waits for.
+    pub(crate) async fn credentials_connection(&self, access: Access) -> Result<Conn, StoreError> {
+        match &self.pools {
+            Pools::Pg { credentials, .. } => credentials.get_owned().await.map(Conn::Pg).map_err(unavailable),
+            Pools::Lite { .. } => self.connection(access).await,
         }
     }
 
@@ -288,7 +305,7 @@ fn lite(path: PathBuf, role: LiteRole) -> Result<LiteManager, OpenError> {
     LiteManager::new(path, role).map_err(|error| OpenError::Connect(error.into()))
 }
 
-fn sockets(role: PgRole) -> Result<Arc<Sockets>, OpenError> {
+fn sockets(role: SocketsRole) -> Result<Arc<Sockets>, OpenError> {
     Sockets::start(role).map(Arc::new).map_err(|error| OpenError::Connect(error.into()))
 }
 
@@ -297,9 +314,14 @@ fn analytics_size(pool_size: u32) -> u32 {
     (pool_size / 2).max(1)
 }
 
+/// PostgreSQL's connections for credentials: few, since each is needed for a fraction of a millisecond.
+fn credentials_size(pool_size: u32) -> u32 {
+    (pool_size / 10).max(1)
+}
+
 /// PostgreSQL's connections for everything else.
 fn main_size(pool_size: u32) -> u32 {
-    pool_size.saturating_sub(analytics_size(pool_size)).max(1)
+    pool_size.saturating_sub(analytics_size(pool_size) + credentials_size(pool_size)).max(1)
 }
 
 fn readers_max(options: &DatabaseOptions) -> u32 {

@@ -273,16 +273,16 @@ pub struct PgManager {
     sockets: Arc<Sockets>,
 }
 
-/// What connections are for.
+/// What sockets are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PgRole {
-    /// Records, keys and background tasks.
-    Main,
-    /// The analytics reads.
-    Analytics,
+pub enum SocketsRole {
+    /// Records and background tasks, which can wait.
+    Records,
+    /// What an answer needs: analytics reads and credentials.
+    Questions,
 }
 
-/// The thread that a pool's sockets live on. They are used by many threads and must outlive the one that asked for
+/// The thread that the sockets of pools live on. They are used by many threads and must outlive the one that asked for
 /// them; and an answer must not wait behind the work that a batch of records is for the writer's threads.
 pub struct Sockets {
     /// Only gone while this is dropped.
@@ -291,14 +291,14 @@ pub struct Sockets {
 
 impl Sockets {
     /// Starts the thread.
-    pub fn start(role: PgRole) -> std::io::Result<Self> {
+    pub fn start(role: SocketsRole) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let name = match role {
-            PgRole::Main => {
+            SocketsRole::Records => {
                 builder.on_thread_start(yield_to_questions);
                 "records"
             }
-            PgRole::Analytics => "questions",
+            SocketsRole::Questions => "questions",
         };
         let runtime = builder.worker_threads(1).thread_name(name).enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })

@@ -74,7 +74,7 @@ impl TenantStore for Database {
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
         let query =
             api_keys::table.filter(api_keys::secret_hash.eq(secret_hash.to_vec())).select(columns::<ApiKeyRow>());
-        let rows: Vec<ApiKeyRow> = self.connection(Access::Read).await?.load(query).await?;
+        let rows: Vec<ApiKeyRow> = self.credentials_connection(Access::Read).await?.load(query).await?;
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }
 }

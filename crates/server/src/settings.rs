@@ -39,8 +39,8 @@ const RETENTION_DAYS_MAX: u32 = 36_500;
 /// Bounds of the time for one statement.
 const STATEMENT_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_hours(24);
-/// Fewest connections to PostgreSQL: one for questions and one for everything else.
-const POSTGRES_CONNECTIONS_MIN: u32 = 2;
+/// Fewest connections to PostgreSQL: one for questions, one for credentials, and one for everything else.
+const POSTGRES_CONNECTIONS_MIN: u32 = 3;
 
 /// Shortest time for a request's head: the web server's clock goes by half seconds.
 const HEADER_TIMEOUT_MIN: Duration = Duration::from_secs(1);

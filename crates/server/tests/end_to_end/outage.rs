@@ -182,22 +182,24 @@ fn call(number: u32) -> Value {
 fn without_a_free_connection_requests_are_refused_in_time() {
     let fixture = Fixture::new(Backend::Postgres);
     let key = fixture.create_tenant("clinic");
-    let server = fixture.serve(&[NEVER_CLOSE_CALLS, ACQUIRE_TIMEOUT, ("CALLSCOPE__DATABASE__POOL_SIZE", "2")]);
+    let server = fixture.serve(&[NEVER_CLOSE_CALLS, ACQUIRE_TIMEOUT, ("CALLSCOPE__DATABASE__POOL_SIZE", "3")]);
     let client = server.client(&key);
     assert_eq!(client.put(&call(0)).status, 201);
     let session = Session::open(fixture.database_url());
     session.execute("BEGIN; LOCK TABLE calls IN ACCESS EXCLUSIVE MODE");
     std::thread::scope(|scope| {
-        // Of the two connections, one is for questions.
+        // Of the three connections, one is for questions, and one for credentials.
         let question = scope.spawn(|| client.ask("summary"));
         fixture.wait_for_waiting(1);
         let record = scope.spawn(|| client.put(&call(1)));
         fixture.wait_for_waiting(2);
         let begun = Instant::now();
         ready(&server).assert_is_for_later();
-        client.get("/api/v1/analytics/summary").assert_is_for_later();
-        client.put(&call(2)).assert_is_for_later();
+        // The same question would share the answer that the first one waits for.
+        client.get("/api/v1/analytics/summary?period=7d").assert_is_for_later();
         assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+        let unknown = format!("cs_live_{}", "0".repeat(64));
+        assert_eq!(server.client(&unknown).get("/api/v1/analytics/summary").status, 401);
         assert_eq!(server.stranger().get("/health/live").status, 200);
         assert!(!question.is_finished() && !record.is_finished());
         session.execute("ROLLBACK");
