@@ -138,13 +138,18 @@ fn send_single(instance: &Instance, started: Instant, first: u32) -> anyhow::Res
     for number in (first..SINGLE_CALLS).step_by(SINGLE_SENDERS as usize) {
         let due = started + pace * number;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let id = Uuid::now_v7();
-        let url = format!("http://{}/api/v1/ingest/calls/{id}", instance.server.address);
-        let request = agent.put(&url).header("X-API-Key", &*instance.key).header("Content-Type", "application/json");
-        request.send(record(id))?.into_body().read_to_vec()?;
-        sent.push((id.to_string(), due));
+        sent.push((put_call(&agent, instance)?.to_string(), due));
     }
     Ok(sent)
+}
+
+/// Sends a call that has just ended, and gives its id back once it is stored.
+fn put_call(agent: &ureq::Agent, instance: &Instance) -> anyhow::Result<Uuid> {
+    let id = Uuid::now_v7();
+    let url = format!("http://{}/api/v1/ingest/calls/{id}", instance.server.address);
+    let request = agent.put(&url).header("X-API-Key", &*instance.key).header("Content-Type", "application/json");
+    request.send(record(id))?.into_body().read_to_vec()?;
+    Ok(id)
 }
 
 /// What idle sockets cost, and how soon all of them are told of one event.
@@ -158,11 +163,8 @@ fn measure_many(bench: &mut Bench, instance: &Instance, runtime: &Runtime) -> an
     bench.report.claim("KiB resident for an idle socket", each, Bound::AtMost(20.0));
     told.store(0, Ordering::Relaxed);
     let agent = ureq::Agent::new_with_defaults();
-    let id = Uuid::now_v7();
-    let url = format!("http://{}/api/v1/ingest/calls/{id}", instance.server.address);
     let started = Instant::now();
-    let request = agent.put(&url).header("X-API-Key", &*instance.key).header("Content-Type", "application/json");
-    request.send(record(id))?.into_body().read_to_vec()?;
+    put_call(&agent, instance)?;
     while told.load(Ordering::Relaxed) < IDLE_SOCKETS {
         anyhow::ensure!(started.elapsed() < PATIENCE, "only {} were told", told.load(Ordering::Relaxed));
         std::thread::sleep(Duration::from_millis(1));

@@ -78,6 +78,10 @@ fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
         let complaint = fixture.complaint(&["serve"], &[(variable, value)]);
         assert!(complaint.contains(path), "{variable}={value}: {complaint}");
     }
+    if backend == Backend::Postgres {
+        let complaint = fixture.complaint(&["serve"], &[("CALLSCOPE__DATABASE__POOL_SIZE", "2")]);
+        assert!(complaint.contains("database.pool_size: must be at least 3"), "{complaint}");
+    }
     let complaint = fixture.complaint(&["--config", "nowhere.toml", "serve"], &[]);
     assert!(complaint.contains("nowhere.toml"), "{complaint}");
     write(&fixture, "broken.toml", "[server\n");
