@@ -107,10 +107,10 @@ pub struct ProviderParts {
 pub struct ErrorLogParts {
     /// As in [`CallParts`].
     pub kept_from: Option<Timestamp>,
-    /// Counts of whole buckets, of every kind.
-    pub buckets: Vec<(ErrorKind, i64)>,
-    /// The calls of the plan's edges.
-    pub edge_calls: Vec<CallFacts>,
+    /// How many match in whole buckets.
+    pub bucket_errors: i64,
+    /// Each error of the calls of the plan's edges, whether it matches or not.
+    pub edge_errors: Vec<ErrorKind>,
     /// Those that match, newest first, ties by call id, then position.
     pub items: Vec<LoggedError>,
 }
@@ -122,6 +122,14 @@ pub struct ErrorFilter {
     pub service: Option<Service>,
     /// Only those of one level.
     pub level: Option<Level>,
+}
+
+impl ErrorFilter {
+    /// Whether an error is asked for.
+    #[must_use]
+    pub fn matches(&self, kind: ErrorKind) -> bool {
+        self.service.is_none_or(|service| service == kind.service) && self.level.is_none_or(|level| level == kind.level)
+    }
 }
 
 /// Which part of a list is asked for.

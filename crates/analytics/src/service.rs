@@ -4,8 +4,8 @@ use crate::ports::{
     AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, SummaryParts, WorkflowLabel,
 };
 use callscope_domain::{
-    CallFacts, CallTotals, Contribution, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, TenantId,
-    Timestamp, Window, WindowPlan, WorkflowId, Zone, answered_window,
+    CallTotals, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, TenantId, Timestamp, Window,
+    WindowPlan, WorkflowId, Zone, answered_window,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -120,8 +120,10 @@ impl Analytics {
         for (workflow, bucket) in &parts.buckets {
             *totals.entry(*workflow).or_default() += bucket;
         }
-        for (workflow, calls) in sum(&parts.edge_calls).workflows {
-            *totals.entry(workflow).or_default() += &calls;
+        for call in &parts.edge_calls {
+            if let Some(workflow) = call.workflow_id {
+                *totals.entry(workflow).or_default() += &CallTotals::of(call);
+            }
         }
         let mut figures: Vec<_> = parts
             .workflows
@@ -146,8 +148,8 @@ impl Analytics {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_provider_parts(tenant, &plan).await?;
         let mut sums: BTreeMap<Provider, ProviderTotals> = parts.buckets;
-        for (provider, totals) in sum(&parts.edge_calls).providers {
-            *sums.entry(provider).or_default() += &totals;
+        for usage in parts.edge_calls.into_iter().flat_map(|call| call.providers) {
+            sums.entry(usage.provider).or_default().count(&usage.latencies);
         }
         let mut figures: Vec<_> = sums.into_iter().filter(|(_, totals)| totals.calls > 0).collect();
         // Stable: ties stay in the map's order, which is by name.
@@ -165,16 +167,9 @@ impl Analytics {
     ) -> Result<Answer<ErrorLog>, ServiceError> {
         let plan = WindowPlan::new(window, Resolution::Day);
         let parts = self.store.load_error_log_parts(tenant, window, &plan, filter, page).await?;
-        let edges = parts.edge_calls.iter().flat_map(Contribution::errors_of);
-        let total: i64 = parts
-            .buckets
-            .into_iter()
-            .chain(edges)
-            .filter(|(kind, _)| filter.service.is_none_or(|service| service == kind.service))
-            .filter(|(kind, _)| filter.level.is_none_or(|level| level == kind.level))
-            .map(|(_, count)| count)
-            .sum();
-        let log = ErrorLog { items: parts.items, total: u64::try_from(total).unwrap_or(0) };
+        let edges = parts.edge_errors.into_iter().filter(|&kind| filter.matches(kind)).count();
+        let total = u64::try_from(parts.bucket_errors).unwrap_or(0) + edges as u64;
+        let log = ErrorLog { items: parts.items, total };
         Ok(Answer::new(log, window, parts.kept_from))
     }
 
@@ -193,12 +188,4 @@ impl<T> Answer<T> {
     fn new(figures: T, window: Window, kept_from: Option<Timestamp>) -> Self {
         Self { figures, window: answered_window(window, kept_from) }
     }
-}
-
-fn sum(calls: &[CallFacts]) -> Contribution {
-    let mut sum = Contribution::default();
-    for call in calls {
-        sum += &Contribution::of(call);
-    }
-    sum
 }

@@ -9,7 +9,7 @@ use crate::call::{CallFacts, CallStatus};
 use crate::errors::ErrorKind;
 use crate::histogram::LatencyHistogram;
 use crate::ids::WorkflowId;
-use crate::provider::{Provider, ProviderType};
+use crate::provider::{Latency, Provider, ProviderType};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -76,27 +76,17 @@ impl Contribution {
     pub fn of(call: &CallFacts) -> Self {
         let calls = CallTotals::of(call);
         let providers = call.providers.iter().map(|usage| {
-            let mut totals = ProviderTotals { calls: 1, ..ProviderTotals::default() };
-            for &latency in &usage.latencies {
-                totals.latency_us += i64::from(latency.as_micros());
-                totals.histogram.record(latency);
-            }
+            let mut totals = ProviderTotals::default();
+            totals.count(&usage.latencies);
             (usage.provider.clone(), totals)
         });
         let providers = providers.collect();
-        let errors = Self::errors_of(call);
-        let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
-        Self { calls, workflows, providers, errors }
-    }
-
-    /// The errors of [`Self::of`], for answers that need no other part.
-    #[must_use]
-    pub fn errors_of(call: &CallFacts) -> BTreeMap<ErrorKind, i64> {
         let mut errors = BTreeMap::new();
         for &kind in &call.error_kinds {
             *errors.entry(kind).or_default() += 1;
         }
-        errors
+        let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
+        Self { calls, workflows, providers, errors }
     }
 
     /// The same value without entries that are zero, for sums that come from outside.
@@ -188,6 +178,15 @@ impl ProviderTotals {
     #[must_use]
     pub fn avg_latency_ms(&self) -> Option<f64> {
         mean(self.latency_us, self.histogram.len()).map(|micros| micros / 1e3)
+    }
+
+    /// Adds a call that used the provider, as in [`Contribution::of`], for answers that need no other part.
+    pub fn count(&mut self, latencies: &[Latency]) {
+        self.calls = self.calls.wrapping_add(1);
+        for &latency in latencies {
+            self.latency_us = self.latency_us.wrapping_add(i64::from(latency.as_micros()));
+            self.histogram.record(latency);
+        }
     }
 
     fn merge(&mut self, other: &Self, sign: i64) {

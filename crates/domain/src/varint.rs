@@ -15,7 +15,23 @@ pub fn push(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Takes a number off the front.
+#[inline]
 pub fn take(bytes: &mut &[u8]) -> Result<u64, VarintFault> {
+    // A month of a busy provider is tens of thousands of numbers, nearly all of one byte or two.
+    match **bytes {
+        [only @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Ok(u64::from(only))
+        }
+        [low, high @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+        }
+        _ => take_long(bytes),
+    }
+}
+
+fn take_long(bytes: &mut &[u8]) -> Result<u64, VarintFault> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(VarintFault)?;

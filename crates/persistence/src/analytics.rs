@@ -3,9 +3,10 @@
 
 use crate::conn::{Access, columns};
 use crate::database::Database;
-use crate::fragment::{Either, ForEach, IsActive, IsChosen, IsIn, Mixed, Part, WorkflowIds, maybe};
+use crate::fragment::{Either, ForEach, IsActive, IsChosen, IsIn, Mixed, Part, RowsOf, Sum, maybe};
 use crate::rows::{
-    CallFactsRow, CallRollupRow, ErrorCountRow, LoggedErrorRow, ProviderTotalsRow, WorkflowRow, sum_by_provider,
+    CallFactsRow, CallRollupRow, ErrorKindsRow, ErrorSumRow, LoggedErrorRow, ProviderTotalsRow, WorkflowRow,
+    sum_by_provider,
 };
 use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, workflows};
 use crate::sql::{Id, Time, Word};
@@ -18,7 +19,8 @@ use callscope_domain::{
     BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallTotals, Resolution, TenantId, Timestamp, Window,
     WindowPlan,
 };
-use diesel::dsl::{SqlTypeOf, auto_type, count_star};
+use diesel::dsl::{SqlTypeOf, auto_type, count_star, min};
+use diesel::helper_types::min;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use std::collections::HashSet;
@@ -85,7 +87,7 @@ impl AnalyticsStore for Database {
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
         let labels = workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant)));
-        let ids = WorkflowIds(labels.select(workflows::workflow_id));
+        let ids = workflow_ids(labels.select(workflows::workflow_id));
         let buckets = ranges(plan).map(|range| {
             let of_workflow = call_rollups::table
                 .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
@@ -93,7 +95,8 @@ impl AnalyticsStore for Database {
                 .filter(IsChosen(ids.clone()))
                 .filter(call_rollups::bucket.ge(Time(range.start)))
                 .filter(call_rollups::bucket.lt(Time(range.end)))
-                .select(columns::<CallRollupRow>());
+                .group_by(call_rollups::workflow_id)
+                .select(sums_of_calls());
             ForEach(ids.clone(), of_workflow)
         });
         let labels = vec![labels.select(columns::<WorkflowRow>())];
@@ -108,9 +111,9 @@ impl AnalyticsStore for Database {
                 workflows.push(label.try_into()?);
             }
         }
-        let Settled { kept_from, buckets, edge_calls } = parts.settle(plan)?;
+        let Parts { kept_from, buckets, edges } = parts.settle(plan);
         let buckets = buckets.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))).collect();
-        Ok(WorkflowParts { kept_from, buckets, edge_calls, workflows })
+        Ok(WorkflowParts { kept_from, buckets, edge_calls: facts(edges)?, workflows })
     }
 
     async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
@@ -129,8 +132,8 @@ impl AnalyticsStore for Database {
         for (kept_from, bucket, call) in rows {
             parts.push(kept_from, bucket, call);
         }
-        let Settled { kept_from, buckets, edge_calls } = parts.settle(plan)?;
-        Ok(ProviderParts { kept_from, buckets: sum_by_provider(buckets)?, edge_calls })
+        let Parts { kept_from, buckets, edges } = parts.settle(plan);
+        Ok(ProviderParts { kept_from, buckets: sum_by_provider(buckets)?, edge_calls: facts(edges)? })
     }
 
     async fn load_error_log_parts(
@@ -141,19 +144,21 @@ impl AnalyticsStore for Database {
         filter: ErrorFilter,
         page: Page,
     ) -> Result<ErrorLogParts, StoreError> {
-        let buckets = ranges(plan).map(|range| {
+        let counts = ranges(plan).map(|range| {
             error_rollups::table
                 .filter(error_rollups::tenant_id.eq(Id::from(tenant)))
                 .filter(error_rollups::resolution.eq(Word(range.resolution)))
                 .filter(error_rollups::bucket.ge(Time(range.start)))
                 .filter(error_rollups::bucket.lt(Time(range.end)))
-                .select(columns::<ErrorCountRow>())
+                .filter(maybe(filter.service.map(|service| error_rollups::service.eq(Word(service)))))
+                .filter(maybe(filter.level.map(|level| error_rollups::level.eq(Word(level)))))
+                .select((min(error_rollups::bucket).assume_not_null(), Sum(error_rollups::error_count)))
         });
         // An error lies within its call, give or take the skew: so the window of starts bounds the error's own time,
         // by which the indexes are ordered.
         let earliest = window.start() - CLOCK_SKEW_MAX;
         let latest = window.end() + CALL_DURATION_MAX + CLOCK_SKEW_MAX;
-        let items = call_errors::table
+        let page = call_errors::table
             .filter(call_errors::tenant_id.eq(Id::from(tenant)))
             .filter(call_errors::occurred_at.ge(Time(earliest)))
             .filter(call_errors::occurred_at.lt(Time(latest)))
@@ -164,9 +169,21 @@ impl AnalyticsStore for Database {
             .order((call_errors::occurred_at.desc(), call_errors::call_id, call_errors::position))
             .limit(page.limit.into())
             .offset(page.offset.into())
+            .select((call_errors::call_id, call_errors::position));
+        let with_errors = |(start, end)| {
+            calls_within(tenant.into(), Time(start), Time(end))
+                .filter(calls::error_kinds.ne(Vec::new()))
+                .select(columns::<ErrorKindsRow>())
+        };
+        let edges = edges(plan).map(with_errors).collect();
+        // The index alone says which errors are on the page. Only their rows are read, none of those before it.
+        let page = RowsOf { columns: &["call_id", "position"], query: page };
+        let items = call_errors::table
+            .filter(call_errors::tenant_id.eq(Id::from(tenant)))
+            .filter(IsChosen(page.clone()))
             .select(columns::<LoggedErrorRow>());
-        let groups = (kept_from(tenant), buckets.collect(), calls_of(tenant, &CallScope::Tenant, plan), vec![items]);
-        let rows: Vec<(Option<KeptFrom>, Option<ErrorCountRow>, Option<CallFactsRow>, Option<LoggedErrorRow>)> =
+        let groups = (kept_from(tenant), counts.collect(), edges, vec![ForEach(page, items)]);
+        let rows: Vec<(Option<KeptFrom>, Option<ErrorSumRow>, Option<ErrorKindsRow>, Option<LoggedErrorRow>)> =
             self.ask(Mixed(groups)).await?;
         let mut parts = Parts::default();
         let mut items: Vec<LoggedError> = Vec::new();
@@ -178,9 +195,10 @@ impl AnalyticsStore for Database {
         }
         // SQL promises no order for a part of a union.
         items.sort_unstable_by_key(|item| (std::cmp::Reverse(item.error.timestamp), item.call_id, item.position));
-        let Settled { kept_from, buckets, edge_calls } = parts.settle(plan)?;
-        let buckets = buckets.iter().map(|row| (row.kind(), row.error_count)).collect();
-        Ok(ErrorLogParts { kept_from, buckets, edge_calls, items })
+        let Parts { kept_from, buckets, edges } = parts.settle(plan);
+        let bucket_errors = buckets.iter().map(|row| row.error_count).sum();
+        let edge_errors = edges.iter().map(ErrorKindsRow::kinds).collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(ErrorLogParts { kept_from, bucket_errors, edge_errors, items })
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -248,7 +266,7 @@ fn call_rollups_of(
                 buckets.filter(call_rollups::workflow_id.eq(WHOLE_TENANT)).select(columns::<CallRollupRow>()),
             ),
             Some(slug) => {
-                let ids = WorkflowIds(workflows_with_slug(tenant.into(), slug));
+                let ids = workflow_ids(workflows_with_slug(tenant.into(), slug));
                 let of_workflow = buckets.filter(IsChosen(ids.clone())).select(columns::<CallRollupRow>());
                 Either::Right(ForEach(ids, of_workflow))
             }
@@ -264,85 +282,123 @@ fn calls_of(
     plan: &WindowPlan,
 ) -> Vec<impl Part<SqlType = ColumnsOf<CallFactsRow>>> {
     let part = |(start, end): (Timestamp, Timestamp)| {
-        calls::table
-            .filter(calls::tenant_id.eq(Id::from(tenant)))
-            .filter(calls::started_at.ge(Time(start)))
-            .filter(calls::started_at.lt(Time(end)))
+        calls_within(tenant.into(), Time(start), Time(end))
             .filter(maybe(
                 slug_of(scope).map(|slug| IsIn(calls::workflow_id, workflows_with_slug(tenant.into(), slug))),
             ))
             .select(columns::<CallFactsRow>())
     };
-    let edges = plan.edges.iter().map(|edge| (edge.start(), edge.end()));
-    let nothing = (Timestamp::from_micros(0), Timestamp::from_micros(0));
-    edges.chain(std::iter::repeat(nothing)).take(WindowPlan::EDGES_MAX).map(part).collect()
+    edges(plan).map(part).collect()
 }
 
-/// A row of a bucket.
+/// The bounds of a question's edges, always equally many.
+fn edges(plan: &WindowPlan) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let edges = plan.edges.iter().map(|edge| (edge.start(), edge.end()));
+    let nothing = (Timestamp::from_micros(0), Timestamp::from_micros(0));
+    edges.chain(std::iter::repeat(nothing)).take(WindowPlan::EDGES_MAX)
+}
+
+#[auto_type(no_type_alias)]
+fn calls_within(tenant: Id, start: Time, end: Time) -> _ {
+    calls::table
+        .filter(calls::tenant_id.eq(tenant))
+        .filter(calls::started_at.ge(start))
+        .filter(calls::started_at.lt(end))
+}
+
+/// The ids of some workflows, to be looked for.
+const fn workflow_ids<Q>(query: Q) -> RowsOf<Q> {
+    RowsOf { columns: &["workflow_id"], query }
+}
+
+/// The columns of a [`CallRollupRow`] that is the sum of those of one workflow.
+#[auto_type(no_type_alias)]
+fn sums_of_calls() -> _ {
+    (
+        call_rollups::workflow_id,
+        min(call_rollups::bucket).assume_not_null(),
+        Sum(call_rollups::total),
+        Sum(call_rollups::completed),
+        Sum(call_rollups::failed),
+        Sum(call_rollups::ended),
+        Sum(call_rollups::duration_us),
+        Sum(call_rollups::total_tokens),
+        Sum(call_rollups::stt_samples),
+        Sum(call_rollups::stt_latency_us),
+        Sum(call_rollups::llm_samples),
+        Sum(call_rollups::llm_latency_us),
+        Sum(call_rollups::tts_samples),
+        Sum(call_rollups::tts_latency_us),
+    )
+}
+
+/// A row of a bucket, or of the sum of some.
 trait BucketRow {
-    /// The start of the bucket.
+    /// The start of the bucket, or of the first of them.
     fn bucket(&self) -> Timestamp;
 }
 
-macro_rules! bucket_rows {
-    ($($row:ident),+) => {$(
-        impl BucketRow for $row {
-            fn bucket(&self) -> Timestamp {
-                self.bucket.0
+/// A row of a call of an edge.
+trait EdgeRow {
+    /// When the call started.
+    fn started_at(&self) -> Timestamp;
+}
+
+macro_rules! rows_in_time {
+    ($($kind:ident($instant:ident): $($row:ident),+;)+) => {$($(
+        impl $kind for $row {
+            fn $instant(&self) -> Timestamp {
+                self.$instant.0
             }
         }
-    )+};
+    )+)+};
 }
-bucket_rows!(CallRollupRow, ProviderTotalsRow, ErrorCountRow);
+rows_in_time! {
+    BucketRow(bucket): CallRollupRow, ProviderTotalsRow, ErrorSumRow;
+    EdgeRow(started_at): CallFactsRow, ErrorKindsRow;
+}
 
-/// The rows of an answer as they come.
-struct Parts<B> {
+/// The rows of an answer as they come, or those of them that count.
+struct Parts<B, E> {
     kept_from: Option<Timestamp>,
     buckets: Vec<B>,
-    calls: Vec<CallFactsRow>,
+    edges: Vec<E>,
 }
 
-/// The rows of an answer that count.
-struct Settled<B> {
-    kept_from: Option<Timestamp>,
-    buckets: Vec<B>,
-    edge_calls: Vec<CallFacts>,
-}
-
-impl<B> Default for Parts<B> {
+impl<B, E> Default for Parts<B, E> {
     fn default() -> Self {
-        Self { kept_from: None, buckets: Vec::new(), calls: Vec::new() }
+        Self { kept_from: None, buckets: Vec::new(), edges: Vec::new() }
     }
 }
 
-impl<B: BucketRow> Parts<B> {
-    fn push(&mut self, kept_from: Option<KeptFrom>, bucket: Option<B>, call: Option<CallFactsRow>) {
+impl<B: BucketRow, E: EdgeRow> Parts<B, E> {
+    fn push(&mut self, kept_from: Option<KeptFrom>, bucket: Option<B>, edge: Option<E>) {
         self.kept_from = self.kept_from.or(kept_from.map(|(kept_from,)| kept_from.0));
         self.buckets.extend(bucket);
-        self.calls.extend(call);
+        self.edges.extend(edge);
     }
 
     /// Of each edge keeps either the calls, or the minute around it when such calls are no longer kept.
-    fn settle(self, plan: &WindowPlan) -> Result<Settled<B>, StoreError> {
-        let Self { kept_from, mut buckets, calls } = self;
-        let is_gone = |minute: Timestamp| kept_from.is_some_and(|kept_from| minute < kept_from);
+    fn settle(mut self, plan: &WindowPlan) -> Self {
+        let is_gone = |minute: Timestamp| self.kept_from.is_some_and(|kept_from| minute < kept_from);
         let unneeded: HashSet<Timestamp> =
             plan.edge_minutes().map(|minute| minute.start).filter(|&start| !is_gone(start)).collect();
-        buckets.retain(|row| !unneeded.contains(&row.bucket()));
-        let calls = calls.into_iter().map(CallFacts::try_from);
-        let is_kept = |call: &Result<CallFacts, _>| {
-            call.as_ref().map_or(true, |call| !is_gone(Resolution::Minute.floor(call.started_at)))
-        };
-        Ok(Settled { kept_from, buckets, edge_calls: calls.filter(is_kept).collect::<Result<_, _>>()? })
+        self.buckets.retain(|row| !unneeded.contains(&row.bucket()));
+        self.edges.retain(|row| !is_gone(Resolution::Minute.floor(row.started_at())));
+        self
     }
 }
 
-impl Parts<CallRollupRow> {
+impl Parts<CallRollupRow, CallFactsRow> {
     fn into_calls(self, plan: &WindowPlan) -> Result<CallParts, StoreError> {
-        let Settled { kept_from, buckets, edge_calls } = self.settle(plan)?;
+        let Self { kept_from, buckets, edges } = self.settle(plan);
         let buckets = buckets.iter().map(|row| (row.bucket(), CallTotals::from(row))).collect();
-        Ok(CallParts { kept_from, buckets, edge_calls })
+        Ok(CallParts { kept_from, buckets, edge_calls: facts(edges)? })
     }
+}
+
+fn facts(rows: Vec<CallFactsRow>) -> Result<Vec<CallFacts>, StoreError> {
+    rows.into_iter().map(CallFacts::try_from).collect()
 }
 
 impl TryFrom<WorkflowRow> for WorkflowLabel {

@@ -246,7 +246,9 @@ impl<C: Columns> OneOf<C> {
 }
 
 impl<C: Columns> Keys for OneOf<C> {
-    const COLUMNS: &'static [&'static str] = C::NAMES;
+    fn columns(&self) -> &'static [&'static str] {
+        C::NAMES
+    }
 
     fn walk_source<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("unnest(");

@@ -12,7 +12,7 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, IntoNullable, Nullable, S
 use diesel::sqlite::Sqlite;
 
 /// A condition that may be absent. Boxing the query would tie it to one backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Maybe<C>(Option<C>);
 
 /// The condition, or one that always holds.
@@ -118,6 +118,30 @@ impl<C: QueryFragment<Sqlite>, Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> f
     }
 }
 
+/// The sum of a column of whole numbers, as such a number: PostgreSQL's own is a decimal. NULL where there are no rows.
+#[derive(Clone, Copy, Debug, QueryId)]
+pub struct Sum<C>(pub C);
+
+impl<C> Expression for Sum<C> {
+    type SqlType = BigInt;
+}
+
+impl<C: AppearsOnTable<Source>, Source> AppearsOnTable<Source> for Sum<C> {}
+impl<C: SelectableExpression<Source>, Source> SelectableExpression<Source> for Sum<C> {}
+
+impl<C, GroupBy> ValidGrouping<GroupBy> for Sum<C> {
+    type IsAggregate = is_aggregate::Yes;
+}
+
+impl<C: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Sum<C> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("CAST(SUM(");
+        self.0.walk_ast(out.reborrow())?;
+        out.push_sql(") AS bigint)");
+        Ok(())
+    }
+}
+
 /// One of two queries of the same columns, chosen when the statement is built.
 #[derive(Clone, Debug)]
 pub enum Either<L, R> {
@@ -148,7 +172,7 @@ impl<L: QueryFragment<DB>, R: QueryFragment<DB>, DB: Backend> QueryFragment<DB> 
 /// Keys whose rows are looked for: some columns, and where their values come from.
 pub trait Keys: Send + 'static {
     /// The columns.
-    const COLUMNS: &'static [&'static str];
+    fn columns(&self) -> &'static [&'static str];
 
     /// Writes what stands in PostgreSQL's FROM, with a name for itself and its columns.
     fn walk_source<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
@@ -183,14 +207,14 @@ impl<K> QueryId for IsChosen<K> {
 impl<K: Keys> QueryFragment<Pg> for IsChosen<K> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let equal = |column: &&str| format!("{column} = {CHOSEN}.{column}");
-        out.push_sql(&K::COLUMNS.iter().map(equal).collect::<Vec<_>>().join(" AND "));
+        out.push_sql(&self.0.columns().iter().map(equal).collect::<Vec<_>>().join(" AND "));
         Ok(())
     }
 }
 
 impl<K: Keys> QueryFragment<Sqlite> for IsChosen<K> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql(&format!("({}) IN (", K::COLUMNS.join(", ")));
+        out.push_sql(&format!("({}) IN (", self.0.columns().join(", ")));
         self.0.walk_list(out.reborrow())?;
         out.push_sql(")");
         Ok(())
@@ -231,22 +255,29 @@ impl<K: Keys, Q: QueryFragment<Sqlite>> QueryFragment<Sqlite> for ForEach<K, Q> 
     }
 }
 
-/// The ids of the workflows that a query gives, as keys.
+/// The rows of a query, as keys.
 #[derive(Clone, Debug)]
-pub struct WorkflowIds<Q>(pub Q);
+pub struct RowsOf<Q> {
+    /// The columns that the query gives.
+    pub columns: &'static [&'static str],
+    /// The query.
+    pub query: Q,
+}
 
-impl<Q: QueryFragment<Pg> + QueryFragment<Sqlite> + Send + 'static> Keys for WorkflowIds<Q> {
-    const COLUMNS: &'static [&'static str] = &["workflow_id"];
+impl<Q: QueryFragment<Pg> + QueryFragment<Sqlite> + Send + 'static> Keys for RowsOf<Q> {
+    fn columns(&self) -> &'static [&'static str] {
+        self.columns
+    }
 
     fn walk_source<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("(");
-        self.0.walk_ast(out.reborrow())?;
+        self.query.walk_ast(out.reborrow())?;
         out.push_sql(&format!(") AS {CHOSEN}"));
         Ok(())
     }
 
     fn walk_list<'b>(&'b self, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        self.0.walk_ast(out)
+        self.query.walk_ast(out)
     }
 }
 
@@ -293,6 +324,7 @@ macro_rules! column_types {
     };
 }
 column_types!(A);
+column_types!(A B);
 column_types!(A B C);
 column_types!(A B C D);
 column_types!(A B C D E F);

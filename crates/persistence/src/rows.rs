@@ -65,7 +65,8 @@ impl CallColumns {
 pub struct CallFactsRow {
     call_id: Id,
     status: Word<CallStatus>,
-    started_at: Time,
+    /// When it started.
+    pub started_at: Time,
     ended_at: Option<Time>,
     workflow_id: Option<Id>,
     total_tokens: i64,
@@ -87,6 +88,22 @@ impl TryFrom<CallFactsRow> for CallFacts {
             providers: decode_providers(&row.latencies).map_err(damaged)?,
             error_kinds: decode_kinds(&row.error_kinds).map_err(damaged)?,
         })
+    }
+}
+
+/// The errors of a call, as they are counted.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = calls)]
+pub struct ErrorKindsRow {
+    /// When the call started.
+    pub started_at: Time,
+    error_kinds: Vec<u8>,
+}
+
+impl ErrorKindsRow {
+    /// The kind of each error.
+    pub fn kinds(&self) -> Result<Vec<ErrorKind>, StoreError> {
+        decode_kinds(&self.error_kinds).map_err(damaged)
     }
 }
 
@@ -332,6 +349,15 @@ pub struct ErrorCountRow {
     pub bucket: Time,
     service: Word<Service>,
     level: Word<Level>,
+    /// The number.
+    pub error_count: i64,
+}
+
+/// The number of errors in some buckets, as it is read.
+#[derive(Queryable)]
+pub struct ErrorSumRow {
+    /// The start of the first of them.
+    pub bucket: Time,
     /// The number.
     pub error_count: i64,
 }

@@ -72,7 +72,7 @@ async fn everything(server: &Server, tenant: TenantId) -> Vec<(String, Vec<Strin
     seen.push(("provider parts".into(), lines(&[&lines(&providers), &lines(&parts.edge_calls)])));
     let page = Page { offset: 0, limit: 1_000_000 };
     let parts = store.load_error_log_parts(tenant, ever(), &plan, ErrorFilter::default(), page).await.unwrap();
-    seen.push(("error counts".into(), lines(&[&lines(&parts.buckets), &lines(&parts.edge_calls)])));
+    seen.push(("error counts".into(), lines(&[&lines(&[parts.bucket_errors]), &lines(&parts.edge_errors)])));
     seen.push(("errors".into(), lines(&parts.items)));
     seen.push(("overdue calls".into(), lines(&store.list_overdue_calls(tenant, at(99_999), 999).await.unwrap())));
     seen.push(("days".into(), lines(&store.list_days(tenant).await.unwrap())));

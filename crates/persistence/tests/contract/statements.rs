@@ -200,7 +200,7 @@ const EDGES: &str = "calls by calls_by_start (tenant_id started_at)";
 const STATE: &str = "tenant_states by tenant_states_pkey (tenant_id)";
 const ACTIVE: &str = "calls by active_calls_by_start (tenant_id)";
 const CALL_TOTALS: &str = "call_rollups by call_rollups_pkey (tenant_id resolution workflow_id bucket)";
-const ERROR_COUNTS: &str = "error_rollups by error_rollups_pkey (tenant_id resolution bucket)";
+const ERROR_ROWS: &str = "call_errors by call_errors_pkey (tenant_id call_id \"position\")";
 const OF_SLUG: &str = "workflows by workflows_by_slug (tenant_id slug)";
 
 /// Two indexes that hold a tenant's workflows in one range; a few of them cost the same in either.
@@ -216,26 +216,43 @@ const PLANS: &[(&str, &[&str])] = &[
     ("call volume by workflow", &[CALL_TOTALS, EDGES, STATE, OF_SLUG]),
     ("workflow stats", &[CALL_TOTALS, EDGES, STATE, "workflows by workflows_by_slug (tenant_id)"]),
     ("provider latency", &[EDGES, "provider_rollups by provider_rollups_pkey (tenant_id resolution bucket)", STATE]),
-    ("errors", &["call_errors by errors_by_time (tenant_id occurred_at call_started_at)", EDGES, ERROR_COUNTS, STATE]),
+    (
+        "errors",
+        &[
+            ERROR_ROWS,
+            "call_errors by errors_by_time (tenant_id occurred_at call_started_at)",
+            EDGES,
+            "error_rollups by error_rollups_pkey (tenant_id resolution bucket)",
+            STATE,
+        ],
+    ),
     (
         "errors by service",
         &[
+            ERROR_ROWS,
             "call_errors by errors_by_service (tenant_id service occurred_at call_started_at)",
             EDGES,
-            ERROR_COUNTS,
+            "error_rollups by error_rollups_pkey (tenant_id resolution bucket service)",
             STATE,
         ],
     ),
     (
         "errors by level",
-        &["call_errors by errors_by_level (tenant_id level occurred_at call_started_at)", EDGES, ERROR_COUNTS, STATE],
+        &[
+            ERROR_ROWS,
+            "call_errors by errors_by_level (tenant_id level occurred_at call_started_at)",
+            EDGES,
+            "error_rollups by error_rollups_pkey (tenant_id resolution bucket level)",
+            STATE,
+        ],
     ),
     (
         "errors by service and level",
         &[
+            ERROR_ROWS,
             "call_errors by errors_by_kind (tenant_id service level occurred_at call_started_at)",
             EDGES,
-            ERROR_COUNTS,
+            "error_rollups by error_rollups_pkey (tenant_id resolution bucket service level)",
             STATE,
         ],
     ),
