@@ -352,8 +352,12 @@ mod tests {
         }
 
         #[test]
-        fn the_sum_of_many_equals_adding_one_after_the_other(many in prop::collection::vec(latencies(), 0..5)) {
-            let many: Vec<LatencyHistogram> = many.iter().map(|samples| histogram(samples)).collect();
+        fn the_sum_of_many_equals_adding_one_after_the_other(
+            many in prop::collection::vec((latencies(), 0_usize..20), 0..5),
+        ) {
+            // Counts of one byte, of two, of more.
+            let doubled = |times: usize, samples| (0..times).fold(histogram(samples), |half, _| sum(&half, &half));
+            let many: Vec<LatencyHistogram> = many.iter().map(|(samples, times)| doubled(*times, samples)).collect();
             let one_after_the_other = many.iter().fold(LatencyHistogram::default(), |left, right| sum(&left, right));
             let mut sum = HistogramSum::default();
             for histogram in &many {
