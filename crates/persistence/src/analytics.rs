@@ -207,13 +207,6 @@ impl AnalyticsStore for Database {
     }
 }
 
-impl Database {
-    /// Asks one question.
-    async fn ask<U: Send + 'static>(&self, question: impl crate::conn::Query<U>) -> Result<Vec<U>, StoreError> {
-        self.analytics_connection().await?.load(question).await
-    }
-}
-
 /// The slug of a scope that is not the whole tenant.
 fn slug_of(scope: &CallScope) -> Option<String> {
     match scope {

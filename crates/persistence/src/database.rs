@@ -1,6 +1,6 @@
 //! The database that a URL names: its pools, and the transactions that they lend.
 
-use crate::conn::{Access, Conn};
+use crate::conn::{Access, Conn, Query};
 use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
 use crate::lite::{LiteManager, LiteRole};
@@ -103,6 +103,7 @@ enum Pools {
         main: bb8::Pool<PgManager>,
         analytics: bb8::Pool<PgManager>,
         credentials: bb8::Pool<PgManager>,
+        questions: Arc<Sockets>,
         listener: Arc<Listener>,
     },
     Lite {
@@ -167,8 +168,9 @@ impl Database {
                 let listener = Arc::new(Listener::new(main_address.clone(), Arc::clone(&records)));
                 let credentials = PgManager::new(main_address.clone(), timeout, Arc::clone(&questions));
                 let main = PgManager::new(main_address, timeout, records);
-                let analytics = PgManager::new(analytics_address, timeout, questions);
+                let analytics = PgManager::new(analytics_address, timeout, Arc::clone(&questions));
                 Pools::Pg {
+                    questions,
                     listener,
                     main: pool(options, main_size(options.pool_size), main).await?,
                     analytics: pool(options, analytics_size(options.pool_size), analytics).await?,
@@ -214,6 +216,16 @@ impl Database {
             (Pools::Lite { readers, .. }, Access::Read) => {
                 readers.get_owned().await.map(Conn::Lite).map_err(unavailable)
             }
+        }
+    }
+
+    /// Asks one question of the read endpoints.
+    pub(crate) async fn ask<U: Send + 'static>(&self, question: impl Query<U>) -> Result<Vec<U>, StoreError> {
+        let mut conn = self.analytics_connection().await?;
+        let answer = async move { conn.load(question).await };
+        match &self.pools {
+            Pools::Pg { questions, .. } => questions.run(answer).await.map_err(unavailable)?,
+            Pools::Lite { .. } => answer.await,
         }
     }
 

@@ -16,11 +16,13 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -282,34 +284,57 @@ pub enum SocketsRole {
     Questions,
 }
 
-/// The thread that the sockets of pools live on. They are used by many threads and must outlive the one that asked for
+/// The threads that the sockets of pools live on. They are used by many threads and must outlive the one that asked for
 /// them; and an answer must not wait behind the work that a batch of records is for the writer's threads.
 pub struct Sockets {
     /// Only gone while this is dropped.
     runtime: Option<Runtime>,
 }
 
+/// The threads of sockets have ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the threads of the connections have ended")]
+pub struct Ended;
+
 impl Sockets {
-    /// Starts the thread.
+    /// Starts the threads. Rows become values on those of questions, so these are half as many as the processors.
     pub fn start(role: SocketsRole) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let name = match role {
+        let (name, threads) = match role {
             SocketsRole::Records => {
                 builder.on_thread_start(yield_to_questions);
-                "records"
+                ("records", 1)
             }
-            SocketsRole::Questions => "questions",
+            SocketsRole::Questions => {
+                let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+                ("questions", processors.div_ceil(2))
+            }
         };
-        let runtime = builder.worker_threads(1).thread_name(name).enable_all().build()?;
+        let runtime = builder.worker_threads(threads).thread_name(name).enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })
     }
 
-    async fn run<T: Send + 'static>(
+    /// Does work where the sockets are, so that the one who waits wakes up once, and not for each piece of an answer.
+    /// Dropped half-way, the work is too.
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Ended> {
+        let runtime = self.runtime.as_ref().ok_or(Ended)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(work, runtime.handle());
+        match tasks.join_next().await {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(Ended),
+        }
+    }
+
+    /// A connection whose socket is here.
+    async fn connect(
         &self,
-        work: impl Future<Output = Result<T, ConnectionError>> + Send + 'static,
-    ) -> Result<T, ConnectionError> {
-        let ended = || ConnectionError::BadConnection("the thread of the connections has ended".to_owned());
-        self.runtime.as_ref().ok_or_else(ended)?.spawn(work).await.map_err(|_| ended())?
+        address: PgAddress,
+        statement_timeout: Duration,
+    ) -> Result<AsyncPgConnection, ConnectionError> {
+        let connected = self.run(async move { address.connect(statement_timeout).await }).await;
+        connected.unwrap_or_else(|ended| Err(ConnectionError::BadConnection(ended.to_string())))
     }
 }
 
@@ -343,9 +368,7 @@ impl Listener {
 
     /// Passes on the payloads.
     pub async fn listen(&self, heard: mpsc::Sender<String>) -> Result<(), StoreError> {
-        let address = self.address.clone();
-        let connection = self.sockets.run(async move { address.connect(Duration::ZERO).await }).await;
-        let mut connection = connection.map_err(unavailable)?;
+        let mut connection = self.sockets.connect(self.address.clone(), Duration::ZERO).await.map_err(unavailable)?;
         connection.batch_execute(&format!("LISTEN {CHANNEL}")).await.map_err(store_error)?;
         loop {
             // Dropped after each look, so that the connection can be asked how it is.
@@ -378,8 +401,8 @@ impl bb8::ManageConnection for PgManager {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<Pg, ConnectionError> {
-        let (address, statement_timeout) = (self.address.clone(), self.statement_timeout);
-        let connection = self.sockets.run(async move { address.connect(statement_timeout).await }).await?;
+        let statement_timeout = self.statement_timeout;
+        let connection = self.sockets.connect(self.address.clone(), statement_timeout).await?;
         let patience = (!statement_timeout.is_zero()).then(|| statement_timeout + GRACE);
         Ok(Pg { connection, patience, is_busy: false })
     }
