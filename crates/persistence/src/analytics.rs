@@ -52,15 +52,17 @@ impl AnalyticsStore for Database {
             .select((count_star(),));
         let groups =
             (kept_from(tenant), call_rollups_of(tenant, scope, plan), calls_of(tenant, scope, plan), vec![active]);
-        let rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>, Option<(i64,)>)> =
-            self.ask(Mixed(groups)).await?;
-        let mut parts = Parts::default();
-        let mut active_calls = 0;
-        for (kept_from, bucket, call, count) in rows {
-            parts.push(kept_from, bucket, call);
-            active_calls += count.map_or(0, |(count,)| count);
-        }
-        Ok(SummaryParts { calls: parts.into_calls(plan)?, active_calls: active_calls.unsigned_abs() })
+        let plan = plan.clone();
+        let read = move |rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>, Option<(i64,)>)>| {
+            let mut parts = Parts::default();
+            let mut active_calls = 0;
+            for (kept_from, bucket, call, count) in rows {
+                parts.push(kept_from, bucket, call);
+                active_calls += count.map_or(0, |(count,)| count);
+            }
+            Ok(SummaryParts { calls: parts.into_calls(&plan)?, active_calls: active_calls.unsigned_abs() })
+        };
+        self.ask(Mixed(groups), read).await
     }
 
     async fn load_call_parts(
@@ -70,19 +72,20 @@ impl AnalyticsStore for Database {
         plan: &WindowPlan,
     ) -> Result<CallParts, StoreError> {
         let groups = (kept_from(tenant), call_rollups_of(tenant, scope, plan), calls_of(tenant, scope, plan));
-        let rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>)> =
-            self.ask(Mixed(groups)).await?;
-        let mut parts = Parts::default();
-        for (kept_from, bucket, call) in rows {
-            parts.push(kept_from, bucket, call);
-        }
-        parts.into_calls(plan)
+        let plan = plan.clone();
+        let read = move |rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>)>| {
+            let mut parts = Parts::default();
+            for (kept_from, bucket, call) in rows {
+                parts.push(kept_from, bucket, call);
+            }
+            parts.into_calls(&plan)
+        };
+        self.ask(Mixed(groups), read).await
     }
 
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
         let active = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(IsActive).count();
-        let counts: Vec<i64> = self.ask(active).await?;
-        Ok(counts.iter().sum::<i64>().unsigned_abs())
+        self.ask(active, |counts: Vec<i64>| Ok(counts.iter().sum::<i64>().unsigned_abs())).await
     }
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
@@ -101,19 +104,22 @@ impl AnalyticsStore for Database {
         });
         let labels = vec![labels.select(columns::<WorkflowRow>())];
         let groups = (kept_from(tenant), buckets.collect(), calls_of(tenant, &CallScope::Tenant, plan), labels);
-        let rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>, Option<WorkflowRow>)> =
-            self.ask(Mixed(groups)).await?;
-        let mut parts = Parts::default();
-        let mut workflows: Vec<WorkflowLabel> = Vec::new();
-        for (kept_from, bucket, call, label) in rows {
-            parts.push(kept_from, bucket, call);
-            if let Some(label) = label {
-                workflows.push(label.try_into()?);
-            }
-        }
-        let Parts { kept_from, buckets, edges } = parts.settle(plan);
-        let buckets = buckets.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))).collect();
-        Ok(WorkflowParts { kept_from, buckets, edge_calls: facts(edges)?, workflows })
+        let plan = plan.clone();
+        let read =
+            move |rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>, Option<WorkflowRow>)>| {
+                let mut parts = Parts::default();
+                let mut workflows: Vec<WorkflowLabel> = Vec::new();
+                for (kept_from, bucket, call, label) in rows {
+                    parts.push(kept_from, bucket, call);
+                    if let Some(label) = label {
+                        workflows.push(label.try_into()?);
+                    }
+                }
+                let Parts { kept_from, buckets, edges } = parts.settle(&plan);
+                let buckets = buckets.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))).collect();
+                Ok(WorkflowParts { kept_from, buckets, edge_calls: facts(edges)?, workflows })
+            };
+        self.ask(Mixed(groups), read).await
     }
 
     async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
@@ -126,14 +132,16 @@ impl AnalyticsStore for Database {
                 .select(columns::<ProviderTotalsRow>())
         });
         let groups = (kept_from(tenant), buckets.collect(), calls_of(tenant, &CallScope::Tenant, plan));
-        let rows: Vec<(Option<KeptFrom>, Option<ProviderTotalsRow>, Option<CallFactsRow>)> =
-            self.ask(Mixed(groups)).await?;
-        let mut parts = Parts::default();
-        for (kept_from, bucket, call) in rows {
-            parts.push(kept_from, bucket, call);
-        }
-        let Parts { kept_from, buckets, edges } = parts.settle(plan);
-        Ok(ProviderParts { kept_from, buckets: sum_by_provider(buckets)?, edge_calls: facts(edges)? })
+        let plan = plan.clone();
+        let read = move |rows: Vec<(Option<KeptFrom>, Option<ProviderTotalsRow>, Option<CallFactsRow>)>| {
+            let mut parts = Parts::default();
+            for (kept_from, bucket, call) in rows {
+                parts.push(kept_from, bucket, call);
+            }
+            let Parts { kept_from, buckets, edges } = parts.settle(&plan);
+            Ok(ProviderParts { kept_from, buckets: sum_by_provider(buckets)?, edge_calls: facts(edges)? })
+        };
+        self.ask(Mixed(groups), read).await
     }
 
     async fn load_error_log_parts(
@@ -183,22 +191,27 @@ impl AnalyticsStore for Database {
             .filter(IsChosen(page.clone()))
             .select(columns::<LoggedErrorRow>());
         let groups = (kept_from(tenant), counts.collect(), edges, vec![ForEach(page, items)]);
-        let rows: Vec<(Option<KeptFrom>, Option<ErrorSumRow>, Option<ErrorKindsRow>, Option<LoggedErrorRow>)> =
-            self.ask(Mixed(groups)).await?;
-        let mut parts = Parts::default();
-        let mut items: Vec<LoggedError> = Vec::new();
-        for (kept_from, bucket, call, item) in rows {
-            parts.push(kept_from, bucket, call);
-            if let Some(item) = item {
-                items.push(item.try_into()?);
-            }
-        }
-        // SQL promises no order for a part of a union.
-        items.sort_unstable_by_key(|item| (std::cmp::Reverse(item.error.timestamp), item.call_id, item.position));
-        let Parts { kept_from, buckets, edges } = parts.settle(plan);
-        let bucket_errors = buckets.iter().map(|row| row.error_count).sum();
-        let edge_errors = edges.iter().map(ErrorKindsRow::kinds).collect::<Result<Vec<_>, _>>()?.concat();
-        Ok(ErrorLogParts { kept_from, bucket_errors, edge_errors, items })
+        let plan = plan.clone();
+        let read =
+            move |rows: Vec<(Option<KeptFrom>, Option<ErrorSumRow>, Option<ErrorKindsRow>, Option<LoggedErrorRow>)>| {
+                let mut parts = Parts::default();
+                let mut items: Vec<LoggedError> = Vec::new();
+                for (kept_from, bucket, call, item) in rows {
+                    parts.push(kept_from, bucket, call);
+                    if let Some(item) = item {
+                        items.push(item.try_into()?);
+                    }
+                }
+                // SQL promises no order for a part of a union.
+                items.sort_unstable_by_key(|item| {
+                    (std::cmp::Reverse(item.error.timestamp), item.call_id, item.position)
+                });
+                let Parts { kept_from, buckets, edges } = parts.settle(&plan);
+                let bucket_errors = buckets.iter().map(|row| row.error_count).sum();
+                let edge_errors = edges.iter().map(ErrorKindsRow::kinds).collect::<Result<Vec<_>, _>>()?.concat();
+                Ok(ErrorLogParts { kept_from, bucket_errors, edge_errors, items })
+            };
+        self.ask(Mixed(groups), read).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -219,10 +219,14 @@ impl Database {
         }
     }
 
-    /// Asks one question of the read endpoints.
-    pub(crate) async fn ask<U: Send + 'static>(&self, question: impl Query<U>) -> Result<Vec<U>, StoreError> {
+    /// Asks one question of the read endpoints, and makes an answer of its rows.
+    pub(crate) async fn ask<U: Send + 'static, T: Send + 'static>(
+        &self,
+        question: impl Query<U>,
+        read: impl FnOnce(Vec<U>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let mut conn = self.analytics_connection().await?;
-        let answer = async move { conn.load(question).await };
+        let answer = async move { read(conn.load(question).await?) };
         match &self.pools {
             Pools::Pg { questions, .. } => questions.run(answer).await.map_err(unavailable)?,
             Pools::Lite { .. } => answer.await,
