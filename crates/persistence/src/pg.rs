@@ -297,7 +297,7 @@ pub struct Sockets {
 pub struct Ended;
 
 impl Sockets {
-    /// Starts the threads. Rows become values on those of questions, so these are half as many as the processors.
+    /// Starts the threads. Rows are read and summed on those of questions, so these are half as many as the processors.
     pub fn start(role: SocketsRole) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let (name, threads) = match role {
