@@ -3,9 +3,9 @@
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::errors::damaged;
-use crate::rows::{ApiKeyRow, join_scopes, split_scopes};
 use crate::schema::{api_keys, key_audits, tenants, tickets};
 use crate::sql::{Id, Time, Word};
+use crate::tenant_rows::{ApiKeyRow, join_scopes, split_scopes};
 use async_trait::async_trait;
 use callscope_analytics::access::{AccessStore, TICKETS_PER_TENANT_MAX};
 use callscope_analytics::ports::{Page, StoreError};

@@ -25,6 +25,7 @@ mod rows;
 mod schema;
 mod sql;
 mod states;
+mod tenant_rows;
 mod tenants;
 mod urgency;
 

@@ -1,19 +1,16 @@
-//! Rows, and how they become values of the domain and back.
+//! Rows of calls and of what is summed over them, and how they become values of the domain and back.
 
 use crate::bulk::columns;
 use crate::codec::{decode_kinds, decode_providers, encode_kinds, encode_providers};
 use crate::errors::damaged;
-use crate::schema::{
-    api_keys, call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, tenants, workflows,
-};
+use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, workflows};
 use crate::sql::{Id, Instant, Key, Time, Word};
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
-    AgentName, ApiKey, Call, CallError, CallFacts, CallStatus, CallTotals, DisplayName, ErrorKind, HistogramSum,
-    LatencyHistogram, Level, Message, Provider, ProviderName, ProviderTotals, ProviderType, RateLimit, Resolution,
-    Scope, Service, Slug, StageTotals, Tenant, Timestamp,
+    AgentName, Call, CallError, CallFacts, CallStatus, CallTotals, ErrorKind, HistogramSum, LatencyHistogram, Level,
+    Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Service, StageTotals, Timestamp,
 };
-use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::prelude::{Queryable, Selectable};
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use std::collections::BTreeMap;
 
@@ -353,6 +350,13 @@ pub struct ErrorCountRow {
     pub error_count: i64,
 }
 
+impl ErrorCountRow {
+    /// What is counted.
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind { service: self.service.0, level: self.level.0 }
+    }
+}
+
 /// The number of errors in some buckets, as it is read.
 #[derive(Queryable)]
 pub struct ErrorSumRow {
@@ -360,13 +364,6 @@ pub struct ErrorSumRow {
     pub bucket: Time,
     /// The number.
     pub error_count: i64,
-}
-
-impl ErrorCountRow {
-    /// What is counted.
-    pub const fn kind(&self) -> ErrorKind {
-        ErrorKind { service: self.service.0, level: self.level.0 }
-    }
 }
 
 columns! {
@@ -399,107 +396,4 @@ pub struct TenantStateRow {
     pub calls_kept_from: Option<Time>,
     /// The number of changes of rollups that were not additions of contributions.
     pub rebuilds: i64,
-}
-
-/// A tenant.
-#[derive(Insertable, Queryable, Selectable)]
-#[diesel(table_name = tenants, treat_none_as_default_value = false)]
-pub struct TenantRow {
-    tenant_id: Id,
-    slug: String,
-    name: String,
-    created_at: Time,
-}
-
-impl From<&Tenant> for TenantRow {
-    fn from(tenant: &Tenant) -> Self {
-        Self {
-            tenant_id: tenant.id.into(),
-            slug: tenant.slug.to_string(),
-            name: tenant.name.to_string(),
-            created_at: tenant.created_at.into(),
-        }
-    }
-}
-
-impl TryFrom<TenantRow> for Tenant {
-    type Error = StoreError;
-
-    fn try_from(row: TenantRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row.tenant_id.into(),
-            slug: Slug::new(row.slug).map_err(damaged)?,
-            name: DisplayName::new(row.name).map_err(damaged)?,
-            created_at: row.created_at.0,
-        })
-    }
-}
-
-/// An API key.
-#[derive(Insertable, Queryable, Selectable)]
-#[diesel(table_name = api_keys, treat_none_as_default_value = false)]
-pub struct ApiKeyRow {
-    tenant_id: Id,
-    key_id: Id,
-    secret_hash: Vec<u8>,
-    name: Option<String>,
-    scopes: String,
-    created_at: Time,
-    expires_at: Option<Time>,
-    revoked_at: Option<Time>,
-    requests_per_second: Option<i32>,
-    burst: Option<i32>,
-}
-
-impl ApiKeyRow {
-    /// The row of a key.
-    pub fn new(key: &ApiKey, secret_hash: &[u8; 32]) -> Self {
-        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        Self {
-            tenant_id: key.tenant_id.into(),
-            key_id: key.id.into(),
-            secret_hash: secret_hash.to_vec(),
-            name: key.name.as_ref().map(ToString::to_string),
-            scopes: join_scopes(&key.scopes),
-            created_at: key.created_at.into(),
-            expires_at: key.expires_at.map(Time),
-            revoked_at: key.revoked_at.map(Time),
-            requests_per_second: key.rate.map(|rate| number(rate.requests_per_second())),
-            burst: key.rate.map(|rate| number(rate.burst())),
-        }
-    }
-}
-
-/// Scopes as one column.
-pub fn join_scopes(scopes: &[Scope]) -> String {
-    let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-    words.join(" ")
-}
-
-/// Scopes of one column.
-pub fn split_scopes(column: &str) -> Result<Vec<Scope>, StoreError> {
-    let scopes: Result<Vec<Scope>, _> = column.split_whitespace().map(str::parse).collect();
-    scopes.map_err(damaged)
-}
-
-fn rate(requests_per_second: i32, burst: i32) -> Result<RateLimit, StoreError> {
-    let requests_per_second = u32::try_from(requests_per_second).map_err(damaged)?;
-    RateLimit::new(requests_per_second, u32::try_from(burst).map_err(damaged)?).map_err(damaged)
-}
-
-impl TryFrom<ApiKeyRow> for ApiKey {
-    type Error = StoreError;
-
-    fn try_from(row: ApiKeyRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row.key_id.into(),
-            tenant_id: row.tenant_id.into(),
-            name: row.name.map(DisplayName::new).transpose().map_err(damaged)?,
-            scopes: split_scopes(&row.scopes)?,
-            created_at: row.created_at.0,
-            expires_at: row.expires_at.map(|time| time.0),
-            revoked_at: row.revoked_at.map(|time| time.0),
-            rate: row.requests_per_second.zip(row.burst).map(|(requests, burst)| rate(requests, burst)).transpose()?,
-        })
-    }
 }

@@ -3,9 +3,9 @@
 use crate::access::audit_key;
 use crate::conn::{Access, columns};
 use crate::database::Database;
-use crate::rows::{ApiKeyRow, TenantRow};
 use crate::schema::{api_keys, tenants};
 use crate::sql::{Id, Time};
+use crate::tenant_rows::{ApiKeyRow, TenantRow};
 use async_trait::async_trait;
 use callscope_analytics::ports::{StoreError, TenantStore};
 use callscope_domain::{Actor, ApiKey, KeyAction, KeyId, Slug, Tenant, TenantId, Timestamp};
