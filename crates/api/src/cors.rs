@@ -42,17 +42,29 @@ pub struct CorsRules {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsFault {
     /// No origin.
-    #[error("allowed_origins: {0:?} is no origin; write one like \"https://dashboard.example\", without a path")]
+    #[error("{0:?} is no origin; write one like \"https://dashboard.example\", without a path")]
     Origin(String),
     /// All, and some.
-    #[error("allowed_origins: \"*\" means every origin, so it must stand alone")]
+    #[error("\"*\" means every origin, so it must stand alone")]
     AnyAndSome,
     /// No method.
-    #[error("allowed_methods: {0:?} is no method")]
+    #[error("{0:?} is no method")]
     Method(String),
     /// No header.
-    #[error("{0}: {1:?} is no name of a header")]
+    #[error("{1:?} is no name of a header")]
     Header(&'static str, String),
+}
+
+impl CorsFault {
+    /// The option that is wrong.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Origin(_) | Self::AnyAndSome => "allowed_origins",
+            Self::Method(_) => "allowed_methods",
+            Self::Header(key, _) => key,
+        }
+    }
 }
 
 impl CorsRules {

@@ -37,23 +37,9 @@ pub struct DatabaseOptions {
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL names no database that this program knows.
-    #[error("database.url must start with sqlite:// or postgres://")]
-    UnknownScheme,
-    /// The URL of a PostgreSQL database is not sound.
-    #[error("database.{key}: {fault}")]
-    Address {
-        /// Which setting.
-        key: &'static str,
-        /// What is wrong.
-        fault: PgAddressFault,
-    },
-    /// Only PostgreSQL has replicas.
-    #[error("database.read_url must start with postgres://, and so must database.url: only PostgreSQL has replicas")]
-    NoReplica,
-    /// The URL names no file.
-    #[error("database.url names no file: write sqlite://data/callscope.db, or sqlite:///absolute/path.db")]
-    NoPath,
+    /// A setting names no database that can be opened.
+    #[error(transparent)]
+    Setting(#[from] DatabaseFault),
     /// The folder of an SQLite file cannot be made.
     #[error("cannot create the folder {folder}")]
     Folder {
@@ -70,18 +56,55 @@ pub enum OpenError {
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What is wrong with a setting of the database.
+#[derive(Debug, thiserror::Error)]
+#[error("database.{key}: {fault}")]
+pub struct DatabaseFault {
+    /// Which setting of the section.
+    pub key: &'static str,
+    /// What is wrong.
+    pub fault: UrlFault,
+}
+
+/// What is wrong with the URL of a database.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlFault {
+    /// The URL names no database that this program knows.
+    #[error("must start with sqlite:// or postgres://")]
+    UnknownScheme,
+    /// The URL of a PostgreSQL database is not sound.
+    #[error(transparent)]
+    Postgres(#[from] PgAddressFault),
+    /// Only PostgreSQL has replicas.
+    #[error("must start with postgres://, and so must database.url: only PostgreSQL has replicas")]
+    NoReplica,
+    /// The URL names no file.
+    #[error("names no file: write sqlite://data/callscope.db, or sqlite:///absolute/path.db")]
+    NoPath,
+}
+
+impl DatabaseFault {
+    const fn url(fault: UrlFault) -> Self {
+        Self { key: "url", fault }
+    }
+
+    const fn no_replica() -> Self {
+        Self { key: "read_url", fault: UrlFault::NoReplica }
+    }
+}
+
 impl DatabaseOptions {
     /// Whether the URLs can be understood; nothing is opened.
-    pub fn check(&self) -> Result<(), OpenError> {
+    pub fn check(&self) -> Result<(), DatabaseFault> {
         match (location(&self.url)?, &self.read_url) {
             (Location::Sqlite(_), None) => Ok(()),
-            (Location::Sqlite(_), Some(_)) => Err(OpenError::NoReplica),
+            (Location::Sqlite(_), Some(_)) => Err(DatabaseFault::no_replica()),
             (Location::Postgres, read_url) => {
                 address("url", &self.url)?;
                 match read_url {
                     None => Ok(()),
                     Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url).map(drop),
-                    Some(_) => Err(OpenError::NoReplica),
+                    Some(_) => Err(DatabaseFault::no_replica()),
                 }
             }
         }
@@ -149,7 +172,7 @@ impl Database {
     /// Opens a database whose schema is up to date.
     pub async fn open(options: &DatabaseOptions) -> Result<Self, OpenError> {
         let pools = match location(&options.url)? {
-            Location::Sqlite(_) if options.read_url.is_some() => return Err(OpenError::NoReplica),
+            Location::Sqlite(_) if options.read_url.is_some() => return Err(DatabaseFault::no_replica().into()),
             Location::Sqlite(path) => Pools::Lite {
                 writer: pool(options, 1, lite(path.clone(), LiteRole::Writer)?).await?,
                 readers: pool(options, readers_max(options), lite(path, LiteRole::Reader)?).await?,
@@ -159,7 +182,7 @@ impl Database {
                 let analytics_address = match &options.read_url {
                     None => main_address.clone(),
                     Some(url) if matches!(location(url), Ok(Location::Postgres)) => address("read_url", url)?,
-                    Some(_) => return Err(OpenError::NoReplica),
+                    Some(_) => return Err(DatabaseFault::no_replica().into()),
                 };
                 // Apart, so that an answer does not wait for megabytes of records on their way out. Each question begins
                 // with a credential.
@@ -313,8 +336,8 @@ async fn on_citus<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(connection)).await.map_err(|error| failed(error.into()))?
 }
 
-fn address(key: &'static str, url: &str) -> Result<PgAddress, OpenError> {
-    PgAddress::parse(url).map_err(|fault| OpenError::Address { key, fault })
+fn address(key: &'static str, url: &str) -> Result<PgAddress, DatabaseFault> {
+    PgAddress::parse(url).map_err(|fault| DatabaseFault { key, fault: fault.into() })
 }
 
 fn lite(path: PathBuf, role: LiteRole) -> Result<LiteManager, OpenError> {
@@ -378,14 +401,14 @@ enum Location {
     Postgres,
 }
 
-fn location(url: &str) -> Result<Location, OpenError> {
+fn location(url: &str) -> Result<Location, DatabaseFault> {
     if POSTGRES_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         return Ok(Location::Postgres);
     }
-    let path = url.strip_prefix(SQLITE_SCHEME).ok_or(OpenError::UnknownScheme)?;
+    let path = url.strip_prefix(SQLITE_SCHEME).ok_or(DatabaseFault::url(UrlFault::UnknownScheme))?;
     // An in-memory database would be another one for each connection, and durable for none.
     if path.is_empty() || path.starts_with(':') {
-        return Err(OpenError::NoPath);
+        return Err(DatabaseFault::url(UrlFault::NoPath));
     }
     Ok(Location::Sqlite(PathBuf::from(path)))
 }

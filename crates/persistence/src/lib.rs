@@ -29,7 +29,7 @@ mod tenant_rows;
 mod tenants;
 mod urgency;
 
-pub use database::{Database, DatabaseOptions, OpenError, PoolState};
+pub use database::{Database, DatabaseFault, DatabaseOptions, OpenError, PoolState, UrlFault};
 pub use distribution::DistributionError;
 pub use pg::PgAddressFault;
 pub use urgency::yield_to_questions;

@@ -2,7 +2,7 @@
 
 use crate::cases;
 use crate::fixture::{Fixture, Server};
-use callscope_persistence::{Database, OpenError};
+use callscope_persistence::{Database, DatabaseFault, OpenError, UrlFault};
 use callscope_testkit::{Backend, Case, Scratch};
 use futures_util::future::join_all;
 
@@ -62,10 +62,22 @@ async fn every_key_and_index_starts_with_the_tenant(fixture: Fixture) {
 async fn an_unknown_url_is_refused(fixture: Fixture) {
     let name = fixture.backend.name();
     for url in ["", "mysql://localhost/x", name, &format!(" {name}://x"), "sqlite:x.db"] {
-        assert!(matches!(Database::migrate(url).await, Err(OpenError::UnknownScheme)), "{url}");
+        assert!(
+            matches!(
+                Database::migrate(url).await,
+                Err(OpenError::Setting(DatabaseFault { fault: UrlFault::UnknownScheme, .. }))
+            ),
+            "{url}"
+        );
     }
     for url in ["sqlite://", "sqlite://:memory:"] {
-        assert!(matches!(Database::migrate(url).await, Err(OpenError::NoPath)), "{url}");
+        assert!(
+            matches!(
+                Database::migrate(url).await,
+                Err(OpenError::Setting(DatabaseFault { fault: UrlFault::NoPath, .. }))
+            ),
+            "{url}"
+        );
     }
 }
 

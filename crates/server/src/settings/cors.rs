@@ -1,5 +1,6 @@
-//! The settings of pages of other origins.
+//! The settings of pages of other origins: `[cors]`.
 
+use super::fault::{Fault, Faults};
 use crate::units::{duration, list};
 use callscope_api::{CorsOptions, CorsRules};
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,12 @@ pub struct CorsSettings {
 }
 
 impl CorsSettings {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        faults.check(self.rules());
+    }
+
     /// What they say.
-    pub fn rules(&self) -> anyhow::Result<CorsRules> {
+    pub fn rules(&self) -> Result<CorsRules, Fault> {
         let options = CorsOptions {
             allowed_origins: &self.allowed_origins,
             allowed_methods: &self.allowed_methods,
@@ -36,6 +41,6 @@ impl CorsSettings {
             exposed_headers: &self.exposed_headers,
             max_age: self.max_age,
         };
-        CorsRules::new(&options).map_err(|fault| anyhow::anyhow!("setting cors.{fault}"))
+        CorsRules::new(&options).map_err(|fault| Fault::new(format!("cors.{}", fault.key()), fault))
     }
 }

@@ -1,7 +1,7 @@
-//! The settings of those who follow calls as they happen.
+//! The settings of live events: `[live]`.
 
+use super::fault::Faults;
 use crate::units::duration;
-use anyhow::bail;
 use callscope_api::LiveLimits;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -40,22 +40,22 @@ pub struct LiveSettings {
 }
 
 impl LiveSettings {
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(super) fn check(&self, faults: &mut Faults) {
         for (key, duration) in [
-            ("event_age_max", self.event_age_max),
-            ("replay_window", self.replay_window),
-            ("ping_interval", self.ping_interval),
-            ("idle_timeout", self.idle_timeout),
-            ("send_timeout", self.send_timeout),
+            ("live.event_age_max", self.event_age_max),
+            ("live.replay_window", self.replay_window),
+            ("live.ping_interval", self.ping_interval),
+            ("live.idle_timeout", self.idle_timeout),
+            ("live.send_timeout", self.send_timeout),
         ] {
-            if !(LIVE_DURATION_MIN..=LIVE_DURATION_MAX).contains(&duration) {
-                bail!("setting live.{key}: must be between 100ms and 7d");
-            }
+            let is_within = (LIVE_DURATION_MIN..=LIVE_DURATION_MAX).contains(&duration);
+            faults.require(is_within, key, "must be between 100ms and 7d");
         }
-        if self.idle_timeout <= self.ping_interval {
-            bail!("setting live.idle_timeout: must be more than live.ping_interval, or every quiet client is dropped");
-        }
-        Ok(())
+        faults.require(
+            self.idle_timeout > self.ping_interval,
+            "live.idle_timeout",
+            "must be more than live.ping_interval, or every quiet client is dropped",
+        );
     }
 }
 

@@ -1,0 +1,29 @@
+//! The settings of the server's own counters: `[metrics]`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::net::SocketAddr;
+
+/// Counters of the server's own.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// Whether they are served.
+    pub enabled: bool,
+    /// Where, if not beside everything else.
+    #[serde(deserialize_with = "address", serialize_with = "address_text")]
+    pub bind: Option<SocketAddr>,
+}
+
+/// An address; `None` where the text is empty.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = (!text.is_empty()).then(|| text.parse()).transpose();
+    address
+        .map_err(|_| de::Error::custom(format!("{text:?} is no address; write one like \"127.0.0.1:9090\", or \"\"")))
+}
+
+/// An address as it is written; the empty text for none.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn address_text<S: Serializer>(address: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&address.map(|address| address.to_string()).unwrap_or_default())
+}
