@@ -18,4 +18,5 @@ pub mod service;
 pub mod shares;
 pub mod sweeper;
 pub mod tickets;
+pub mod turns;
 mod writer;

@@ -84,7 +84,7 @@ pub struct Room {
 
 fn no_room(full: Full) -> Problem {
     let detail = match full {
-        Full::OfTenant => "too many bodies of this tenant are being received; nothing was stored",
+        Full::OfHolder => "too many bodies of this tenant are being received; nothing was stored",
         Full::OfAll => "too many bodies are being received; nothing was stored",
     };
     Problem::new(ProblemCode::Overloaded, detail)

@@ -54,7 +54,7 @@ impl SocketRoom {
     fn take(&self, tenant: TenantId) -> Result<Share, Problem> {
         self.places.take(tenant, 1).map_err(|full| {
             let detail = match full {
-                Full::OfTenant => "this tenant has too many sockets open; close some",
+                Full::OfHolder => "this tenant has too many sockets open; close some",
                 Full::OfAll => "too many sockets are open; try again later",
             };
             Problem::new(ProblemCode::Overloaded, detail)
