@@ -1,6 +1,7 @@
 //! Measures the release build on SQLite and on PostgreSQL: reads, ingestion, bytes on disk, memory. Absolute figures
 //! drift with the machine, so each claim is a ratio of two figures of one run.
 
+mod against;
 mod cached;
 mod client;
 mod contention;
@@ -24,7 +25,7 @@ use clap::{Args, ValueEnum};
 use database::Engine;
 use records::Records;
 use report::{Report, short};
-use server::Instance;
+use server::{Instance, Program};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -55,6 +56,9 @@ pub struct Arguments {
     /// Only these parts; all if not given.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
+    /// Another build of the server, such as one of an earlier commit. Measures only how this build compares with it.
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
     /// The folder for records and SQLite files, some three kilobytes a call; the temporary folder if not given.
     /// PostgreSQL's files are in /tmp.
     #[arg(long)]
@@ -153,6 +157,9 @@ impl Bench<'_> {
         let records = self.records();
         println!("\n# {}", self.engine.description()?);
         println!("NDJSON, {} records a request, {} latency samples a call", records::BATCH_RECORDS, records::SAMPLES);
+        if let Some(program) = &self.arguments.against {
+            return against::measure(self, &Program::at(program));
+        }
         if self.has(Part::Live) {
             live::measure(self)?;
         }

@@ -6,7 +6,7 @@ use crate::bench::records::Records;
 use anyhow::Context;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,12 +33,47 @@ pub struct Instance {
     pub server: Server,
 }
 
+/// A build of the server.
+#[derive(Clone, Debug)]
+pub struct Program(PathBuf);
+
+impl Program {
+    /// The release build of this workspace.
+    pub fn built() -> Self {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+        Self(target.join("release/callscope"))
+    }
+
+    /// Another build, such as one of an earlier commit.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    fn command(&self, database: &Database) -> Command {
+        let mut command = Command::new(&self.0);
+        command
+            .env("CALLSCOPE__DATABASE__URL", database.url())
+            .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
+            .env("CALLSCOPE__METRICS__BIND", "")
+            .env("CALLSCOPE__LOG__FORMAT", "json")
+            .env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")
+            .env("CALLSCOPE__LOG__LEVEL", "warn,callscope::serve=info");
+        command
+    }
+}
+
 impl Instance {
     /// Makes a database with one tenant, and serves it.
     pub fn create(engine: &Engine, name: &str) -> anyhow::Result<Self> {
+        Self::create_by(&Program::built(), engine, name)
+    }
+
+    /// Makes a database with one tenant, and serves it, all with one program.
+    pub fn create_by(program: &Program, engine: &Engine, name: &str) -> anyhow::Result<Self> {
         let database = engine.create(name)?;
-        let key = create_tenant(&database, TENANT)?;
-        let server = Server::start(&database)?;
+        run(program.command(&database).args(["tenants", "create", TENANT]))?;
+        let key = run(program.command(&database).args(["keys", "create", "--tenant", TENANT]))?.trim().into();
+        let server = Server::start_by(program.command(&database).arg("serve").env("CALLSCOPE__CACHE__TTL", "0s"))?;
         Ok(Self { database, key, server })
     }
 
@@ -149,8 +184,8 @@ fn pass_on(line: &str) {
 
 /// Creates a tenant; gives a key of it.
 pub fn create_tenant(database: &Database, slug: &str) -> anyhow::Result<Arc<str>> {
-    run(database, &["tenants", "create", slug])?;
-    Ok(run(database, &["keys", "create", "--tenant", slug])?.trim().into())
+    run(command(database).args(["tenants", "create", slug]))?;
+    Ok(run(command(database).args(["keys", "create", "--tenant", slug]))?.trim().into())
 }
 
 /// Imports records while they are made; nothing lies on a disk in between.
@@ -164,20 +199,12 @@ fn import(database: &Database, slug: &str, records: &Records) -> anyhow::Result<
     written
 }
 
-fn run(database: &Database, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = command(database).args(arguments).output().context("cannot run the release build")?;
+fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().context("cannot run the release build")?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
 fn command(database: &Database) -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let mut command = Command::new(target.join("release/callscope"));
-    command
-        .env("CALLSCOPE__DATABASE__URL", database.url())
-        .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
-        .env("CALLSCOPE__LOG__FORMAT", "json")
-        .env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")
-        .env("CALLSCOPE__LOG__LEVEL", "warn,callscope::serve=info");
-    command
+    Program::built().command(database)
 }
