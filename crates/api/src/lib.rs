@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod cache;
 mod cors;
+mod headers;
 mod health;
 mod ingest;
 mod json;
@@ -92,6 +93,7 @@ pub fn app(
         // Once more, for preflights that are refused.
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(telemetry::request_log))
+        .wrap(from_fn(headers::protective_headers))
 }
 
 /// The application that serves the metrics alone, for an address of their own.
@@ -106,7 +108,11 @@ pub fn metrics_app(
         InitError = (),
     >,
 > {
-    App::new().app_data(state).configure(metrics::routes).wrap(from_fn(problem::problems_everywhere))
+    App::new()
+        .app_data(state)
+        .configure(metrics::routes)
+        .wrap(from_fn(problem::problems_everywhere))
+        .wrap(from_fn(headers::protective_headers))
 }
 
 /// Marks a request for the head of an answer alone, for answers that have no end.

@@ -1,6 +1,7 @@
 //! Answers measured against the OpenAPI document: every answer of every test by [`check`], and here that each
 //! documented status can be produced, each documented parameter is accepted, and each example is true.
 
+use crate::headers;
 use crate::layout::problem;
 use crate::schema::conforms;
 use crate::server::{Server, Setup, TenantClient};
@@ -111,6 +112,7 @@ fn example_record() -> String {
 
 /// Checks an answer: where the document knows the operation, it knows the answer's status, media type and shape.
 pub fn check(request: &Request, response: &Response) {
+    headers::check(request, response);
     let path = request.target.split('?').next().unwrap_or_default();
     let Some(operation) = operations().find(|operation| operation.answers(request.method, path)) else {
         return;

@@ -52,6 +52,7 @@ mod cache;
 mod call_volume;
 mod cors;
 mod error_log;
+mod headers;
 mod ingest;
 mod keys;
 mod live;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         document::ONCE,
         error_log::CASES,
         failures::CASES,
+        headers::CASES,
         ingest::CASES,
         keys::CASES,
         live::CASES,

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-once!(a_browser_follows_the_demo);
+once!(a_browser_follows_the_demo, swagger_ui_keeps_to_the_policy_of_its_page);
 
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
@@ -26,11 +26,17 @@ impl Drop for Browser {
     }
 }
 
-fn a_browser_follows_the_demo() {
-    let Some(program) = BROWSERS.iter().find(|name| Command::new(name).arg("--version").output().is_ok()) else {
+/// A browser, if there is one.
+fn browser() -> Option<&'static str> {
+    let program = BROWSERS.into_iter().find(|name| Command::new(name).arg("--version").output().is_ok());
+    if program.is_none() {
         println!("NOT RUN: there is no browser; install chromium");
-        return;
-    };
+    }
+    program
+}
+
+fn a_browser_follows_the_demo() {
+    let Some(program) = browser() else { return };
     let fixture = Fixture::new(Backend::Sqlite);
     let server = demo::start(&fixture);
     let key = demo::key(&server);
@@ -40,6 +46,24 @@ fn a_browser_follows_the_demo() {
     assert!(started["data"]["workflow_slug"].is_string(), "{started}");
     let figures = open(program, &fixture, &server, &key, "/ws/analytics");
     assert!(figures.receive("summary")["data"]["total_calls"].as_u64() > Some(0));
+}
+
+/// The page needs the document, its own scripts and styles, and no exception from its policy.
+fn swagger_ui_keeps_to_the_policy_of_its_page() {
+    let Some(program) = browser() else { return };
+    let fixture = Fixture::new(Backend::Sqlite);
+    let server = fixture.serve(&[]);
+    let output = Command::new(program)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"])
+        .arg(format!("--user-data-dir={}", fixture.folder().join("profile-of-swagger").display()))
+        .args(["--virtual-time-budget=30000", "--dump-dom"])
+        .arg(format!("{}/swagger-ui/", server.url()))
+        .output()
+        .unwrap();
+    let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains("/api/v1/analytics/summary"), "the document is not shown: {page}\n{log}");
+    let violations: Vec<&str> = log.lines().filter(|line| line.contains("Content Security Policy")).collect();
+    assert!(violations.is_empty(), "{violations:#?}");
 }
 
 /// A page that reports each message of a socket.
