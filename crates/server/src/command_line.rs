@@ -4,6 +4,7 @@ use callscope_domain::{DisplayName, Scope, Slug};
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -202,9 +203,12 @@ pub struct ImportArguments {
 /// How to show.
 #[derive(Args)]
 pub struct DemoArguments {
-    /// The folder for the demo's database. What an earlier demo left there is replaced.
-    #[arg(long, value_name = "FOLDER", default_value = "demo-data")]
-    pub folder: PathBuf,
+    /// The folder for the demo's database. The database of an earlier demo there is replaced.
+    #[arg(long, value_name = "DIR", default_value = "demo-data")]
+    pub data: PathBuf,
+    /// The address to listen on, such as 127.0.0.1:9000; that of the settings (server.bind) if not given.
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<SocketAddr>,
     /// How many calls the past 30 days have.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub calls: u32,

@@ -92,7 +92,7 @@ fn runtime_threads(settings: &Settings) -> usize {
 
 async fn run(settings: Settings, command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve => serve::serve(&settings, |_| Ok(())).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve => serve::serve_settings(&settings).await,
         Command::Migrate { distributed } => admin::migrate(&settings, distributed).await,
         Command::Tenants { command } => admin::tenants(&settings, command).await,
         Command::Keys { command } => admin::keys(&settings, command).await,

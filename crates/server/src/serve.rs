@@ -14,8 +14,10 @@ use callscope_analytics::sweeper::Sweeper;
 use callscope_api::metrics::MeteredCalls;
 use callscope_api::{Access, ApiState, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -27,9 +29,32 @@ pub struct Running {
     pub ingest: IngestQueue,
 }
 
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 2048;
+
+/// Takes an address. Connections wait until [`serve`] accepts them.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// `callscope serve`
+pub async fn serve_settings(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let bind = settings.server.bind;
+    let listener = listen(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
+    serve(settings, listener, |_| Ok(())).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Serves until SIGTERM or Ctrl-C; then lets requests in flight and records that wait finish. `started` is called
-/// when the server listens.
-pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// when the server accepts connections.
+pub async fn serve(
+    settings: &Settings,
+    listener: TcpListener,
+    started: impl FnOnce(Running) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let database = open(settings).await?;
     let metrics = edge::metrics(&database);
     let calls = Arc::new(MeteredCalls::new(Arc::new(database.clone()), Arc::clone(&metrics)));
@@ -65,10 +90,8 @@ pub async fn serve(settings: &Settings, started: impl FnOnce(Running) -> anyhow:
         .keep_alive(settings.server.keep_alive)
         .client_request_timeout(settings.server.header_timeout)
         .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-    let bind = settings.server.bind;
-    let server = server.bind(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
-    let address = *server.addrs().first().context("the server listens nowhere")?;
-    let server = server.run();
+    let address = listener.local_addr()?;
+    let server = server.listen(listener)?.run();
     let handle = server.handle();
     let metrics_handle = metrics_server.as_ref().map(Server::handle);
     let metrics_server = metrics_server.map(tokio::spawn);

@@ -13,7 +13,7 @@ const PROVIDER: &str = "{provider}";
 
 /// One kind of error.
 #[derive(Debug)]
-struct Kind {
+pub(crate) struct Kind {
     service: ErrorService,
     level: ErrorLevel,
     weight: f64,
@@ -122,6 +122,33 @@ static KINDS: [Kind; 14] = [
     },
 ];
 
+/// What an incident of a provider of language models looks like.
+pub(crate) static MODEL_OUTAGE: Kind = Kind {
+    service: ErrorService::Llm,
+    level: ErrorLevel::Error,
+    weight: 1.0,
+    message: "{provider} is degraded: no token within 8 s",
+    details: |draws| json!({"timeout_ms": 8000, "attempts": draws.within(2..=4), "region": "us-east"}),
+};
+
+/// What a workflow does that was released with a fault.
+pub(crate) static BROKEN_RELEASE: Kind = Kind {
+    service: ErrorService::Workflow,
+    level: ErrorLevel::Error,
+    weight: 1.0,
+    message: "Release 2.4.0: node confirm_slot has no transition for \"later\"",
+    details: |draws| json!({"node": "confirm_slot", "release": "2.4.0", "attempts": draws.within(2..=3)}),
+};
+
+/// What tools answer whose certificate has run out.
+pub(crate) static EXPIRED_CERTIFICATE: Kind = Kind {
+    service: ErrorService::Tool,
+    level: ErrorLevel::Error,
+    weight: 1.0,
+    message: "Tool call refused: the certificate of crm.internal has expired",
+    details: |draws| json!({"tool": tool(draws), "host": "crm.internal"}),
+};
+
 fn node(draws: &mut Draws) -> &'static str {
     draws.one_of(&["confirm_identity", "collect_date", "choose_option", "wrap_up"])
 }
@@ -183,6 +210,21 @@ impl Errors {
         errors.push(record(draws, scene, last, 1.0));
         (errors, end_reason(last.service))
     }
+}
+
+/// Adds an error of this kind to those of a call: as its last one, which ends it, or somewhere on its way. Gives the
+/// reason of the end that it would be.
+pub(crate) fn add(
+    draws: &mut Draws,
+    scene: Scene<'_>,
+    errors: &mut Vec<ErrorRecord>,
+    kind: &Kind,
+    is_fatal: bool,
+) -> &'static str {
+    let elapsed = if is_fatal { 1.0 } else { draws.fraction() };
+    errors.push(record(draws, scene, kind, elapsed));
+    errors.sort_by_key(|error| error.timestamp);
+    end_reason(kind.service)
 }
 
 /// `elapsed` is the fraction of the call that is over.

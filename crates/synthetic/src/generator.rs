@@ -4,12 +4,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::draws::{Draws, whole_ms};
-use crate::errors::{Errors, Scene};
-use crate::outcomes::{Ending, Outcome, Outcomes};
+use crate::errors::{self, Errors, Scene};
+use crate::outcomes::{Ending, Odds, Outcome, Outcomes};
 use crate::profile::Profile;
 use crate::providers::{Providers, StageSamples};
 use crate::record::{CallRecord, ErrorRecord, WorkflowRef};
 use crate::schedule::floor_to_ms;
+use crate::story::{self, Episode, Story};
 use crate::words::CallStatus;
 use crate::workflows::{Workflow, Workflows};
 
@@ -31,7 +32,10 @@ pub struct Generator {
     draws: Draws,
     workflows: Workflows,
     outcomes: Outcomes,
+    /// Of calls that a story has no rate for.
+    odds: Odds,
     conversations: Conversations,
+    story: Option<Story>,
 }
 
 /// One call seen twice: while it goes on, and when it is over.
@@ -51,9 +55,19 @@ impl Generator {
             draws: Draws::new(seed),
             workflows: Workflows::new(profile.workflows),
             outcomes: Outcomes::new(&profile),
-            conversations: Conversations::new(&profile),
+            odds: Odds::new(profile.error_rate, profile.failure_rate),
+            conversations: Conversations::new(&profile, false),
             profile,
+            story: None,
         }
+    }
+
+    /// A generator whose calls go as a story tells; what the story leaves open is as in the default profile.
+    #[must_use]
+    pub fn telling(seed: u64, story: Story) -> Self {
+        let profile = Profile::default();
+        let conversations = Conversations::new(&profile, true);
+        Self { conversations, story: Some(story), ..Self::new(seed, profile) }
     }
 
     /// The next call, finished. Its start is the one given, cut to a whole millisecond.
@@ -61,7 +75,11 @@ impl Generator {
         let draws = &mut self.draws;
         let call_id = draws.uuid();
         let workflow = self.workflows.pick(draws, self.profile.workflowless_rate);
-        let outcome = self.outcomes.draw(draws);
+        let slug = workflow.reference.as_ref().map(|workflow| workflow.slug.as_str());
+        let failure_rate = self.story.as_ref().and_then(|_| story::failure_rate(slug?));
+        let odds = failure_rate.map_or(self.odds, |rate| Odds::new(self.profile.error_rate, rate));
+        let outcome = self.outcomes.draw(draws, odds);
+        let episode = self.story.as_ref().and_then(|story| story.episode(started_at, slug));
         let agent = workflow.agents.first().map(|&agent| agent.to_owned());
         let opening = opening(call_id, floor_to_ms(started_at), workflow.reference.clone(), agent);
         match outcome {
@@ -71,7 +89,7 @@ impl Generator {
                 end_reason: Some(end_reason.to_owned()),
                 ..opening
             },
-            Outcome::Answered(ending) => self.conversations.hold(draws, opening, workflow, ending),
+            Outcome::Answered(ending) => self.conversations.hold(draws, opening, workflow, ending, episode),
         }
     }
 
@@ -114,9 +132,9 @@ struct Conversations {
 }
 
 impl Conversations {
-    fn new(profile: &Profile) -> Self {
+    fn new(profile: &Profile, has_slow_model: bool) -> Self {
         Self {
-            providers: Providers::new(),
+            providers: Providers::new(has_slow_model),
             errors: Errors::new(),
             samples_per_call: profile.samples_per_call,
             fallback_rate: match profile.samples_per_call {
@@ -126,14 +144,33 @@ impl Conversations {
         }
     }
 
-    /// Carries a call that has just started to its end.
-    fn hold(&self, draws: &mut Draws, opening: CallRecord, workflow: &Workflow, ending: Ending) -> CallRecord {
+    /// Carries a call that has just started to its end, in the middle of an episode perhaps.
+    fn hold(
+        &self,
+        draws: &mut Draws,
+        opening: CallRecord,
+        workflow: &Workflow,
+        ending: Ending,
+        episode: Option<&Episode>,
+    ) -> CallRecord {
         let duration = duration(draws, workflow, ending);
         let (turns, samples) = self.turns(draws, duration);
         let chosen = self.providers.choose(draws);
-        let providers = self.providers.latencies(draws, chosen, samples, self.fallback_rate);
+        let slowdown = episode.and_then(Episode::slowdown);
+        let providers = self.providers.latencies(draws, chosen, samples, self.fallback_rate, slowdown);
         let scene = Scene { started_at: opening.started_at, duration, providers: chosen, agents: workflow.agents };
-        let (status, end_reason, errors) = self.end(draws, scene, ending);
+        let mut end = self.end(draws, scene, ending);
+        if let Some(episode) = episode
+            && chosen.iter().any(|provider| episode.affects(provider.name))
+            && draws.chance(episode.error_rate())
+        {
+            let is_fatal = draws.chance(episode.fatal_share());
+            let end_reason = errors::add(draws, scene, &mut end.2, episode.error(), is_fatal);
+            if is_fatal {
+                (end.0, end.1) = (CallStatus::Failed, end_reason);
+            }
+        }
+        let (status, end_reason, errors) = end;
         CallRecord {
             status,
             ended_at: Some(opening.started_at + duration),

@@ -27,6 +27,7 @@ mod profile;
 mod providers;
 mod record;
 mod schedule;
+mod story;
 mod words;
 mod workflows;
 
@@ -36,6 +37,8 @@ mod tests;
 pub use generator::{Generator, LiveCall};
 pub use ndjson::write_ndjson;
 pub use profile::{Profile, WORKFLOWS_MAX};
+pub use providers::SLOW_MODEL_NAME;
 pub use record::{CallRecord, ErrorRecord, ProviderUse, WorkflowRef};
 pub use schedule::{even_start_times, start_times};
+pub use story::Story;
 pub use words::{CallStatus, ErrorLevel, ErrorService, ProviderType};

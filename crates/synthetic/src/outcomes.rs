@@ -38,12 +38,28 @@ pub(crate) enum Ending {
     Dropped { end_reason: &'static str },
 }
 
-/// The odds of each outcome.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcomes {
+/// How often calls have errors, and how often they fail with and without them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Odds {
     error_rate: f64,
     failure_rate_with_errors: f64,
     failure_rate_without_errors: f64,
+}
+
+impl Odds {
+    pub(crate) fn new(error_rate: f64, failure_rate: f64) -> Self {
+        let error_rate = error_rate.clamp(0.0, 1.0);
+        let failure_rate = failure_rate.clamp(0.0, 1.0);
+        // Failures with and without errors must add up to the failure rate, at either extreme too.
+        let failure_rate_with_errors = failure_rate.max(FAILURE_RATE_WITH_ERRORS.min(failure_rate / error_rate));
+        let failure_rate_without_errors = (failure_rate - error_rate * failure_rate_with_errors) / (1.0 - error_rate);
+        Self { error_rate, failure_rate_with_errors, failure_rate_without_errors }
+    }
+}
+
+/// Draws how calls go.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcomes {
     unanswered_share: f64,
     error_counts: Weighted<usize>,
     completed: Weighted<&'static str>,
@@ -53,15 +69,7 @@ pub(crate) struct Outcomes {
 
 impl Outcomes {
     pub(crate) fn new(profile: &Profile) -> Self {
-        let error_rate = profile.error_rate.clamp(0.0, 1.0);
-        let failure_rate = profile.failure_rate.clamp(0.0, 1.0);
-        // Failures with and without errors must add up to the profile's rate, at either extreme too.
-        let failure_rate_with_errors = failure_rate.max(FAILURE_RATE_WITH_ERRORS.min(failure_rate / error_rate));
-        let failure_rate_without_errors = (failure_rate - error_rate * failure_rate_with_errors) / (1.0 - error_rate);
         Self {
-            error_rate,
-            failure_rate_with_errors,
-            failure_rate_without_errors,
             unanswered_share: match profile.samples_per_call {
                 Some(_) => 0.0,
                 None => profile.unanswered_share,
@@ -73,17 +81,17 @@ impl Outcomes {
         }
     }
 
-    pub(crate) fn draw(&self, draws: &mut Draws) -> Outcome {
-        if draws.chance(self.error_rate) {
+    pub(crate) fn draw(&self, draws: &mut Draws, odds: Odds) -> Outcome {
+        if draws.chance(odds.error_rate) {
             let error_count = *self.error_counts.pick(draws);
-            let broken = draws.chance(self.failure_rate_with_errors);
+            let broken = draws.chance(odds.failure_rate_with_errors);
             return Outcome::Answered(if broken {
                 Ending::Broken { error_count }
             } else {
                 self.completed(draws, error_count)
             });
         }
-        if !draws.chance(self.failure_rate_without_errors) {
+        if !draws.chance(odds.failure_rate_without_errors) {
             return Outcome::Answered(self.completed(draws, 0));
         }
         if draws.chance(self.unanswered_share) {

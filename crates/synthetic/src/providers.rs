@@ -52,6 +52,12 @@ static STAGES: [(ProviderType, [Provider; 3]); 3] = [
     ),
 ];
 
+/// The model of a story that is much slower than the others.
+static SLOW_MODEL: Provider = provider(SLOW_MODEL_NAME, "the self-hosted model", 1900.0, 0.45, 6.0);
+
+/// The name on the wire of the slow model of a [`Story`](crate::Story).
+pub const SLOW_MODEL_NAME: &str = "self-hosted";
+
 const fn provider(name: &'static str, label: &'static str, median_ms: f64, spread: f64, weight: f64) -> Provider {
     Provider { name, label, median_ms, spread, weight }
 }
@@ -90,11 +96,12 @@ struct Stage {
 pub(crate) type ChosenProviders = [&'static Provider; 3];
 
 impl Providers {
-    pub(crate) fn new() -> Self {
-        let stages = STAGES.each_ref().map(|(provider_type, providers)| Stage {
-            provider_type: *provider_type,
-            providers,
-            choice: Weighted::new(providers.iter().map(|one| (one, one.weight))),
+    /// With the slow model among those of the llm stage, or without.
+    pub(crate) fn new(has_slow_model: bool) -> Self {
+        let stages = STAGES.each_ref().map(|(provider_type, providers)| {
+            let further = (has_slow_model && *provider_type == ProviderType::Llm).then_some(&SLOW_MODEL);
+            let weighted = providers.iter().chain(further).map(|one| (one, one.weight));
+            Stage { provider_type: *provider_type, providers, choice: Weighted::new(weighted) }
         });
         Self { stages }
     }
@@ -107,12 +114,14 @@ impl Providers {
     /// Draws the latencies of one call, stages in order; a stage without samples has no entry.
     ///
     /// With the probability `fallback_rate` a stage of two samples or more changes to a second provider on the way.
+    /// `slowdown` names a provider that is slower than usual, and how many times.
     pub(crate) fn latencies(
         &self,
         draws: &mut Draws,
         chosen: ChosenProviders,
         StageSamples(samples): StageSamples,
         fallback_rate: f64,
+        slowdown: Option<(&str, f64)>,
     ) -> Vec<ProviderUse> {
         let call_factor = draws.log_normal(1.0, CALL_SPREAD);
         let mut uses = Vec::with_capacity(3);
@@ -121,10 +130,14 @@ impl Providers {
                 continue;
             }
             let kept = if count > 1 && draws.chance(fallback_rate) { draws.within(1..=count - 1) } else { count };
-            uses.push(stage.work(draws, provider, call_factor, kept));
+            let factor = |of: &Provider| match slowdown {
+                Some((name, times)) if name == of.name => call_factor * times,
+                _ => call_factor,
+            };
+            uses.push(stage.work(draws, provider, factor(provider), kept));
             if kept < count {
                 let stand_in = stage.stand_in(provider);
-                uses.push(stage.work(draws, stand_in, call_factor, count - kept));
+                uses.push(stage.work(draws, stand_in, factor(stand_in), count - kept));
             }
         }
         uses
@@ -138,8 +151,8 @@ impl Stage {
         if provider.name == busiest.name { second } else { busiest }
     }
 
-    fn work(&self, draws: &mut Draws, provider: &Provider, call_factor: f64, count: usize) -> ProviderUse {
-        let median_ms = provider.median_ms * call_factor;
+    fn work(&self, draws: &mut Draws, provider: &Provider, factor: f64, count: usize) -> ProviderUse {
+        let median_ms = provider.median_ms * factor;
         ProviderUse {
             provider_type: self.provider_type,
             provider_name: provider.name.to_owned(),

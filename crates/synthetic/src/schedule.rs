@@ -21,10 +21,25 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 /// quieter weekends. Equal arguments give equal times; none when no whole millisecond lies in the range.
 #[must_use]
 pub fn start_times(seed: u64, from: DateTime<Utc>, to: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
+    growing_start_times(seed, from, to, count, 1.0)
+}
+
+/// Like [`start_times`]; at the end of the range calls are `growth` times as frequent as at its start, and more
+/// frequent by the same factor each day.
+pub(crate) fn growing_start_times(
+    seed: u64,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    count: usize,
+    growth: f64,
+) -> Vec<DateTime<Utc>> {
     let Some(range) = Range::new(from, to) else {
         return Vec::new();
     };
-    let hours = range.hours();
+    let mut hours = range.hours();
+    for hour in &mut hours {
+        hour.rate *= growth.powf(hour.offset_ms / range.length_ms as f64);
+    }
     let total_load: f64 = hours.iter().map(Hour::load).sum();
 
     // The arrivals of a steady stream, scaled to the load of the range, are `count` independent draws in order.

@@ -6,6 +6,7 @@ use crate::{CallRecord, CallStatus, ErrorLevel, Generator, Profile, even_start_t
 
 mod records;
 mod schedule;
+mod story;
 mod streams;
 
 fn instant(text: &str) -> DateTime<Utc> {

@@ -2,12 +2,20 @@
 
 use crate::client::Client;
 use crate::fixture::Fixture;
-use crate::process::{Server, eventually};
+use crate::process::{Server, eventually, run};
 use callscope_testkit::Backend;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::process::Command;
 
-const CALLS: u64 = 2000;
+/// As many as it makes unless told otherwise: the story must show in these.
+const CALLS: u64 = 30_000;
 
-once!(the_demo_prints_a_tour_that_works);
+once!(
+    the_demo_prints_a_tour_that_works,
+    a_second_demo_in_the_same_folder_changes_nothing,
+    a_demo_whose_address_is_taken_changes_nothing,
+);
 
 fn the_demo_prints_a_tour_that_works() {
     let fixture = Fixture::new(Backend::Sqlite);
@@ -15,28 +23,85 @@ fn the_demo_prints_a_tour_that_works() {
     let tour = tour(&server);
     let key = &key(&server);
     let commands: Vec<&String> = tour.iter().filter(|line| line.trim_start().starts_with("curl ")).collect();
-    assert_eq!(commands.len(), 6, "{tour:?}");
-    for command in commands {
-        let [_, header, _, url, ..] = command.split('\'').collect::<Vec<_>>()[..] else { panic!("{command}") };
-        let (host, question) = url.split_at(server.url().len());
-        assert_eq!((host, header), (server.url().as_str(), format!("X-API-Key: {key}").as_str()));
-        let answer = Client::new(host, Some(key)).get(question);
-        assert_eq!(answer.status, 200, "{command}: {answer:?}");
-        assert!(answer.text.len() > 2, "{command} answers nothing: {answer:?}");
-    }
+    let answers: Vec<Value> = commands.iter().map(|command| answer_of(&server, key, command)).collect();
+    assert_eq!(answers.len(), 15, "{tour:?}");
+    assert_story_shows(&answers[6..]);
 
     let client = server.client(key);
     let total = || client.ask("summary?period=30d")["total_calls"].as_u64().unwrap();
-    assert!((CALLS - 50..=CALLS + 50).contains(&total()), "{}", total());
+    assert!((CALLS - 100..=CALLS + 100).contains(&total()), "{}", total());
     eventually("a live call", || (client.ask("active-calls")["count"].as_u64() > Some(0)).then_some(()));
     let before = total();
     eventually("a further live call", || (total() > before).then_some(()));
     assert_swagger_ui_needs_nothing_else(&server, &tour);
-    drop(server);
+    let mut server = server;
+    server.signal("INT");
+    assert_eq!(server.wait().code(), Some(0));
 
-    // It replaces what an earlier one left.
+    // A further demo replaces the database of an earlier one.
     let again = start(&fixture);
     assert_eq!(again.client(key).get("/api/v1/analytics/summary").status, 401);
+}
+
+/// What a printed request answers.
+fn answer_of(server: &Server, key: &str, command: &str) -> Value {
+    let [_, header, _, url, ..] = command.split('\'').collect::<Vec<_>>()[..] else { panic!("{command}") };
+    let (host, question) = url.split_at(server.url().len());
+    assert_eq!((host, header), (server.url().as_str(), format!("X-API-Key: {key}").as_str()));
+    let answer = Client::new(host, Some(key)).get(question);
+    assert_eq!(answer.status, 200, "{command}: {answer:?}");
+    assert!(answer.text.len() > 2, "{command} answers nothing: {answer:?}");
+    answer.json()
+}
+
+/// What the printed requests are to show: an incident, a release, a burst, a slow model in a growing month.
+fn assert_story_shows(answers: &[Value]) {
+    let [incident, month, outages, before, since, faults, refusals, volume, providers] = answers else {
+        panic!("{answers:?}")
+    };
+    let p50 = |answer: &Value, name: &str| {
+        let entries = answer.as_array().unwrap().iter();
+        entries
+            .filter(|entry| entry["provider_name"] == name)
+            .find_map(|entry| entry["p50_latency_ms"].as_f64())
+            .unwrap()
+    };
+    assert!(p50(incident, "openai") > 3.0 * p50(month, "openai"), "{incident} {month}");
+    assert!(outages["total"].as_u64() > Some(10), "{outages}");
+    let success_rate = |answer: &Value| answer["success_rate"].as_f64().unwrap();
+    assert!(success_rate(before) > success_rate(since) + 15.0, "{before} {since}");
+    assert!(faults["items"][0]["message"].as_str().unwrap().contains("Release 2.4.0"), "{faults}");
+    assert!(refusals["total"].as_u64() > Some(10), "{refusals}");
+    assert!(refusals["items"][0]["message"].as_str().unwrap().contains("certificate"), "{refusals}");
+    let days: Vec<u64> = volume["data"].as_array().unwrap().iter().map(|day| day["total"].as_u64().unwrap()).collect();
+    let week = |days: &[u64]| days.iter().sum::<u64>();
+    assert!(week(&days[days.len() - 8..days.len() - 1]) > week(&days[1..8]), "{days:?}");
+    assert!(p50(providers, "self-hosted") > 2.0 * p50(providers, "anthropic"), "{providers}");
+}
+
+fn a_second_demo_in_the_same_folder_changes_nothing() {
+    let fixture = Fixture::new(Backend::Sqlite);
+    let first = start_with(&fixture, "200");
+    let key = &key(&first);
+    let second = run(command(&fixture, &["--calls", "100"]), b"").stderr_of_failure();
+    assert!(second.contains("demo-data is in use by another callscope demo (pid "), "{second}");
+    assert!(second.contains("--data"), "{second}");
+    assert!(first.client(key).ask("summary?period=30d")["total_calls"].as_u64() > Some(190));
+    // In a folder of its own it runs beside the first.
+    let other = Server::start(command(&fixture, &["--calls", "100", "--data", "other"]));
+    assert_eq!(other.client(key).get("/api/v1/analytics/summary").status, 401);
+}
+
+fn a_demo_whose_address_is_taken_changes_nothing() {
+    let fixture = Fixture::new(Backend::Sqlite);
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let refused = run(command(&fixture, &["--bind", &address]), b"").stderr_of_failure();
+    assert!(refused.contains(&format!("cannot listen on {address}")) && refused.contains("--bind"), "{refused}");
+    assert!(!fixture.folder().join("demo-data").exists());
+    drop(holder);
+    let server = Server::start(command(&fixture, &["--calls", "100", "--bind", &address]));
+    assert_eq!(server.address.to_string(), address);
 }
 
 /// What it prints when it serves.
@@ -54,12 +119,19 @@ pub fn key(server: &Server) -> String {
 
 /// Starts a demo.
 pub fn start(fixture: &Fixture) -> Server {
-    let calls = CALLS.to_string();
-    let mut command = fixture.bare_command(&["demo", "--calls", &calls]);
-    command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");
-    let server = Server::start(command);
+    start_with(fixture, &CALLS.to_string())
+}
+
+fn start_with(fixture: &Fixture, calls: &str) -> Server {
+    let server = Server::start(command(fixture, &["--calls", calls]));
     assert!(fixture.folder().join("demo-data/demo.db").is_file());
     server
+}
+
+fn command(fixture: &Fixture, arguments: &[&str]) -> Command {
+    let mut command = fixture.bare_command(&[&["demo"], arguments].concat());
+    command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");
+    command
 }
 
 fn assert_swagger_ui_needs_nothing_else(server: &Server, tour: &[String]) {
