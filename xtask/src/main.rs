@@ -7,6 +7,7 @@ mod fuzz;
 mod openapi;
 mod python;
 mod sdk;
+mod siege;
 mod trial;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Task {
     Ci,
     /// Measure reads, ingestion, size on disk and memory of the release build, as ratios within one run.
     Bench(bench::Arguments),
+    /// Attack a server of this program's own, and measure what that costs the tenants that do not take part.
+    Siege(siege::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Ci => ci::run(),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Siege(arguments) => siege::run(&arguments),
     }
 }
 

@@ -5,7 +5,7 @@ mod against;
 mod cached;
 mod client;
 mod contention;
-mod database;
+pub mod database;
 mod floor;
 mod growth;
 mod ingestion;
@@ -14,9 +14,9 @@ mod neighbours;
 mod plain_sql;
 mod postgres;
 mod processes;
-mod reads;
+pub mod reads;
 pub mod records;
-mod report;
+pub mod report;
 pub mod server;
 
 use anyhow::Context;
@@ -139,7 +139,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Clients that are not optimized would be what is measured: runs this command once more, from a release build.
-fn run_optimized() -> anyhow::Result<()> {
+pub fn run_optimized() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut command = vec!["run", "--release", "--quiet", "--locked", "--package", "xtask", "--"];
     command.extend(arguments.iter().map(String::as_str));

@@ -141,6 +141,16 @@ impl Server {
         Ok(server)
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Its resident memory.
     pub fn resident_mib(&self) -> anyhow::Result<u64> {
         Ok(self.resident_kib()? >> 10)
