@@ -8,6 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+/// What the paths of all routes here start with.
+pub const HEALTH_PATH: &str = "/health";
+
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
     config.service(get_health).service(get_liveness).service(get_readiness);

@@ -1,5 +1,6 @@
 //! A request id for every request, the trace that it belongs to, a count of its answer, and a line in the log.
 
+use crate::health::HEALTH_PATH;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -90,7 +91,14 @@ fn end<B>(state: &ApiState, span: &Span, response: &ServiceResponse<B>, method: 
     let route = metrics.requests.count(request, method, status, elapsed);
     let elapsed_ms = elapsed.as_micros() as f64 / 1000.0;
     let (path, status) = (request.path(), status.as_u16());
-    span.in_scope(|| tracing::info!(%method, path, status, elapsed_ms, "answered"));
+    span.in_scope(|| {
+        // Probes come every few seconds; one that fails is worth a line.
+        if route.starts_with(HEALTH_PATH) && response.status().is_success() {
+            tracing::debug!(%method, path, status, elapsed_ms, "answered");
+        } else {
+            tracing::info!(%method, path, status, elapsed_ms, "answered");
+        }
+    });
     if let Some(tracer) = &state.tracer {
         tracer.end(span, &Answered { method, route, status });
     }

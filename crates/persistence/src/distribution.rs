@@ -134,3 +134,20 @@ impl From<diesel::result::Error> for DistributionError {
         Self::Failed(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_deployment_guide_names_every_table() {
+        let guide = include_str!("../../../DEPLOYMENT.md");
+        let end = guide.find("are distributed").expect("the sentence about distributed tables");
+        let sentence = guide[..end].rsplit("\n\n").next().unwrap_or_default();
+        let named: BTreeSet<&str> = sentence.split('`').skip(1).step_by(2).collect();
+        let tables: BTreeSet<&str> = REFERENCE_TABLES.into_iter().chain(DISTRIBUTED_TABLES).collect();
+        assert_eq!(named, tables);
+        assert!(guide[end..].contains(&format!("in {SHARDS} shards")));
+    }
+}

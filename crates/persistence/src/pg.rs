@@ -23,9 +23,11 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+/// Where PostgreSQL listens unless a URL says otherwise.
+const POSTGRES_PORT: u16 = 5432;
 /// How long the network may take to make a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// When a silent peer is asked whether it lives, and how long data may stay unacknowledged: a server that vanished with
@@ -49,6 +51,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct PgAddress {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
+    /// Hosts with ports, database and user, for messages.
+    place: Arc<str>,
 }
 
 /// What is wrong with a PostgreSQL URL. It never shows the URL, which may hold a password.
@@ -119,14 +123,22 @@ impl PgAddress {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         config.keepalives_idle(KEEPALIVE_IDLE).tcp_user_timeout(UNACKNOWLEDGED_MAX);
-        Ok(Self { config, tls: MakeRustlsConnect::new(client_config(checks_server, root_file.as_deref())?) })
+        let tls = MakeRustlsConnect::new(client_config(checks_server, root_file.as_deref())?);
+        Ok(Self { place: place(&config).into(), config, tls })
     }
 
     /// Opens a connection that is ready for use. Without a statement timeout, a statement may take as long as it likes.
     pub async fn connect(&self, statement_timeout: Duration) -> Result<AsyncPgConnection, ConnectionError> {
         // The driver's own bound is for the network alone; a server may accept and then be silent.
         let opened = tokio::time::timeout(2 * CONNECT_TIMEOUT, self.open(statement_timeout)).await;
-        opened.map_err(|_| ConnectionError::BadConnection("the server does not answer".to_owned()))?
+        let opened =
+            opened.unwrap_or_else(|_| Err(ConnectionError::BadConnection("the server does not answer".to_owned())));
+        opened.map_err(|error| match error {
+            ConnectionError::BadConnection(reason) => {
+                ConnectionError::BadConnection(format!("cannot connect to PostgreSQL at {}: {reason}", self.place))
+            }
+            other => other,
+        })
     }
 
     async fn open(&self, statement_timeout: Duration) -> Result<AsyncPgConnection, ConnectionError> {
@@ -154,6 +166,25 @@ impl PgAddress {
         connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(connection)
     }
+}
+
+/// Where a connection goes and as whom, as in `db.internal:5432, database calls, user callscope`. Never the password.
+fn place(config: &tokio_postgres::Config) -> String {
+    let ports = config.get_ports();
+    let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(POSTGRES_PORT);
+    let named = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(folder) => folder.display().to_string(),
+    });
+    let mut hosts: Vec<String> = named.collect();
+    if hosts.is_empty() {
+        hosts = config.get_hostaddrs().iter().map(ToString::to_string).collect();
+    }
+    let hosts: Vec<String> = hosts.iter().enumerate().map(|(index, host)| format!("{host}:{}", port(index))).collect();
+    let user = config.get_user().unwrap_or("of the operating system");
+    // As with libpq, the database is called like the user unless it is named.
+    let database = config.get_dbname().or(config.get_user()).unwrap_or("of the user's name");
+    format!("{}, database {database}, user {user}", hosts.join(","))
 }
 
 /// The error with its causes: the driver's own text is only "error connecting to server".

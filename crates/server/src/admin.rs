@@ -3,6 +3,7 @@
 use crate::command_line::{KeysCommand, TenantsCommand};
 use crate::serve::open;
 use crate::settings::Settings;
+use crate::table::Table;
 use anyhow::{Context, bail};
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::keys::{self, KeySecret};
@@ -38,10 +39,12 @@ pub async fn tenants(settings: &Settings, command: TenantsCommand) -> anyhow::Re
             println!("created tenant {} ({})", tenant.slug, tenant.id);
         }
         TenantsCommand::List => {
-            println!("{:<36}  {:<20}  {:<20}  NAME", "ID", "SLUG", "CREATED");
+            let mut table = Table::new(["ID", "SLUG", "CREATED", "NAME"]);
             for tenant in database.list_tenants().await? {
-                println!("{}  {:<20}  {}  {}", tenant.id, tenant.slug, date(tenant.created_at), tenant.name);
+                let Tenant { id, slug, name, created_at } = tenant;
+                table.add([id.to_string(), slug.to_string(), date(created_at), name.to_string()]);
             }
+            print!("{table}");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -72,10 +75,11 @@ pub async fn keys(settings: &Settings, command: KeysCommand) -> anyhow::Result<E
         }
         KeysCommand::List { tenant } => {
             let tenant = find_tenant(&database, &tenant).await?;
-            println!("{KEY_HEADINGS}");
+            let mut table = Table::new(["ID", "STATE", "CREATED", "EXPIRES", "RATE", "SCOPES", "NAME"]);
             for key in database.list_keys(tenant.id).await? {
-                println!("{}", key_line(&key));
+                table.add(key_row(&key));
             }
+            print!("{table}");
             keys::log_listing(tenant.id, &Actor::CommandLine);
         }
         KeysCommand::Revoke { tenant, key_id } => {
@@ -136,10 +140,7 @@ pub async fn find_tenant(database: &Database, slug: &Slug) -> anyhow::Result<Ten
     tenant.with_context(|| format!("there is no tenant {slug}; `callscope tenants create {slug}` makes one"))
 }
 
-const KEY_HEADINGS: &str = "ID                                    STATE     CREATED               EXPIRES               \
-    RATE        SCOPES                        NAME";
-
-fn key_line(key: &ApiKey) -> String {
+fn key_row(key: &ApiKey) -> [String; 7] {
     let state = match key {
         ApiKey { revoked_at: Some(_), .. } => "revoked",
         key if !key.is_valid_at(SystemClock.now()) => "expired",
@@ -153,8 +154,8 @@ fn key_line(key: &ApiKey) -> String {
         Some(_) => "none".to_owned(),
     };
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-    let (scopes, name) = (scopes.join(","), key.name.as_ref().map_or("", |name| name.as_str()));
-    format!("{id}  {state:<8}  {created:<20}  {expires:<20}  {rate:<10}  {scopes:<28}  {name}")
+    let name = key.name.as_ref().map_or("", |name| name.as_str());
+    [id.to_string(), state.to_owned(), created, expires, rate, scopes.join(","), name.to_owned()]
 }
 
 /// An instant for people.

@@ -9,13 +9,13 @@ use std::process::ExitCode;
 pub fn config(file: Option<&Path>, command: &ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check => {
-            let faults = Settings::read(file)?.faults();
+            let (_, faults) = Settings::inspect(file)?;
             if faults.is_empty() {
                 println!("the settings are sound");
                 return Ok(ExitCode::SUCCESS);
             }
             for fault in faults {
-                eprintln!("callscope: {fault:#}");
+                eprintln!("callscope: {fault}");
             }
             Ok(ExitCode::FAILURE)
         }

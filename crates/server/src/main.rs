@@ -13,6 +13,7 @@ mod probe;
 mod secret;
 mod serve;
 mod settings;
+mod table;
 mod traces;
 mod units;
 
@@ -20,7 +21,7 @@ use callscope_persistence::yield_to_questions;
 use clap::Parser;
 use command_line::{Command, CommandLine};
 use rustix::process::{Resource, Rlimit};
-use settings::Settings;
+use settings::{LogAudience, Settings};
 use std::process::ExitCode;
 use traces::Traces;
 
@@ -54,7 +55,7 @@ fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
     }
     let settings = Settings::load(file)?;
     let traces = traces_of(&command_line.command, &settings)?;
-    settings.log.start(traces.as_ref())?;
+    settings.log.start(traces.as_ref(), log_audience(&command_line.command))?;
     let threads = runtime_threads(&settings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     allow_many_sockets();
@@ -64,6 +65,15 @@ fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
         traces.stop();
     }
     code
+}
+
+/// Commands that end by themselves speak on standard output and standard error; lines of the log between would only
+/// break their messages up.
+fn log_audience(command: &Command) -> LogAudience {
+    match command {
+        Command::Serve | Command::Demo(_) => LogAudience::Operator,
+        _ => LogAudience::CommandLine,
+    }
 }
 
 /// Only what serves has requests to follow.

@@ -18,7 +18,7 @@ pub fn health(settings: &Settings, live: bool) -> anyhow::Result<()> {
     let answer = ask(address, path).with_context(|| format!("no answer from http://{address}{path}"))?;
     let status = answer.split_whitespace().nth(1).unwrap_or_default();
     ensure!(status == "200", "http://{address}{path} answers {status}");
-    println!("well");
+    println!("ok");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod cors;
 mod database;
 mod fault;
 mod ingest;
+mod layers;
 mod limits;
 mod live;
 mod log;
@@ -14,9 +15,8 @@ mod retention;
 mod server;
 mod telemetry;
 
-use anyhow::Context;
-use config::{Config, Environment, File, FileFormat};
 use fault::Faults;
+use layers::Layers;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -28,15 +28,13 @@ pub use fault::Fault;
 pub use ingest::IngestSettings;
 pub use limits::LimitSettings;
 pub use live::LiveSettings;
-pub use log::LogSettings;
+pub use log::{LogAudience, LogSettings};
 pub use metrics::MetricsSettings;
 pub use retention::RetentionSettings;
 pub use server::ServerSettings;
 pub use telemetry::TelemetrySettings;
 
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
-const ENVIRONMENT_PREFIX: &str = "CALLSCOPE";
-const ENVIRONMENT_SEPARATOR: &str = "__";
 
 /// Every setting; `config/default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -69,34 +67,41 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads and checks all settings.
+    /// Reads and checks all settings; the error names every fault.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let settings = Self::read(file)?;
-        match settings.faults().into_iter().next() {
-            Some(fault) => Err(fault.into()),
-            None => Ok(settings),
+        let (settings, faults) = Self::inspect(file)?;
+        match faults.as_slice() {
+            [] => Ok(settings),
+            faults => Err(anyhow::anyhow!("{}", listed(faults))),
         }
     }
 
-    /// Reads all settings, and checks each by itself.
+    /// Reads all settings, whether they keep the rules or not; the error names every value of a wrong form.
     pub fn read(file: Option<&Path>) -> anyhow::Result<Self> {
-        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
-        if let Some(file) = file {
-            builder = builder.add_source(File::from(file).format(FileFormat::Toml));
+        let (settings, faults) = Layers::read(file)?.settings()?;
+        match faults.as_slice() {
+            [] => Ok(settings),
+            faults => Err(anyhow::anyhow!("{}", listed(faults))),
         }
-        if let Ok(url) = std::env::var("DATABASE_URL") {
-            builder = builder.add_source(Config::builder().set_override("database.url", url)?.build()?);
+    }
+
+    /// The settings, with defaults in the place of values of a wrong form, and everything that is wrong.
+    pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Self, Vec<Fault>)> {
+        let layers = Layers::read(file)?;
+        let (settings, mut faults) = layers.settings()?;
+        for fault in settings.faults() {
+            // A default that stands for a faulty value says nothing about what was meant.
+            if faults.iter().all(|other| other.key != fault.key) {
+                let source = layers.source(&fault.key);
+                faults.push(fault.from(source));
+            }
         }
-        let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
-            .prefix_separator(ENVIRONMENT_SEPARATOR)
-            .separator(ENVIRONMENT_SEPARATOR);
-        let layered = builder.add_source(environment).build().context("cannot read the settings")?;
-        serde_path_to_error::deserialize(layered)
-            .map_err(|error| anyhow::anyhow!("setting {}: {}", error.path(), error.inner()))
+        faults.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok((settings, faults))
     }
 
     /// Every rule that the settings break beyond the form of each value.
-    pub fn faults(&self) -> Vec<Fault> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = Faults::default();
         self.server.check(&mut faults);
         self.database.check(&mut faults);
@@ -126,6 +131,11 @@ impl Settings {
     pub fn is_embedded(&self) -> bool {
         self.database.is_embedded()
     }
+}
+
+/// Faults, one a line.
+fn listed(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -10,17 +10,46 @@ pub struct Fault {
     pub key: String,
     /// What is wrong and what would be right.
     pub message: String,
+    /// Where the value comes from.
+    pub source: Source,
+}
+
+/// Where the value of a setting comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// It is compiled in.
+    #[default]
+    Default,
+    /// A variable of the environment, by its name.
+    Variable(String),
+    /// A file, by its path.
+    File(String),
+}
+
+impl Display for Source {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::Variable(name) => write!(formatter, "from {name}"),
+            Self::File(path) => write!(formatter, "from {path}"),
+        }
+    }
 }
 
 impl Fault {
     pub(super) fn new(key: impl Into<String>, message: impl Display) -> Self {
-        Self { key: key.into(), message: message.to_string() }
+        Self { key: key.into(), message: message.to_string(), source: Source::default() }
+    }
+
+    /// The same fault of a value that comes from there.
+    pub(super) fn from(self, source: Source) -> Self {
+        Self { source, ..self }
     }
 }
 
 impl Display for Fault {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "setting {}: {}", self.key, self.message)
+        write!(formatter, "setting {} ({}): {}", self.key, self.source, self.message)
     }
 }
 

@@ -51,6 +51,10 @@ fn tenants_are_created_and_listed(backend: Backend) {
     assert_eq!(list.lines().count(), 3, "{list}");
     assert!(list.lines().any(|line| line.contains(" clinic ") && line.ends_with(" clinic")), "{list}");
     assert!(list.lines().any(|line| line.contains(" bakery_2 ") && line.ends_with("Bäckerei am Markt")), "{list}");
+    fixture.run(&["tenants", "create", &"c".repeat(64)]).stdout_of_success();
+    let list = fixture.run(&["tenants", "list"]).stdout_of_success();
+    let created = list.lines().next().unwrap().find("CREATED").unwrap();
+    assert!(list.lines().skip(1).all(|line| line[created - 2..].starts_with("  20")), "{list}");
 }
 
 fn a_tenant_that_cannot_be_is_refused_with_the_reason(backend: Backend) {
@@ -69,6 +73,7 @@ fn a_new_key_is_alone_on_standard_output_and_opens_both_scopes(backend: Backend)
     let fixture = Fixture::new(backend);
     fixture.run(&["tenants", "create", "clinic"]).stdout_of_success();
     let created = fixture.run(&["keys", "create", "--tenant", "clinic", "--name", "dashboard"]);
+    assert!(created.stderr.starts_with("created key ") && created.stderr.lines().count() == 1, "{created:?}");
     assert!(created.stderr.contains("shown this once"), "{created:?}");
     let printed = created.stdout_of_success();
     let key = printed.strip_suffix('\n').unwrap();

@@ -11,6 +11,8 @@ on_each_backend!(
     a_file_is_read_and_the_environment_wins_over_it,
     the_database_url_of_the_environment_is_honoured,
     a_port_in_use_is_reported,
+    every_fault_is_named_with_its_source,
+    a_server_that_cannot_be_reached_is_named,
 );
 
 fn write(fixture: &Fixture, name: &str, text: &str) {
@@ -80,7 +82,10 @@ fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
     }
     if backend == Backend::Postgres {
         let complaint = fixture.complaint(&["serve"], &[("CALLSCOPE__DATABASE__POOL_SIZE", "2")]);
-        assert!(complaint.contains("database.pool_size: must be at least 3"), "{complaint}");
+        assert!(
+            complaint.contains("database.pool_size (from CALLSCOPE__DATABASE__POOL_SIZE): must be at least 3"),
+            "{complaint}"
+        );
     }
     let complaint = fixture.complaint(&["--config", "nowhere.toml", "serve"], &[]);
     assert!(complaint.contains("nowhere.toml"), "{complaint}");
@@ -138,4 +143,50 @@ fn a_port_in_use_is_reported(backend: Backend) {
     let complaint = fixture.complaint(&["serve"], &[("CALLSCOPE__SERVER__BIND", &address)]);
     assert!(complaint.contains(&format!("cannot listen on {address}")), "{complaint}");
     assert!(complaint.contains("in use"), "{complaint}");
+}
+
+fn every_fault_is_named_with_its_source(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    write(
+        &fixture,
+        "wrong.toml",
+        "[server]\nbnid = \"127.0.0.1:1\"\nworkers = \"many\"\n[retention]\ncalls_days = 40000\n[severs]\nbind = 1\n",
+    );
+    let expected = [
+        "setting ingest.bodies_max (from CALLSCOPE__INGEST__BODIES_MAX): must be at least 1",
+        "setting ingest.queue_records_max (from CALLSCOPE__INGEST__QUEUE_RECORDS_MAX): must be an integer, not",
+        "setting ingest.secret (from CALLSCOPE__INGEST__SECRET): unknown setting; config/default.toml",
+        "setting live.idle_timeout (default): must be more than live.ping_interval",
+        "setting retention.calls_days (from wrong.toml): must be at most 36500",
+        "setting server.bnid (from wrong.toml): unknown setting; is server.bind meant?",
+        "setting server.workers (from wrong.toml): must be an integer, not",
+        "setting severs.bind (from wrong.toml): unknown setting; is server.bind meant?",
+    ];
+    for arguments in [&["--config", "wrong.toml", "config", "check"][..], &["--config", "wrong.toml", "serve"]] {
+        let mut command = fixture.command(arguments);
+        command.env("CALLSCOPE__INGEST__BODIES_MAX", "0").env("CALLSCOPE__INGEST__QUEUE_RECORDS_MAX", "many");
+        command.env("CALLSCOPE__LIVE__PING_INTERVAL", "2h").env("CALLSCOPE__INGEST__SECRET", "horse-battery");
+        let finished = run(command, b"");
+        let lines: Vec<&str> = finished.stderr.lines().map(|line| line.trim_start_matches("callscope: ")).collect();
+        assert_eq!((finished.code, lines.len()), (Some(1), expected.len()), "{finished:?}");
+        for (line, start) in lines.iter().zip(&expected) {
+            assert!(line.starts_with(start), "{line}: {start}");
+        }
+        assert!(!finished.stderr.contains("horse-battery"), "{finished:?}");
+    }
+    let mut command = fixture.bare_command(&["config", "check"]);
+    command.env("DATABASE_URL", "mysql://root:horse-battery@localhost/calls");
+    let complaint = run(command, b"").stderr_of_failure();
+    assert!(complaint.contains("setting database.url (from DATABASE_URL): "), "{complaint}");
+    assert!(!complaint.contains("horse-battery"), "{complaint}");
+}
+
+fn a_server_that_cannot_be_reached_is_named(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://voice:horse-battery@127.0.0.1:{port}/calls");
+    let complaint = fixture.complaint(&["tenants", "list"], &[("CALLSCOPE__DATABASE__URL", &url)]);
+    let place = format!("cannot connect to PostgreSQL at 127.0.0.1:{port}, database calls, user voice: ");
+    assert!(complaint.contains(&place), "{complaint}");
+    assert!(!complaint.contains("horse-battery"), "{complaint}");
 }

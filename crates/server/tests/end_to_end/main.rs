@@ -39,6 +39,7 @@ mod compare;
 mod comparison;
 mod configuration;
 mod crash;
+mod cross_origin;
 mod database_url;
 mod demo;
 mod distribution;
@@ -50,6 +51,7 @@ mod health;
 mod import;
 mod isolation;
 mod live;
+mod log;
 mod outage;
 mod process;
 mod read_only;
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         comparison::CASES,
         configuration::CASES,
         crash::CASES,
+        cross_origin::CASES,
         database_url::CASES,
         demo::CASES,
         distribution::CASES,
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         import::CASES,
         isolation::CASES,
         live::CASES,
+        log::CASES,
         live::POSTGRES_CASES,
         outage::CASES,
         read_only::CASES,

@@ -27,8 +27,8 @@ pub mod health {
             command.env("CALLSCOPE__SERVER__BIND", &bind);
             crate::process::run(command, b"")
         };
-        assert_eq!(ask(&["health"]).stdout_of_success(), "well\n");
-        assert_eq!(ask(&["health", "--live"]).stdout_of_success(), "well\n");
+        assert_eq!(ask(&["health"]).stdout_of_success(), "ok\n");
+        assert_eq!(ask(&["health", "--live"]).stdout_of_success(), "ok\n");
         drop(server);
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let free = holder.local_addr().unwrap().to_string();
