@@ -48,6 +48,7 @@ pub fn run() -> anyhow::Result<()> {
     }
     let all = std::env::var_os(REQUIRE_TOOLS).is_some();
     super::sdk::check(all)?;
+    super::examples::check(all)?;
     super::fuzz::check(all)
 }
 

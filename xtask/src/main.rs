@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod dependencies;
+mod examples;
 mod fuzz;
 mod openapi;
 mod python;
@@ -32,6 +33,8 @@ enum Task {
     Dependencies,
     /// Generate clients from openapi/openapi.json into target/sdk.
     Sdk(sdk::Arguments),
+    /// Run the clients in LIVE.md against a server.
+    Examples,
     /// Try the server with thousands of made-up requests that openapi/openapi.json allows or forbids.
     Fuzz(fuzz::Arguments),
     /// Run everything that a change must pass.
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Task::Openapi { check } => openapi::run(check),
         Task::Dependencies => dependencies::check(),
         Task::Sdk(arguments) => sdk::run(&arguments),
+        Task::Examples => examples::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Ci => ci::run(),
         Task::Bench(arguments) => bench::run(&arguments),

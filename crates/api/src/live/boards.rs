@@ -172,7 +172,7 @@ impl Shared {
             Topic::CallVolume => {
                 let interval = Interval::Hour;
                 let answer = self.analytics.call_volume(tenant, window, interval, Zone::default(), &scope).await?;
-                text("call_volume", period, &CallVolumeResponse::new(interval, answer.figures))
+                text("call-volume", period, &CallVolumeResponse::new(interval, answer.figures))
             }
         })
     }

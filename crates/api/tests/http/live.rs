@@ -206,7 +206,7 @@ async fn figures_are_pushed_when_they_change(backend: Backend) {
     );
     board.say(r#"{"action":"subscribe","topic":"call-volume"}"#).await;
     assert_eq!(board.next().await, json!({"type": "subscribed", "topic": "call-volume"}));
-    assert_eq!(board.next().await["type"], "call_volume");
+    assert_eq!(board.next().await["type"], "call-volume");
     acme.given(&[completed(1, "2026-01-17T11:50:00Z", 9), completed(2, "2026-01-17T11:51:00Z", 9)]).await;
     let (mut summary, mut volume) = (json!(null), json!(null));
     while summary.is_null() || volume.is_null() {
