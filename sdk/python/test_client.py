@@ -2,12 +2,12 @@
 
 import datetime
 import os
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from typing_extensions import assert_type
 
-from callscope_client import AuthenticatedClient
+from callscope_client import AuthenticatedClient, errors
 from callscope_client.api.analytics import (
     get_active_calls,
     get_call_volume,
@@ -18,6 +18,7 @@ from callscope_client.api.analytics import (
 )
 from callscope_client.api.health import get_readiness
 from callscope_client.api.ingestion import ingest_calls, put_call
+from callscope_client.api.live import stream_calls
 from callscope_client.models import (
     ActiveCallsResponse,
     CallRecord,
@@ -36,7 +37,7 @@ from callscope_client.models import (
 )
 
 URL, KEY = os.environ["CALLSCOPE_URL"], os.environ["CALLSCOPE_KEY"]
-FIRST, SECOND, THIRD = (UUID(f"31c02e4f-12e0-4af0-869b-aab222503a0{end}") for end in "abc")
+FIRST, SECOND, THIRD, LIVE = (UUID(f"31c02e4f-12e0-4af0-869b-aab222503a0{end}") for end in "abcd")
 
 
 def instant(text: str) -> datetime.datetime:
@@ -57,7 +58,7 @@ def writes(client: AuthenticatedClient) -> None:
         ended_at=instant("2025-06-01T10:33:00+00:00"),
         workflow=WorkflowRecord(slug="daily-call", name="Daily Health Check"),
         total_tokens=1500,
-        providers=[ProviderRecord("deepgram", "stt", latencies_ms=[100.0, 200.0, None])],
+        providers=[ProviderRecord(provider_type="stt", provider_name="deepgram", latencies_ms=[100.0, 200.0, None])],
         errors=[
             ErrorRecord(
                 level="error",
@@ -132,6 +133,32 @@ def reads(client: AuthenticatedClient) -> None:
     assert isinstance(get_summary.sync(client=client, period="7d"), SummaryResponse)
 
 
+def follows(client: AuthenticatedClient) -> None:
+    messages = stream_calls.sync(client=client, workflow="live-call", types=["call.ended"])
+    first = next(messages)
+    assert_type(first.data["cursor"], Any)
+    assert (first.type, first.id) == ("connected", None)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    state = CallState(status="completed", started_at=now, ended_at=now, workflow=WorkflowRecord(slug="live-call"))
+    assert isinstance(put_call.sync(LIVE, client=client, body=state), PutCallResponse)
+    event = next(message for message in messages if message.id is not None)
+    assert (event.type, event.data["call_id"]) == ("call.ended", str(LIVE))
+    try:
+        next(stream_calls.sync(client=connect("cs_live_wrong")))
+    except errors.UnexpectedStatus as refused:
+        assert refused.status_code == 401
+    else:
+        raise AssertionError("a wrong key is accepted")
+
+
+def keywords_only() -> None:
+    try:
+        ProviderRecord("deepgram", "stt")  # type: ignore[call-arg]
+    except TypeError:
+        return
+    raise AssertionError("positional arguments are accepted")
+
+
 def refusals(client: AuthenticatedClient) -> None:
     invalid = get_workflow_stats.sync(client=client, limit=51)
     assert isinstance(invalid, Problem)
@@ -148,3 +175,5 @@ if __name__ == "__main__":
         writes(connected)
         reads(connected)
         refusals(connected)
+        follows(connected)
+    keywords_only()

@@ -112,7 +112,7 @@ async fn reads(client: &Client) -> anyhow::Result<()> {
 
     ensure!(client.get_active_calls().send().await?.count == 1);
     ensure!(client.get_readiness().send().await?.status == "ok");
-    client.get_summary().period(Period::X7d).send().await?;
+    client.get_summary().period(Period::Last7Days).send().await?;
     Ok(())
 }
 
