@@ -6,10 +6,7 @@ use callscope_testkit::Backend;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-once!(
-    probes_and_broken_clients_leave_no_lines_in_the_log,
-    lines_of_the_framework_are_there_when_they_are_asked_for,
-);
+once!(probes_and_broken_clients_leave_no_lines_in_the_log, lines_of_the_framework_are_there_when_they_are_asked_for,);
 
 /// Bytes that are no request, or not a whole one.
 const BROKEN: [&[u8]; 5] = [

@@ -36,7 +36,8 @@ fn with_named_periods(source: &str) -> String {
 
 /// `Last7Days` for `X7d`, `Last24Hours` for `X24h`; `None` for every other name.
 fn period_name(name: &str) -> Option<String> {
-    let (count, unit) = name.strip_prefix('X')?.split_at_checked(name.len() - 2)?;
+    let period = name.strip_prefix('X')?;
+    let (count, unit) = period.split_at_checked(period.len().checked_sub(1)?)?;
     let count: u32 = count.parse().ok()?;
     let unit = match unit {
         "h" => "Hour",
