@@ -1,5 +1,6 @@
 //! Bodies of the write endpoints: received within bounds, unpacked within bounds, cut into records.
 
+use crate::field::{FieldCode, Rule};
 use crate::json::{self, BoundedList};
 use crate::problem::{Problem, ProblemCode};
 use crate::state::{ApiLimits, ApiState};
@@ -283,7 +284,7 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
         }
     };
     if records.is_empty() {
-        return Err(Problem::invalid_field("(body)", "must hold at least one record"));
+        return Err(Problem::invalid_field("(body)", Rule::new(FieldCode::Empty, "must hold at least one record")));
     }
     if records.len() > records_max {
         let detail = format!("the body must hold at most {records_max} records; split it");
@@ -299,7 +300,11 @@ fn array(bytes: &[u8], records_max: usize) -> Result<Vec<&RawValue>, Problem> {
         if error.is_data() {
             Problem::invalid_field(
                 "(body)",
-                "must be a JSON array of records; to send one record a line, say application/x-ndjson",
+                Rule::new(
+                    FieldCode::InvalidType,
+                    "must be a JSON array of records; to send one record a line, set Content-Type to \
+                     application/x-ndjson",
+                ),
             )
         } else {
             Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid JSON: {}", json::syntax(&error)))

@@ -2,9 +2,9 @@
 
 use crate::auth::{Authorized, CallsWrite};
 use crate::body::{self, Expected, Format, Unpacked};
-use crate::json;
+use crate::field::{FieldCode, FieldError, Rule};
 use crate::openapi::{PutProblems, WriteProblems};
-use crate::problem::{FieldError, Problem, ProblemCode};
+use crate::problem::{Problem, ProblemCode};
 use crate::reading::{RefusedRecord, parse_record, uuid};
 use crate::record::CallRecord;
 use crate::schemas::{BatchLines, BatchRecords};
@@ -151,13 +151,13 @@ fn put_result(kind: TransitionKind) -> Result<PutResult, Problem> {
 /// The fault of a record whose call started before the retention horizon.
 #[must_use]
 pub fn expired_record() -> FieldError {
-    FieldError { field: "started_at".to_owned(), message: EXPIRED.to_owned() }
+    FieldError::new("started_at", Rule::new(FieldCode::Expired, EXPIRED))
 }
 
 /// One refused record as a whole refused request.
 fn refused(record: RefusedRecord) -> Problem {
     match record.errors.first() {
-        Some(error) if error.field == json::WHOLE_RECORD && error.message.starts_with(json::NOT_JSON) => {
+        Some(error) if error.code == FieldCode::InvalidJson => {
             Problem::new(ProblemCode::MalformedRequest, format!("the body {}", error.message))
         }
         _ => Problem::invalid(record.errors),

@@ -1,7 +1,7 @@
 //! Strictness where the JSON reader has none, and what it complains of in our words: what should have been sent, and
 //! never what was, which may be long.
 
-use crate::problem::{FieldError, TWICE, not_known};
+use crate::field::{FieldCode, FieldError, Rule};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -19,7 +19,8 @@ const PATH_MAX: usize = 200;
 /// What is wrong with a record that is no `T`.
 pub fn fault<'de, T: Deserialize<'de>>(json: &'de [u8], error: &Error) -> FieldError {
     if !error.is_data() {
-        return FieldError { field: WHOLE_RECORD.to_owned(), message: format!("{NOT_JSON}: {}", syntax(error)) };
+        let rule = Rule::owned(FieldCode::InvalidJson, format!("{NOT_JSON}: {}", syntax(error)));
+        return FieldError::new(WHOLE_RECORD, rule);
     }
     // Read once more, slowly, to find where.
     let mut reader = serde_json::Deserializer::from_slice(json);
@@ -35,8 +36,7 @@ pub fn fault<'de, T: Deserialize<'de>>(json: &'de [u8], error: &Error) -> FieldE
         (None, Some(name)) => name.to_owned(),
         (None, None) => WHOLE_RECORD.to_owned(),
     };
-    let message = if twice.is_some() { TWICE.to_owned() } else { data(&text) };
-    FieldError { field, message }
+    FieldError::new(field, if twice.is_some() { Rule::TWICE } else { data(&text) })
 }
 
 /// What is wrong with text that is no JSON, and where.
@@ -52,13 +52,15 @@ pub fn syntax(error: &Error) -> String {
 }
 
 /// What a value should have been.
-fn data(text: &str) -> String {
+fn data(text: &str) -> Rule {
     let (text, _) = text.rsplit_once(" at line ").unwrap_or((text, ""));
-    let Some((what, expected)) = text.rsplit_once(", expected ") else { return "is not what it must be".to_owned() };
+    let Some((what, expected)) = text.rsplit_once(", expected ") else {
+        return Rule::new(FieldCode::InvalidType, "has the wrong type");
+    };
     if what.starts_with("unknown field ") {
         let known: Vec<&str> =
             expected.trim_start_matches("one of ").split(", ").map(|name| name.trim_matches('`')).collect();
-        return not_known(&known);
+        return Rule::unknown(&known);
     }
     let expected = match expected {
         "a sequence" => "a list",
@@ -66,7 +68,8 @@ fn data(text: &str) -> String {
         "f64" => "a number",
         other => other,
     };
-    format!("must be {expected}")
+    let code = if what.starts_with("invalid value") { FieldCode::OutOfRange } else { FieldCode::InvalidType };
+    Rule::owned(code, format!("must be {expected}"))
 }
 
 /// A JSON list of which at most `MAX` elements and one more are kept: enough to know that there are too many, whatever

@@ -3,11 +3,12 @@
 use crate::access::{Credential, forbidden};
 use crate::auth::{Authorized, KeysManage};
 use crate::body::{self, Expected, Format};
+use crate::field::{FieldCode, FieldError, Rule, Violation};
 use crate::ingest;
 use crate::json::{self, Object, Whole};
 use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
 use crate::params::PageParams;
-use crate::problem::{FieldError, Problem, ProblemCode};
+use crate::problem::{Problem, ProblemCode};
 use crate::reading::uuid;
 use crate::responses::rfc3339;
 use crate::state::ApiState;
@@ -20,7 +21,6 @@ use callscope_domain::{
     Actor, ApiKey, DISPLAY_NAME_MAX, DisplayName, KeyId, Principal, RATE_MAX, RateLimit, Scope, Timestamp, UnknownWord,
 };
 use serde::{Deserialize, Serialize};
-use std::fmt::Display;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
@@ -215,10 +215,10 @@ fn read(body: &[u8]) -> Result<CreateKeyRequest, Problem> {
         if fault.field != json::WHOLE_RECORD {
             return Problem::invalid(vec![fault]);
         }
-        if fault.message.starts_with(json::NOT_JSON) {
+        if fault.code == FieldCode::InvalidJson {
             return Problem::new(ProblemCode::MalformedRequest, format!("the body {}", fault.message));
         }
-        Problem::invalid_field(WHOLE_BODY, fault.message)
+        Problem::invalid(vec![FieldError { field: WHOLE_BODY.to_owned(), ..fault }])
     })
 }
 
@@ -227,8 +227,8 @@ fn read(body: &[u8]) -> Result<CreateKeyRequest, Problem> {
 struct Faults(Vec<FieldError>);
 
 impl Faults {
-    fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
-        let fault = |fault: E| self.0.push(FieldError { field: field.to_owned(), message: fault.to_string() });
+    fn check<T, E: Violation>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        let fault = |fault: E| self.0.push(FieldError::new(field, fault));
         value.map_err(fault).ok()
     }
 }
@@ -245,7 +245,7 @@ impl CreateKeyRequest {
         let burst = self.burst.map(|Whole(number)| whole(number, 1));
         let burst = burst.and_then(|number| faults.check("burst", number));
         if self.burst.is_some() && self.requests_per_second.is_none() {
-            faults.check::<(), _>("burst", Err("needs requests_per_second"));
+            faults.check::<(), _>("burst", Err(Rule::new(FieldCode::Inconsistent, "needs requests_per_second")));
         }
         let rate = requests.map(|requests| match burst {
             Some(burst) => RateLimit::new(requests, burst),
@@ -278,22 +278,23 @@ impl CreateKeyRequest {
     }
 }
 
-fn scopes(words: &[String]) -> Result<Vec<Scope>, String> {
+fn scopes(words: &[String]) -> Result<Vec<Scope>, Rule> {
     let scopes: Result<Vec<Scope>, UnknownWord> = words.iter().map(|word| word.parse()).collect();
-    let mut scopes = scopes.map_err(|unknown| format!("each {unknown}"))?;
+    let mut scopes = scopes.map_err(|unknown| Rule::owned(FieldCode::UnknownValue, format!("each {unknown}")))?;
     scopes.sort_unstable();
     scopes.dedup();
-    if scopes.is_empty() { Err("must name at least one scope".to_owned()) } else { Ok(scopes) }
+    let at_least_one = Rule::new(FieldCode::Empty, "must name at least one scope");
+    if scopes.is_empty() { Err(at_least_one) } else { Ok(scopes) }
 }
 
-fn future(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
+fn future(text: &str, now: Timestamp) -> Result<Timestamp, Rule> {
     let instant = timestamp(text)?;
-    if instant > now { Ok(instant) } else { Err("must be in the future") }
+    if instant > now { Ok(instant) } else { Err(Rule::new(FieldCode::OutOfRange, "must be in the future")) }
 }
 
-fn whole(number: i64, least: u32) -> Result<u32, String> {
+fn whole(number: i64, least: u32) -> Result<u32, Rule> {
     let sound = u32::try_from(number).ok().filter(|number| (least..=RATE_MAX).contains(number));
-    sound.ok_or_else(|| format!("must be a whole number from {least} to {RATE_MAX}"))
+    sound.ok_or_else(|| Rule::whole_number(least, RATE_MAX))
 }
 
 const _: () = assert!(DISPLAY_NAME_MAX == 200 && RATE_MAX == 1_000_000, "the schema above says so");

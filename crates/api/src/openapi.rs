@@ -1,5 +1,6 @@
 //! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
 
+use crate::field::{FieldCode, Rule};
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::metrics::METRICS_PATH;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
@@ -148,7 +149,7 @@ problems! {
     MalformedRequest = "the query string is not valid percent-encoded UTF-8",
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope analytics:read",
-    ValidationError = "period: must be one of 1h, 24h, 7d, 30d",
+    ValidationError = "period: must be one of 1h, 24h, 7d, 30d, 90d",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
@@ -242,7 +243,7 @@ problems! {
     MalformedRequest = "the query string is not valid percent-encoded UTF-8",
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope analytics:read",
-    ValidationError = "x: is not known here; this operation takes no parameters",
+    ValidationError = "x: is unknown; this operation takes no parameters",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
@@ -264,7 +265,9 @@ fn responses(problems: &[(ProblemCode, &'static str)]) -> BTreeMap<String, RefOr
 
 fn response(code: ProblemCode, detail: &'static str) -> Response {
     let example = match (code, detail.split_once(": ")) {
-        (ProblemCode::ValidationError, Some((field, message))) => Problem::invalid_field(field, message),
+        (ProblemCode::ValidationError, Some((field, message))) => {
+            Problem::invalid_field(field, Rule::new(FieldCode::InvalidFormat, message))
+        }
         _ => Problem::new(code, detail),
     };
     let content = ContentBuilder::new()

@@ -1,10 +1,10 @@
 //! Query strings: each parameter parsed by the domain's own rule, every fault named, nothing unknown accepted.
 
-use crate::problem::{FieldError, Problem, ProblemCode, TWICE, not_known};
+use crate::field::{FieldCode, FieldError, Rule, Violation};
+use crate::problem::{Problem, ProblemCode};
 use crate::words::{self, timestamp};
 use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
-use callscope_domain::{Interval, Level, Period, Service, Slug, SlugFault, Timestamp, Window, Zone};
-use std::fmt::Display;
+use callscope_domain::{Interval, Level, Period, Service, Slug, Timestamp, Window, Zone};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use utoipa::IntoParams;
@@ -18,6 +18,10 @@ const ERRORS_DEFAULT: u32 = 50;
 /// Most keys of one page.
 const KEYS_MAX: u32 = 200;
 const KEYS_DEFAULT: u32 = 50;
+
+/// The rule of a window that has no end of its own.
+const STARTS_IN_FUTURE: Rule =
+    Rule::new(FieldCode::OutOfRange, "must be in the past: without started_before the window lasts until now");
 
 /// Most faults that are named of one query string.
 const FAULTS_MAX: usize = 20;
@@ -68,13 +72,13 @@ impl Query {
     }
 
     /// The value of a parameter, if it is there and sound.
-    pub fn take<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn take<T, E: Violation>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         self.known.push(name);
         let mut values = self.pairs.extract_if(.., |(known, _)| known == name).map(|(_, value)| value);
         let value = values.next()?;
         let repeated = values.count() > 0;
         if repeated {
-            self.fault(name, TWICE);
+            self.fault(name, Rule::TWICE);
             return None;
         }
         match parse(&value) {
@@ -86,8 +90,8 @@ impl Query {
         }
     }
 
-    fn fault(&mut self, field: &str, message: impl Display) {
-        self.faults.push(FieldError { field: field.to_owned(), message: message.to_string() });
+    fn fault(&mut self, field: &str, violation: impl Violation) {
+        self.faults.push(FieldError::new(field, violation));
     }
 
     fn finish(mut self) -> Result<(), Problem> {
@@ -99,11 +103,8 @@ impl Query {
             if self.faults.iter().any(|fault| fault.field == name) {
                 continue;
             }
-            let message = match self.known.as_slice() {
-                [] => "is not known here; this operation takes no parameters".to_owned(),
-                known => not_known(known),
-            };
-            self.fault(&name, message);
+            let rule = Rule::unknown(&self.known);
+            self.fault(&name, rule);
         }
         if self.faults.is_empty() { Ok(()) } else { Err(Problem::invalid(self.faults)) }
     }
@@ -140,14 +141,14 @@ impl QueryParams for NoParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct WindowParams {
-    /// The length of the window. Without bounds the window ends now; with one bound it is this long; with both bounds
-    /// this is ignored.
+    /// The length of a window that has no `started_after`: it begins this long before its end. Ignored when
+    /// `started_after` is given.
     #[param(value_type = words::Period, example = "24h", required = false)]
     pub period: Period,
-    /// The first instant of the window, RFC 3339, inclusive. A `+` in an offset must be sent as `%2B`.
+    /// The first instant of the window, RFC 3339, inclusive. Without `started_before` the window lasts until now. A `+` in an offset must be sent as `%2B`.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
     pub started_after: Option<Timestamp>,
-    /// The end of the window, RFC 3339, exclusive; must be later than `started_after`.
+    /// The end of the window, RFC 3339, exclusive; must be later than `started_after`. Without it the window ends now.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-15T23:59:59Z")]
     pub started_before: Option<Timestamp>,
 }
@@ -165,8 +166,11 @@ impl QueryParams for WindowParams {
 impl WindowParams {
     /// The window that is meant at this moment.
     pub fn window(&self, now: Timestamp) -> Result<Window, Problem> {
-        Window::resolve(self.period, self.started_after, self.started_before, now)
-            .map_err(|fault| Problem::invalid_field("started_before", fault))
+        let window = Window::resolve(self.period, self.started_after, self.started_before, now);
+        window.map_err(|fault| match self.started_before {
+            Some(_) => Problem::invalid_field("started_before", fault),
+            None => Problem::invalid_field("started_after", STARTS_IN_FUTURE),
+        })
     }
 }
 
@@ -181,7 +185,7 @@ pub struct WorkflowParam {
 
 impl QueryParams for WorkflowParam {
     fn take(query: &mut Query) -> Self {
-        Self { workflow: query.take("workflow", |text| Slug::new(text).map_err(|fault: SlugFault| fault)) }
+        Self { workflow: query.take("workflow", |text| Slug::new(text)) }
     }
 }
 
@@ -308,16 +312,16 @@ macro_rules! sets_together {
 sets_together!(A, B);
 sets_together!(A, B, C);
 
-fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, String> {
+fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, Rule> {
     // Rust's own parser would let a leading + through.
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let sound = text.parse().ok().filter(|number| is_digits && bounds.contains(number));
-    sound.ok_or_else(|| format!("must be a whole number from {} to {}", bounds.start(), bounds.end()))
+    sound.ok_or_else(|| Rule::whole_number(bounds.start(), bounds.end()))
 }
 
 /// An instant, as a query string holds it.
-fn instant(text: &str) -> Result<Timestamp, String> {
+fn instant(text: &str) -> Result<Timestamp, Rule> {
     // There, `+` means a space.
     let hint = if text.contains(' ') { "; send the + of an offset as %2B" } else { "" };
-    timestamp(text).map_err(|rule| format!("{rule}{hint}"))
+    timestamp(text).map_err(|rule| Rule::owned(FieldCode::InvalidFormat, format!("{rule}{hint}")))
 }

@@ -1,5 +1,6 @@
 //! Problem details (RFC 9457): the one shape of every error, the framework's own included.
 
+use crate::field::{FieldError, Violation};
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
@@ -105,25 +106,6 @@ impl ToSchema for ProblemCode {
     }
 }
 
-/// A fault of one field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
-    /// The parameter, or the path of the field in the body, such as `providers[0].provider_type`.
-    #[schema(example = "period")]
-    pub field: String,
-    /// What is wrong with it, and what would be right.
-    #[schema(example = "must be one of 1h, 24h, 7d, 30d")]
-    pub message: String,
-}
-
-/// What is wrong with a name that stands twice.
-pub const TWICE: &str = "must not be given more than once";
-
-/// What is wrong with a name that is none of those known.
-pub fn not_known(known: &[&str]) -> String {
-    format!("is not known here; known are {}", known.join(", "))
-}
-
 /// An error, as problem details (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
@@ -138,7 +120,7 @@ pub struct Problem {
     #[schema(minimum = 400, maximum = 599, example = 422)]
     status: u16,
     /// What is wrong with this request.
-    #[schema(example = "period: must be one of 1h, 24h, 7d, 30d")]
+    #[schema(example = "period: must be one of 1h, 24h, 7d, 30d, 90d")]
     detail: Cow<'static, str>,
     /// What kind of problem it is, for programs.
     code: ProblemCode,
@@ -186,8 +168,8 @@ impl Problem {
     }
 
     /// A request with a fault in one field.
-    pub fn invalid_field(field: &str, message: impl std::fmt::Display) -> Self {
-        Self::invalid(vec![FieldError { field: field.to_owned(), message: message.to_string() }])
+    pub fn invalid_field(field: &str, violation: impl Violation) -> Self {
+        Self::invalid(vec![FieldError::new(field, violation)])
     }
 
     /// The problem that an error is, or one for an error that is none.

@@ -1,7 +1,7 @@
 //! How a record becomes a call: every fault is named, with the path of its field.
 
+use crate::field::{FieldCode, FieldError, Rule, Violation};
 use crate::json::{self, Object};
-use crate::problem::FieldError;
 use crate::record::{CallRecord, ErrorRecord, ProviderRecord, WorkflowRecord};
 use crate::words::timestamp;
 use callscope_domain::{
@@ -10,7 +10,6 @@ use callscope_domain::{
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -72,15 +71,15 @@ struct Reader {
 
 impl Reader {
     /// Notes a fault, unless there are many already: an answer has a bound too.
-    fn fault(&mut self, field: impl Into<String>, message: impl Display) {
+    fn fault(&mut self, field: impl Into<String>, violation: impl Violation) {
         if self.faults.len() == FAULTS_PER_RECORD_MAX {
             return;
         }
-        self.faults.push(FieldError { field: field.into(), message: message.to_string() });
+        self.faults.push(FieldError::new(field, violation));
     }
 
     /// The value of an optional field, if it is there and sound.
-    fn optional<S: AsRef<str>, T, E: Display>(
+    fn optional<S: AsRef<str>, T, E: Violation>(
         &mut self,
         field: impl FnOnce() -> String,
         text: Option<S>,
@@ -96,14 +95,14 @@ impl Reader {
     }
 
     /// The value of a required field, if it is sound.
-    fn required<S: AsRef<str>, T, E: Display>(
+    fn required<S: AsRef<str>, T, E: Violation>(
         &mut self,
         field: impl FnOnce() -> String,
         text: Option<S>,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         if text.is_none() {
-            self.fault(field(), "is required");
+            self.fault(field(), Rule::REQUIRED);
             return None;
         }
         self.optional(field, text, parse)
@@ -165,7 +164,8 @@ impl Reader {
         let Some(path_id) = path_id else { return self.required(field, text, uuid).map(CallId) };
         let given = self.optional(field, text, uuid).map(CallId);
         if given.is_some_and(|given| given != path_id) {
-            self.fault("call_id", "must be the call id of the path, or absent");
+            let rule = Rule::new(FieldCode::Inconsistent, "must be the call id of the path, or absent");
+            self.fault("call_id", rule);
         }
         Some(path_id)
     }
@@ -185,7 +185,8 @@ impl Reader {
             self.required(|| field("provider_name"), record.provider_name, |text| ProviderName::new(text));
         let given = record.latencies_ms.unwrap_or_default().0;
         if given.len() > SAMPLES_PER_CALL_MAX {
-            self.fault(field("latencies_ms"), format!("must have at most {SAMPLES_PER_CALL_MAX} entries"));
+            let message = format!("must have at most {SAMPLES_PER_CALL_MAX} entries");
+            self.fault(field("latencies_ms"), Rule::owned(FieldCode::TooMany, message));
             return None;
         }
         let latencies: Vec<Latency> = given.iter().filter_map(|latency| Latency::from_ms((*latency)?)).collect();
@@ -224,29 +225,32 @@ fn field_of(fault: CallFault) -> String {
 }
 
 /// A UUID, in any of its usual spellings.
-pub fn uuid(text: &str) -> Result<Uuid, &'static str> {
-    Uuid::try_parse(text).map_err(|_| "must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09")
+pub fn uuid(text: &str) -> Result<Uuid, Rule> {
+    let rule = Rule::new(FieldCode::InvalidFormat, "must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09");
+    Uuid::try_parse(text).map_err(|_| rule)
 }
 
-fn workflow_id(text: &str) -> Result<WorkflowId, &'static str> {
+fn workflow_id(text: &str) -> Result<WorkflowId, Rule> {
     let id = uuid(text)?;
     // The nil id stands for the whole tenant in storage.
-    if id.is_nil() { Err("must not be the nil UUID") } else { Ok(WorkflowId(id)) }
+    let rule = Rule::new(FieldCode::OutOfRange, "must not be the nil UUID");
+    if id.is_nil() { Err(rule) } else { Ok(WorkflowId(id)) }
 }
 
-fn details_object(json: &str) -> Result<Box<str>, String> {
+fn details_object(json: &str) -> Result<Box<str>, Rule> {
     if !json.starts_with('{') {
-        return Err("must be a JSON object".to_owned());
+        return Err(Rule::new(FieldCode::InvalidType, "must be a JSON object"));
     }
     if json.len() > DETAILS_BYTES_MAX {
-        return Err(format!("must be at most {DETAILS_BYTES_MAX} bytes of JSON"));
+        return Err(Rule::owned(FieldCode::TooLong, format!("must be at most {DETAILS_BYTES_MAX} bytes of JSON")));
     }
     if depth(json) > DETAILS_DEPTH_MAX {
-        return Err(format!("must be nested at most {DETAILS_DEPTH_MAX} deep"));
+        return Err(Rule::owned(FieldCode::TooLong, format!("must be nested at most {DETAILS_DEPTH_MAX} deep")));
     }
     // It is given back as it stands; what a strict reader chokes on would cost it the whole page of errors.
     if serde_json::from_str::<serde_json::Value>(json).is_err() {
-        return Err("must not hold half a surrogate pair, nor a number past the range of 64-bit floats".to_owned());
+        let message = "must not hold half a surrogate pair, nor a number past the range of 64-bit floats";
+        return Err(Rule::new(FieldCode::InvalidFormat, message));
     }
     Ok(json.into())
 }

@@ -1,5 +1,6 @@
 //! The domain's enumerations and instants on the wire. The words stay the domain's; here they get a schema.
 
+use crate::field::{FieldCode, Rule};
 use callscope_domain::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
@@ -9,9 +10,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// An instant in RFC 3339.
-pub fn timestamp(text: &str) -> Result<Timestamp, &'static str> {
+pub fn timestamp(text: &str) -> Result<Timestamp, Rule> {
     let instant = DateTime::parse_from_rfc3339(text);
-    let rule = "must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z";
+    let rule = Rule::new(FieldCode::InvalidFormat, "must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z");
     instant.map(|instant| instant.with_timezone(&Utc).into()).map_err(|_| rule)
 }
 
@@ -61,7 +62,7 @@ word! {
     Level = "ErrorLevel"
 }
 word! {
-    /// The length of a window: one hour, 24 hours, 7 or 30 times 24 hours.
+    /// The length of a window: one hour, or 24 hours times 1, 7, 30 or 90.
     Period = "Period", or callscope_domain::Period::default()
 }
 word! {

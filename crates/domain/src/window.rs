@@ -21,20 +21,16 @@ impl Window {
         if started_after < started_before { Ok(Self { started_after, started_before }) } else { Err(WindowFault) }
     }
 
-    /// The window that the three parameters ask for: both bounds as given, or `period` long from the one given, or
-    /// `[now - period, now)`.
+    /// The window that the three parameters ask for: from `started_after`, else from `period` before the end; up to
+    /// `started_before`, else up to now.
     pub fn resolve(
         period: Period,
         started_after: Option<Timestamp>,
         started_before: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Self, WindowFault> {
-        match (started_after, started_before) {
-            (Some(after), Some(before)) => Self::new(after, before),
-            (Some(after), None) => Self::new(after, after + period.span()),
-            (None, Some(before)) => Self::new(before - period.span(), before),
-            (None, None) => Self::new(now - period.span(), now),
-        }
+        let end = started_before.unwrap_or(now);
+        Self::new(started_after.unwrap_or(end - period.span()), end)
     }
 
     /// The first instant inside.
@@ -68,9 +64,11 @@ pub enum Period {
     Week,
     /// Thirty times 24 hours.
     Month,
+    /// Ninety times 24 hours.
+    Quarter,
 }
 
-words!(Period { Hour = "1h", Day = "24h", Week = "7d", Month = "30d" });
+words!(Period { Hour = "1h", Day = "24h", Week = "7d", Month = "30d", Quarter = "90d" });
 
 impl Period {
     /// Its length.
@@ -81,6 +79,7 @@ impl Period {
             Self::Day => Span::from_hours(24),
             Self::Week => Span::from_hours(7 * 24),
             Self::Month => Span::from_hours(30 * 24),
+            Self::Quarter => Span::from_hours(90 * 24),
         }
     }
 }
@@ -100,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn one_bound_takes_its_length_from_the_period() {
+    fn a_start_alone_means_until_now_and_an_end_alone_the_period_before_it() {
         let now = at(1_000_000_000_000_000);
         let hour = Span::from_hours(1);
         let resolve = |after, before| Window::resolve(Period::Hour, after, before, now).unwrap();
         assert_eq!(resolve(None, None), Window::new(now - hour, now).unwrap());
-        assert_eq!(resolve(Some(at(5)), None), Window::new(at(5), at(5) + hour).unwrap());
+        assert_eq!(resolve(Some(at(5)), None), Window::new(at(5), now).unwrap());
         assert_eq!(resolve(None, Some(at(5))), Window::new(at(5) - hour, at(5)).unwrap());
         assert_eq!(resolve(Some(at(5)), Some(at(7))), Window::new(at(5), at(7)).unwrap());
     }

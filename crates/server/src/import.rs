@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
-use callscope_api::{FieldError, RefusedRecord, expired_record, parse_record};
+use callscope_api::{FieldCode, FieldError, RefusedRecord, Rule, expired_record, parse_record};
 use callscope_domain::{Incoming, TenantId, TransitionKind};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -100,8 +100,8 @@ impl Importer {
             }
             if line.len() as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
                 skip_line(&mut reader)?;
-                let message = format!("is longer than {LINE_BYTES_MAX} bytes");
-                let fault = FieldError { field: "(record)".to_owned(), message };
+                let rule = Rule::owned(FieldCode::TooLong, format!("is longer than {LINE_BYTES_MAX} bytes"));
+                let fault = FieldError::new("(record)", rule);
                 self.reject(path, number, &RefusedRecord { call_id: None, errors: vec![fault] });
                 continue;
             }

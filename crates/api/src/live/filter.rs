@@ -1,8 +1,9 @@
 //! Which events someone wants.
 
+use crate::field::{FieldCode, Rule};
 use crate::params::{Query, QueryParams};
 use callscope_analytics::live::LiveMessage;
-use callscope_domain::{CallId, EventId, EventKind, Slug, SlugFault};
+use callscope_domain::{CallId, EventId, EventKind, Slug};
 use std::collections::HashSet;
 use std::str::FromStr;
 use utoipa::IntoParams;
@@ -29,7 +30,7 @@ pub struct FollowParams {
 impl QueryParams for FollowParams {
     fn take(query: &mut Query) -> Self {
         Self {
-            workflow: query.take("workflow", |text| Slug::new(text).map_err(|fault: SlugFault| fault)),
+            workflow: query.take("workflow", |text| Slug::new(text)),
             types: query.take("types", |text| text.split(',').map(EventKind::from_str).collect::<Result<Vec<_>, _>>()),
             since: query.take("since", event_id),
         }
@@ -37,10 +38,10 @@ impl QueryParams for FollowParams {
 }
 
 /// The number of an event, as clients write it.
-pub fn event_id(text: &str) -> Result<EventId, &'static str> {
+pub fn event_id(text: &str) -> Result<EventId, Rule> {
     let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let id = text.parse().ok().filter(|_| is_digits).map(EventId);
-    id.ok_or("must be the id of an event, a whole number from 0 on")
+    id.ok_or(Rule::new(FieldCode::InvalidFormat, "must be the id of an event, a whole number from 0 on"))
 }
 
 /// Which events someone wants.

@@ -2,6 +2,7 @@
 
 use crate::HeadOnly;
 use crate::auth::{AnalyticsRead, SocketAuthorized};
+use crate::field::{FieldCode, Rule};
 use crate::live::filter::{EventFilter, FollowParams, event_id};
 use crate::live::messages::{Notice, written};
 use crate::live::room::Guest;
@@ -84,7 +85,10 @@ async fn stream_calls(
     let last_seen = match request.headers().get(LAST_EVENT_ID) {
         None => asked.params.since,
         Some(value) => {
-            let id = value.to_str().map_err(|_| "must be plain text").and_then(|text| event_id(text.trim()));
+            let id = value
+                .to_str()
+                .map_err(|_| Rule::new(FieldCode::InvalidFormat, "must be plain text"))
+                .and_then(|text| event_id(text.trim()));
             Some(id.map_err(|fault| Problem::invalid_field(LAST_EVENT_ID.as_str(), fault))?)
         }
     };

@@ -155,13 +155,13 @@ async fn batches_that_hold_no_records(backend: Backend) {
     an empty list
       422 validation_error: (body): must hold at least one record
     an object
-      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, set Content-Type to application/x-ndjson
     lines as JSON
-      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, set Content-Type to application/x-ndjson
     a number
-      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, set Content-Type to application/x-ndjson
     null
-      422 validation_error: (body): must be a JSON array of records; to send one record a line, say application/x-ndjson
+      422 validation_error: (body): must be a JSON array of records; to send one record a line, set Content-Type to application/x-ndjson
     a list that does not end
       400 malformed_request: the body is not valid JSON: EOF while parsing a list (column 142)
     a comma too many
@@ -232,12 +232,18 @@ async fn lines_that_are_no_json_cost_only_themselves(backend: Backend) {
         {
           "index":0,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: invalid unicode code point (column 13)"}]
+          "errors":[
+            {
+              "field":"(record)",
+              "code":"invalid_json",
+              "message":"is not valid JSON: invalid unicode code point (column 13)"
+            }
+          ]
         },
         {
           "index":2,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: expected value (column 1)"}]
+          "errors":[{"field":"(record)","code":"invalid_json","message":"is not valid JSON: expected value (column 1)"}]
         },
         {
           "index":4,
@@ -245,6 +251,7 @@ async fn lines_that_are_no_json_cost_only_themselves(backend: Backend) {
           "errors":[
             {
               "field":"(record)",
+              "code":"invalid_json",
               "message":"is not valid JSON: control character (\\u0000-\\u001F) found while parsing a string (column 12)"
             }
           ]
@@ -252,28 +259,40 @@ async fn lines_that_are_no_json_cost_only_themselves(backend: Backend) {
         {
           "index":6,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: expected value (column 1)"}]
+          "errors":[{"field":"(record)","code":"invalid_json","message":"is not valid JSON: expected value (column 1)"}]
         },
-        {"index":8,"call_id":null,"errors":[{"field":"(record)","message":"must be an object"}]},
+        {"index":8,"call_id":null,"errors":[{"field":"(record)","code":"invalid_type","message":"must be an object"}]},
         {
           "index":10,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: trailing characters (column 4)"}]
+          "errors":[{"field":"(record)","code":"invalid_json","message":"is not valid JSON: trailing characters (column 4)"}]
         },
         {
           "index":12,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: EOF while parsing a value (column 15)"}]
+          "errors":[
+            {
+              "field":"(record)",
+              "code":"invalid_json",
+              "message":"is not valid JSON: EOF while parsing a value (column 15)"
+            }
+          ]
         },
         {
           "index":14,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: EOF while parsing a value (column 500022)"}]
+          "errors":[
+            {
+              "field":"(record)",
+              "code":"invalid_json",
+              "message":"is not valid JSON: EOF while parsing a value (column 500022)"
+            }
+          ]
         },
         {
           "index":16,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: expected value (column 1)"}]
+          "errors":[{"field":"(record)","code":"invalid_json","message":"is not valid JSON: expected value (column 1)"}]
         }
       ],
       "dropped_samples":0

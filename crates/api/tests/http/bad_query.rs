@@ -38,6 +38,7 @@ async fn windows(backend: Backend) {
             "?started_after=2026-01-17T24:00:00Z",
             "?started_after=10000-01-01T00:00:00Z",
             "?started_after=2026-01-17T10:00:00+02:00",
+            "?started_after=2026-01-17T12:00:00Z&period=30d",
             "?started_before=now",
             "?started_before=2026-01-17T10:00:00Z&started_before=2026-01-17T10:00:00Z",
             "?started_after=2026-01-17T10:00:00Z&started_before=2026-01-17T09:00:00Z",
@@ -51,21 +52,21 @@ async fn windows(backend: Backend) {
     .await;
     assert_snapshot!(seen, @"
     ?period=2d
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ?period=24H
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ?period=
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ?period
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ?period=%201h
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ?period=1h%00
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ?period=1h&period=1h
       422 validation_error: period: must not be given more than once
     ?PERIOD=1h
-      422 validation_error: PERIOD: is not known here; known are period, started_after, started_before, workflow
+      422 validation_error: PERIOD: is unknown; allowed: period, started_after, started_before, workflow
     ?started_after=yesterday
       422 validation_error: started_after: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z
     ?started_after=
@@ -84,6 +85,8 @@ async fn windows(backend: Backend) {
       422 validation_error: started_after: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z
     ?started_after=2026-01-17T10:00:00+02:00
       422 validation_error: started_after: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z; send the + of an offset as %2B
+    ?started_after=2026-01-17T12:00:00Z&period=30d
+      422 validation_error: started_after: must be in the past: without started_before the window lasts until now
     ?started_before=now
       422 validation_error: started_before: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z
     ?started_before=2026-01-17T10:00:00Z&started_before=2026-01-17T10:00:00Z
@@ -98,7 +101,7 @@ async fn windows(backend: Backend) {
       422 validation_error: started_before: must be later than started_after
     ?period=2d&started_after=x&started_before=y&workflow=Z
       422 validation_error: 4 fields are at fault
-        period: must be one of 1h, 24h, 7d, 30d
+        period: must be one of 1h, 24h, 7d, 30d, 90d
         started_after: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z
         started_before: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z
         workflow: must match [a-z0-9][a-z0-9_-]{0,63}: lower-case letters, digits, `-` and `_`, at most 64 characters
@@ -169,7 +172,7 @@ async fn series_and_workflows(backend: Backend) {
     ?interval=week&started_after=0001-01-01T00:00:00Z&started_before=9999-12-31T23:59:59Z
       422 validation_error: interval: gives more than 10000 buckets: ask for a shorter window or a wider interval
     ?limit=5
-      422 validation_error: limit: is not known here; known are period, started_after, started_before, interval, timezone, workflow
+      422 validation_error: limit: is unknown; allowed: period, started_after, started_before, interval, timezone, workflow
     ");
     let longest = "?started_after=2024-11-26T08:00:00Z&started_before=2026-01-17T00:00:00Z";
     assert_eq!(acme.call_volume(longest).await.value()["data"].as_array().map(Vec::len), Some(10_000));
@@ -219,7 +222,7 @@ async fn lists(backend: Backend) {
     ?limit=5&limit=5
       422 validation_error: limit: must not be given more than once
     ?workflow=daily-call
-      422 validation_error: workflow: is not known here; known are period, started_after, started_before, limit
+      422 validation_error: workflow: is unknown; allowed: period, started_after, started_before, limit
     ");
     let seen = problems_of_questions(
         &acme,
@@ -286,13 +289,13 @@ async fn operations_without_parameters_take_none(backend: Backend) {
     let table = table.into_iter().map(|request| (request.target.clone(), request)).collect();
     assert_snapshot!(problems(&acme, table).await, @"
     /api/v1/analytics/active-calls?period=24h
-      422 validation_error: period: is not known here; this operation takes no parameters
+      422 validation_error: period: is unknown; this operation takes no parameters
     /api/v1/analytics/provider-latency?limit=5
-      422 validation_error: limit: is not known here; known are period, started_after, started_before
+      422 validation_error: limit: is unknown; allowed: period, started_after, started_before
     /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09?dry_run=true
-      422 validation_error: dry_run: is not known here; this operation takes no parameters
+      422 validation_error: dry_run: is unknown; this operation takes no parameters
     /api/v1/ingest/calls?wait=1&wait=2
-      422 validation_error: wait: is not known here; this operation takes no parameters
+      422 validation_error: wait: is unknown; this operation takes no parameters
     ");
     still_works(&acme).await;
 }
@@ -337,15 +340,15 @@ async fn strings_that_are_no_query_strings(backend: Backend) {
     ?=1h
       400 malformed_request: the query string is not of the form name=value&name=value
     ?1h
-      422 validation_error: 1h: is not known here; known are period, started_after, started_before, workflow
+      422 validation_error: 1h: is unknown; allowed: period, started_after, started_before, workflow
     ?a=1&b=2
       422 validation_error: 2 fields are at fault
-        a: is not known here; known are period, started_after, started_before, workflow
-        b: is not known here; known are period, started_after, started_before, workflow
+        a: is unknown; allowed: period, started_after, started_before, workflow
+        b: is unknown; allowed: period, started_after, started_before, workflow
     ?period[]=1h
-      422 validation_error: period[]: is not known here; known are period, started_after, started_before, workflow
+      422 validation_error: period[]: is unknown; allowed: period, started_after, started_before, workflow
     ?period=1h;workflow=x
-      422 validation_error: period: must be one of 1h, 24h, 7d, 30d
+      422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ");
     // What holds no parameter at all is as good as nothing.
     for query in ["?", "?&", "?&&period=1h&"] {

@@ -40,7 +40,7 @@ pub async fn refusals(backend: Backend, table: &[Case]) -> String {
         // What is no JSON at all is 400 by itself, and one record of many in a batch.
         let message = value["detail"].as_str().and_then(|detail| detail.strip_prefix("the body "));
         faults.push(match response.status {
-            400 => json!([{"field": "(record)", "message": message}]),
+            400 => json!([{"field": "(record)", "code": "invalid_json", "message": message}]),
             _ => value["errors"].clone(),
         });
     }

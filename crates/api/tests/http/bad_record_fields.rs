@@ -83,7 +83,7 @@ async fn ids_states_and_texts(backend: Backend) {
     tokens past any number
       400 malformed_request: the body is not valid JSON: number out of range (column 161)
     unknown field
-      422 validation_error: duration: is not known here; known are call_id, status, started_at, ended_at, end_reason, workflow, agent, total_tokens, providers, errors
+      422 validation_error: duration: is unknown; allowed: call_id, status, started_at, ended_at, end_reason, workflow, agent, total_tokens, providers, errors
     field twice
       422 validation_error: status: must not be given more than once
     an empty list
@@ -215,7 +215,7 @@ async fn workflows(backend: Backend) {
     id nil
       422 validation_error: workflow.id: must not be the nil UUID
     unknown field
-      422 validation_error: workflow.version: is not known here; known are slug, name, id
+      422 validation_error: workflow.version: is unknown; allowed: slug, name, id
     field twice
       422 validation_error: workflow.name: must not be given more than once
     ");

@@ -172,21 +172,27 @@ async fn a_bad_record_never_costs_the_good_ones(backend: Backend) {
           "index":1,
           "call_id":"00000000-0000-4000-8000-000000000002",
           "errors":[
-            {"field":"status","message":"must be one of active, completed, failed"},
-            {"field":"agent","message":"must not be empty"}
+            {"field":"status","code":"unknown_value","message":"must be one of active, completed, failed"},
+            {"field":"agent","code":"empty","message":"must not be empty"}
           ]
         },
         {
           "index":2,
           "call_id":null,
-          "errors":[{"field":"(record)","message":"is not valid JSON: EOF while parsing a value (column 11)"}]
+          "errors":[
+            {
+              "field":"(record)",
+              "code":"invalid_json",
+              "message":"is not valid JSON: EOF while parsing a value (column 11)"
+            }
+          ]
         },
         {
           "index":4,
           "call_id":"00000000-0000-4000-8000-000000000004",
-          "errors":[{"field":"ended_at","message":"is required when the call is completed or failed"}]
+          "errors":[{"field":"ended_at","code":"required","message":"is required when the call is completed or failed"}]
         },
-        {"index":6,"call_id":null,"errors":[{"field":"(record)","message":"must be an object"}]}
+        {"index":6,"call_id":null,"errors":[{"field":"(record)","code":"invalid_type","message":"must be an object"}]}
       ],
       "dropped_samples":0
     }
@@ -212,12 +218,12 @@ async fn a_batch_of_nothing_but_bad_records_is_answered_all_the_same(backend: Ba
           "index":0,
           "call_id":null,
           "errors":[
-            {"field":"call_id","message":"is required"},
-            {"field":"status","message":"is required"},
-            {"field":"started_at","message":"is required"}
+            {"field":"call_id","code":"required","message":"is required"},
+            {"field":"status","code":"required","message":"is required"},
+            {"field":"started_at","code":"required","message":"is required"}
           ]
         },
-        {"index":1,"call_id":null,"errors":[{"field":"(record)","message":"must be an object"}]}
+        {"index":1,"call_id":null,"errors":[{"field":"(record)","code":"invalid_type","message":"must be an object"}]}
       ],
       "dropped_samples":0
     }

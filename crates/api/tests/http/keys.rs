@@ -177,7 +177,7 @@ async fn a_key_that_cannot_be_is_refused_with_every_reason(backend: Backend) {
     {"scopes": ["analytics:read"], "requests_per_second": 1.5}
       422 validation_error: requests_per_second: must be a whole number
     {"scopes": ["analytics:read"], "tenant_id": "x"}
-      422 validation_error: tenant_id: is not known here; known are name, scopes, expires_at, requests_per_second, burst
+      422 validation_error: tenant_id: is unknown; allowed: name, scopes, expires_at, requests_per_second, burst
     {"scopes": ["analytics:read"], "scopes": ["keys:manage"]}
       422 validation_error: scopes: must not be given more than once
     "#);

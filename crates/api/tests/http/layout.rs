@@ -103,9 +103,9 @@ pub fn problem(response: &Response) -> String {
     format!("{status} {code}: {detail}")
 }
 
-/// One fault, as `field: message`.
+/// One fault, as `field: message`; its code has tests of its own.
 pub fn fault(error: &Value) -> String {
-    assert_eq!(error.as_object().map(serde_json::Map::len), Some(2), "{error}");
+    assert!(error.as_object().is_some_and(|fault| fault.len() == 3) && error["code"].is_string(), "{error}");
     let text = |name: &str| error[name].as_str().unwrap_or_else(|| panic!("{name} in {error}")).to_owned();
     format!("{}: {}", text("field"), text("message"))
 }

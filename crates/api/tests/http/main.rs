@@ -28,6 +28,7 @@ macro_rules! once {
 mod client;
 mod document;
 mod failures;
+mod field_codes;
 mod follow;
 mod issuer;
 mod layout;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         document::ONCE,
         error_log::CASES,
         failures::CASES,
+        field_codes::CASES,
         headers::CASES,
         ingest::CASES,
         keys::CASES,

@@ -88,16 +88,18 @@ async fn a_window_holds_its_first_instant_and_not_its_end(backend: Backend) {
         // Offsets are understood; a `+` comes escaped.
         ("?started_after=2026-01-10T09:00:00%2B01:00&started_before=2026-01-10T04:00:00-05:00", (2, "15.0")),
         ("?started_after=2026-01-10t08:00:00z&started_before=2026-01-10T08:00:00.000001Z", (1, "10.0")),
-        // One bound: the period gives the length.
-        ("?started_after=2026-01-10T08:00:00Z&period=1h", (2, "15.0")),
-        ("?started_before=2026-01-10T09:00:00Z&period=1h", (2, "15.0")),
+        // A start alone: up to now, whatever the period.
         ("?started_after=2026-01-10T08:00:00Z", (3, "20.0")),
+        ("?started_after=2026-01-10T08:30:00Z&period=1h", (2, "25.0")),
+        // An end alone: the period before it.
+        ("?started_before=2026-01-10T09:00:00Z&period=1h", (2, "15.0")),
         ("?started_before=2026-01-11T08:00:00Z", (3, "20.0")),
         // None: up to now.
         ("?period=1h", (0, "null")),
         ("?period=24h", (0, "null")),
         ("?period=7d", (0, "null")),
         ("?period=30d", (3, "20.0")),
+        ("?period=90d", (3, "20.0")),
     ];
     for (query, (calls, duration)) in durations {
         let value = acme.summary(query).await.value();
@@ -120,9 +122,11 @@ async fn each_period_reaches_back_its_own_length(backend: Backend) {
         completed(8, "2025-12-18T11:59:59.999999Z", 1),
         // In the future: in no window that ends now.
         completed(9, "2026-01-17T12:00:00Z", 1),
+        completed(10, "2025-10-19T12:00:00Z", 1),
+        completed(11, "2025-10-19T11:59:59.999999Z", 1),
     ])
     .await;
-    for (period, calls) in [("1h", 1), ("24h", 3), ("7d", 5), ("30d", 7)] {
+    for (period, calls) in [("1h", 1), ("24h", 3), ("7d", 5), ("30d", 7), ("90d", 9)] {
         let value = acme.summary(&format!("?period={period}")).await.value();
         assert_eq!(value["total_calls"], calls, "{period}");
     }

@@ -94,18 +94,13 @@ fn inside_a_minute(random: &mut StdRng, starts_us: &[i64]) -> Window {
     Window::between(minute_us + from, minute_us + to)
 }
 
-/// The other bound is a period away, or 24 hours when no period is named.
+/// An end alone: the window begins a period before it, 24 hours when no period is named.
 fn one_bound(random: &mut StdRng, starts_us: &[i64]) -> Window {
     let bound_us = near_a_call(random, starts_us, HOUR_US);
     let (word, length_us) = *PERIODS.choose(random).unwrap();
     let period = if length_us == DAY_US { String::new() } else { format!("period={word}&") };
-    if random.random_bool(0.5) {
-        let query = format!("{period}started_after={}", written(bound_us, 0));
-        Window { query, from_us: bound_us, to_us: bound_us + length_us }
-    } else {
-        let query = format!("{period}started_before={}", written(bound_us, 0));
-        Window { query, from_us: bound_us - length_us, to_us: bound_us }
-    }
+    let query = format!("{period}started_before={}", written(bound_us, 0));
+    Window { query, from_us: bound_us - length_us, to_us: bound_us }
 }
 
 /// Both bounds are starts of calls: the first call is inside, the last is not.
