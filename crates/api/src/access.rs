@@ -4,6 +4,7 @@ use crate::jwt::{JwtFault, JwtOptions, JwtVerifier};
 use crate::problem::{Problem, ProblemCode};
 use crate::rates::{Allowance, Rates};
 use crate::state::ApiState;
+use crate::transport::Connection;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 use callscope_analytics::access::AccessStore;
@@ -222,6 +223,9 @@ pub async fn redeem(state: &ApiState, presented: &str) -> Result<Credential, Pro
 
 /// Counts a request, and lets it pass if its credential may ask now and has a right.
 pub fn admit(state: &ApiState, request: &HttpRequest, credential: &Credential, scope: Scope) -> Result<(), Problem> {
+    if let Some(connection) = Connection::of(request) {
+        connection.set_tenant(credential.tenant);
+    }
     let holder = (credential.tenant, credential.principal.clone());
     if let Some(allowance) = state.access.rates.take(&holder, state.access.rate(credential)) {
         request.extensions_mut().insert::<Allowance>(allowance);

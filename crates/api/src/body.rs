@@ -4,7 +4,9 @@ use crate::field::{FieldCode, Rule};
 use crate::json::{self, BoundedList};
 use crate::problem::{Problem, ProblemCode};
 use crate::state::{ApiLimits, ApiState};
+use crate::transport::is_too_slow;
 use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Buf, Bytes, BytesMut, Payload};
 use callscope_analytics::questions::Questions;
@@ -201,7 +203,7 @@ async fn receive_within(
     let mut bytes = BytesMut::with_capacity(announced);
     let (mut work, mut turn) = (Questions::here().work(), 0);
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| malformed("the body was cut off"))?;
+        let chunk = chunk.map_err(|error| cut_off(&error))?;
         let length = bytes.len() + chunk.len();
         if length > bytes_max {
             return Err(too_large(bytes_max));
@@ -315,6 +317,14 @@ fn array(bytes: &[u8], records_max: usize) -> Result<Vec<&RawValue>, Problem> {
 fn too_large(bytes_max: usize) -> Problem {
     let detail = format!("the body must be at most {bytes_max} bytes, as sent and after decompression; split it");
     Problem::new(ProblemCode::PayloadTooLarge, detail)
+}
+
+fn cut_off(error: &PayloadError) -> Problem {
+    if is_too_slow(error) {
+        Problem::new(ProblemCode::RequestTimeout, "the body arrives too slowly")
+    } else {
+        malformed("the body was cut off")
+    }
 }
 
 fn malformed(detail: &'static str) -> Problem {

@@ -51,6 +51,11 @@ pub async fn protective_headers<B: MessageBody + 'static>(
     }
 }
 
+/// Adds them to an answer that is no page.
+pub fn add_to_answer(headers: &mut HeaderMap) {
+    add(headers, ANSWER_POLICY);
+}
+
 fn add(headers: &mut HeaderMap, policy: HeaderValue) {
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     for (name, value) in HEADERS {

@@ -32,6 +32,7 @@ mod state;
 mod telemetry;
 mod tickets;
 mod traceparent;
+pub mod transport;
 mod words;
 
 pub use access::{Access, AccessOptions, Credential};

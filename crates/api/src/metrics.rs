@@ -6,8 +6,10 @@
 mod ingestion;
 mod process;
 mod requests;
+mod transport;
 
 pub use ingestion::MeteredCalls;
+pub(crate) use transport::TransportMetrics;
 
 use crate::cache::Found;
 use crate::openapi::only_reads;
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub keys: LookupMetrics,
     /// Records on their way into the database.
     pub(crate) ingestion: IngestionMetrics,
+    /// Connections.
+    pub(crate) transport: TransportMetrics,
     sockets_open: Gauge,
     active_calls: Gauge,
     connections: Family<[Label; 2], Gauge>,
@@ -127,6 +131,7 @@ impl Metrics {
         let lookups =
             registered(&mut registry, "callscope_cache_lookups", "What a cache was asked for, by what it had of it");
         let ingestion = IngestionMetrics::new(&mut registry);
+        let transport = TransportMetrics::new(&mut registry);
         let sockets_open = registered(&mut registry, "callscope_sockets_open", "Live streams that are open");
         let active_calls =
             registered(&mut registry, "callscope_active_calls", "Calls that are active, of all tenants together");
@@ -140,6 +145,7 @@ impl Metrics {
             answers: LookupMetrics::new(&lookups, "answers"),
             keys: LookupMetrics::new(&lookups, "keys"),
             ingestion,
+            transport,
             sockets_open,
             active_calls,
             connections,

@@ -183,6 +183,17 @@ impl Problem {
         self.code == ProblemCode::Overloaded
     }
 
+    /// The same problem with another status of the same class.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status: status.as_u16(), ..self }
+    }
+
+    /// The problem as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Serialising strings and numbers cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// The same problem with one more header.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -206,8 +217,7 @@ impl ResponseError for Problem {
         for header in &self.headers {
             response.insert_header(header.clone());
         }
-        // Serialising strings and numbers cannot fail.
-        response.content_type(PROBLEM_JSON).body(serde_json::to_vec(self).unwrap_or_default())
+        response.content_type(PROBLEM_JSON).body(self.to_json())
     }
 }
 

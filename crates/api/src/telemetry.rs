@@ -1,16 +1,19 @@
 //! A request id for every request, the trace that it belongs to, a count of its answer, and a line in the log.
 
+use crate::access::too_many;
 use crate::health::HEALTH_PATH;
 use crate::metrics::Metrics;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use crate::traceparent::TraceParent;
-use actix_web::body::MessageBody;
+use crate::transport::Connection;
+use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::{Error, ResponseError, web};
+use callscope_analytics::shares::Full;
 use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -46,7 +49,7 @@ pub struct Answered<'a> {
 pub async fn request_log<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else {
         return Err(Problem::internal().into());
     };
@@ -55,7 +58,13 @@ pub async fn request_log<B: MessageBody + 'static>(
     let span = begin(&state, &request, &id);
     let _in_flight = state.metrics.requests.enter();
     let started = Instant::now();
-    let mut response = match next.call(request).instrument(span.clone()).await {
+    let connection = request.conn_data::<Connection>();
+    let called = if connection.is_none_or(|connection| connection.admit(request.headers())) {
+        next.call(request).instrument(span.clone()).await.map(within_memory)
+    } else {
+        Ok(request.into_response(too_many_of_address().error_response()).map_into_right_body())
+    };
+    let mut response = match called {
         Ok(response) => response,
         // Only a panic gets here: the request is lost, so the answer is made from the error alone.
         Err(error) => {
@@ -66,6 +75,33 @@ pub async fn request_log<B: MessageBody + 'static>(
     response.headers_mut().insert(REQUEST_ID, id);
     end(&state, &span, &response, &method, started);
     Ok(response)
+}
+
+/// The same answer, if there is room in memory for its bytes until the client has read them.
+fn within_memory<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+    let request = response.request();
+    let held = match (request.conn_data::<Connection>(), response.response().body().size()) {
+        (Some(connection), BodySize::Sized(bytes)) => {
+            connection.hold_answer(request.headers(), usize::try_from(bytes).unwrap_or(usize::MAX))
+        }
+        _ => Ok(()),
+    };
+    match held {
+        Ok(()) => response.map_into_left_body(),
+        Err(full) => response.into_response(no_memory(full).error_response()).map_into_right_body(),
+    }
+}
+
+fn no_memory(full: Full) -> Problem {
+    let detail = match full {
+        Full::OfHolder => "too many bytes of answers are waiting for you to read them; read answers as they come",
+        Full::OfAll => "too many bytes of answers are waiting for their clients; try again later",
+    };
+    Problem::new(ProblemCode::Overloaded, detail)
+}
+
+fn too_many_of_address() -> Problem {
+    too_many("this address has too many requests in flight; wait for their answers", 1)
 }
 
 /// The span of a request; none where neither the log nor a tracer wants one.

@@ -5,12 +5,13 @@ mod tour;
 
 use crate::admin::{NewKey, create_key, create_tenant};
 use crate::command_line::DemoArguments;
-use crate::serve::{Running, listen, open, serve, stop_signal};
+use crate::serve::{Running, open, serve, stop_signal};
 use crate::settings::Settings;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
 use callscope_api::parse_record;
+use callscope_api::transport::listen;
 use callscope_domain::{DisplayName, Incoming, Slug, TenantId};
 use callscope_synthetic::{CallRecord, Generator, LiveCall, Story, write_ndjson};
 use chrono::Utc;

@@ -3,11 +3,12 @@
 use crate::settings::Settings;
 use crate::traces::RequestTracer;
 use actix_web::dev::Server;
-use actix_web::{HttpServer, web};
+use actix_web::web;
 use anyhow::Context;
 use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::ports::{AnalyticsStore, StoreError, TenantStore};
 use callscope_api::metrics::{METRICS_PATH, Metrics, PoolConnections};
+use callscope_api::transport::{self, Transport};
 use callscope_api::{ApiState, metrics_app};
 use callscope_persistence::Database;
 use std::sync::Arc;
@@ -73,12 +74,12 @@ pub fn with_settings(state: ApiState, settings: &Settings, metrics: Arc<Metrics>
 pub fn metrics_server(settings: &Settings, state: &web::Data<ApiState>) -> anyhow::Result<Option<Server>> {
     let Some(bind) = settings.metrics.bind.filter(|_| settings.metrics.enabled) else { return Ok(None) };
     let state = state.clone();
-    let server = HttpServer::new(move || metrics_app(state.clone())).workers(1).disable_signals();
-    let server = server.bind(bind).with_context(|| format!("cannot listen on {bind}; choose another metrics.bind"))?;
-    for address in server.addrs() {
-        tracing::info!(metrics_address = %address, "metrics are at http://{address}{METRICS_PATH}");
-    }
-    Ok(Some(server.run()))
+    let transport = Transport::new(settings.server.transport(1)?, &state.metrics);
+    let listener =
+        transport::listen(bind).with_context(|| format!("cannot listen on {bind}; choose another metrics.bind"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(metrics_address = %address, "metrics are at http://{address}{METRICS_PATH}");
+    Ok(Some(transport::serve(&transport, listener, move || metrics_app(state.clone()))?))
 }
 
 /// Threads that serve requests.

@@ -3,7 +3,7 @@
 use crate::edge;
 use crate::settings::Settings;
 use actix_web::dev::Server;
-use actix_web::{HttpServer, web};
+use actix_web::web;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
@@ -12,12 +12,12 @@ use callscope_analytics::retention::Retention;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
 use callscope_api::metrics::MeteredCalls;
+use callscope_api::transport::{self, Transport};
 use callscope_api::{Access, ApiState, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -29,21 +29,11 @@ pub struct Running {
     pub ingest: IngestQueue,
 }
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 2048;
-
-/// Takes an address. Connections wait until [`serve`] accepts them.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
-}
-
 /// `callscope serve`
 pub async fn serve_settings(settings: &Settings) -> anyhow::Result<ExitCode> {
     let bind = settings.server.bind;
-    let listener = listen(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
+    let listener =
+        transport::listen(bind).with_context(|| format!("cannot listen on {bind}; choose another server.bind"))?;
     serve(settings, listener, |_| Ok(())).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -83,15 +73,9 @@ pub async fn serve(
     let state = web::Data::new(edge::with_settings(state, settings, metrics));
     let metrics_server = edge::metrics_server(settings, &state)?;
     let workers = edge::workers(settings);
-    let server = HttpServer::new(move || callscope_api::app(state.clone()))
-        .disable_signals()
-        .workers(workers)
-        .max_connections(settings.server.connections_max.div_ceil(workers))
-        .keep_alive(settings.server.keep_alive)
-        .client_request_timeout(settings.server.header_timeout)
-        .shutdown_timeout(settings.server.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+    let transport = Transport::new(settings.server.transport(workers)?, &state.metrics);
     let address = listener.local_addr()?;
-    let server = server.listen(listener)?.run();
+    let server = transport::serve(&transport, listener, move || callscope_api::app(state.clone()))?;
     let handle = server.handle();
     let metrics_handle = metrics_server.as_ref().map(Server::handle);
     let metrics_server = metrics_server.map(tokio::spawn);
@@ -101,6 +85,7 @@ pub async fn serve(
         tracing::info!("stopping: requests in flight and records that wait will finish");
         // Or they would go on for ever.
         ending.close();
+        transport.stop();
         handle.stop(true).await;
     });
     tracing::info!(%address, "listening; explore at http://{address}{SWAGGER_PATH}, document at {OPENAPI_PATH}");

@@ -57,7 +57,7 @@ pub async fn open(
     asked: SocketAuthorized<AnalyticsRead, BoardParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let guest = Guest::admit(&state, asked.credential)?;
+    let guest = Guest::admit(&state, &request, asked.credential)?;
     let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
     let BoardParams { period, workflow } = asked.params;
     let question = Question { topic: Topic::Summary, period, workflow: workflow.workflow };

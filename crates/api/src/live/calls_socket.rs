@@ -33,7 +33,7 @@ pub async fn open(
     asked: SocketAuthorized<AnalyticsRead, FollowParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let guest = Guest::admit(&state, asked.credential)?;
+    let guest = Guest::admit(&state, &request, asked.credential)?;
     let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
     let mut follower = state.live.follow(tenant, asked.params.since).await?;
     let mut filter = EventFilter::new(asked.params);

@@ -3,7 +3,8 @@
 use crate::access::Credential;
 use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
-use actix_web::web;
+use crate::transport::Connection;
+use actix_web::{HttpRequest, web};
 use callscope_analytics::shares::{Full, Share, Shares};
 use callscope_domain::TenantId;
 use std::sync::Arc;
@@ -66,13 +67,21 @@ impl SocketRoom {
 pub struct Guest {
     state: web::Data<ApiState>,
     credential: Credential,
-    _place: Share,
+    _place: Option<Share>,
 }
 
 impl Guest {
-    /// Takes a place for the bearer of a credential.
-    pub fn admit(state: &web::Data<ApiState>, credential: Credential) -> Result<Self, Problem> {
+    /// Takes a place for the bearer of a credential. It is given back when the connection has ended or taken the whole
+    /// answer, and not when the server has given up sending: what is counted is what is held.
+    pub fn admit(state: &web::Data<ApiState>, request: &HttpRequest, credential: Credential) -> Result<Self, Problem> {
         let place = state.sockets.take(credential.tenant)?;
+        let place = match Connection::of(request) {
+            Some(connection) => {
+                connection.hold(place);
+                None
+            }
+            None => Some(place),
+        };
         Ok(Self { state: state.clone(), credential, _place: place })
     }
 

@@ -101,7 +101,7 @@ async fn stream_calls(
     if request.extensions().contains::<HeadOnly>() {
         return Ok(response.finish());
     }
-    let guest = Guest::admit(&state, asked.credential)?;
+    let guest = Guest::admit(&state, &request, asked.credential)?;
     let follower = state.live.follow(asked.tenant, last_seen).await?;
     let mut greeting = format!("retry: {RETRY_MS}\n");
     // With the number of the last event before it: whoever loses the connection at once has missed nothing.

@@ -51,6 +51,7 @@ mod bad_route;
 mod body_limits;
 mod cache;
 mod call_volume;
+mod connections;
 mod cors;
 mod error_log;
 mod headers;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         body_limits::CASES,
         cache::CASES,
         call_volume::CASES,
+        connections::CASES,
         cors::CASES,
         document::CASES,
         document::ONCE,

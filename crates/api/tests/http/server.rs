@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::records::{NOW, instant};
 use crate::store::SwitchedStore;
 use actix_web::dev::ServerHandle;
-use actix_web::{HttpServer, web};
+use actix_web::web;
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ingestion::{IngestLimits, ingestion};
 use callscope_analytics::key_cache::CachedTenants;
@@ -13,11 +13,12 @@ use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
+use callscope_api::transport::{self, Transport, TransportLimits, TrustedProxies};
 use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, LiveLimits};
 use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -31,6 +32,25 @@ pub const LIMITS: ApiLimits = ApiLimits {
     body_timeout: Duration::from_mins(1),
     request_timeout: Duration::from_mins(1),
 };
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The bounds of connections of a server that is configured as usual, with one thread.
+pub fn transport_limits() -> TransportLimits {
+    TransportLimits {
+        workers: 1,
+        connections_max: 20_000,
+        connections_per_address_max: 1000,
+        trusted_proxies: TrustedProxies::default(),
+        keep_alive: Duration::from_secs(5),
+        header_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(30),
+        transfer_rate_min: 2048,
+        transfer_grace: Duration::from_secs(10),
+        answer_bytes_max: 128 << 20,
+        shutdown_timeout: Duration::from_secs(30),
+    }
+}
 
 /// What a test may choose.
 #[derive(Clone, Copy)]
@@ -50,6 +70,8 @@ pub struct Setup {
     pub query_tokens: bool,
     /// How often a credential may be used.
     pub rate: RateLimit,
+    /// The bounds of connections.
+    pub transport: fn() -> TransportLimits,
 }
 
 /// How long a ticket is valid.
@@ -75,6 +97,7 @@ impl Default for Setup {
             jwt: None,
             query_tokens: false,
             rate: RateLimit::NONE,
+            transport: transport_limits,
             cache: CacheLimits::OFF,
             serves_metrics: true,
         }
@@ -86,6 +109,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub store: Arc<SwitchedStore>,
     pub state: web::Data<ApiState>,
+    pub transport: Arc<Transport>,
     handle: ServerHandle,
     _scratch: Scratch,
 }
@@ -158,13 +182,14 @@ impl Server {
         state.serves_metrics = setup.serves_metrics;
         state.cors = (setup.cors)();
         let state = web::Data::new(state);
-        let (listener, shared) = (TcpListener::bind("127.0.0.1:0").expect("a port"), state.clone());
+        let transport = Transport::new((setup.transport)(), &state.metrics);
+        let (listener, shared) = (transport::listen(ANY_PORT).expect("a port"), state.clone());
         let address = listener.local_addr().expect("an address");
-        let server = HttpServer::new(move || callscope_api::app(shared.clone())).workers(1).disable_signals();
-        let server = server.listen(listener).expect("a listener").run();
+        let app = move || callscope_api::app(shared.clone());
+        let server = transport::serve(&transport, listener, app).expect("a listener");
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Self { address, store, state, handle, _scratch: scratch }
+        Self { address, store, state, transport, handle, _scratch: scratch }
     }
 
     /// A new tenant, and a client that may do everything for it.
