@@ -54,6 +54,8 @@ impl Program {
         command
             .env("CALLSCOPE__DATABASE__URL", database.url())
             .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
+            // All clients of a benchmark have one address.
+            .env("CALLSCOPE__SERVER__CONNECTIONS_PER_ADDRESS_MAX", "20000")
             .env("CALLSCOPE__METRICS__BIND", "")
             .env("CALLSCOPE__LOG__FORMAT", "json")
             .env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")
