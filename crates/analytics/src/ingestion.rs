@@ -1,5 +1,5 @@
-//! The way of records into the database: a bounded queue, and at its end a writer that commits what is there in few
-//! transactions and only then answers everyone who waits.
+//! The way of records into the database: a bounded queue, and at its end a writer that commits what waits in few
+//! transactions and only then answers the requests.
 
 use crate::ports::{CallStore, StoreError};
 use crate::shares::{Share, Shares};
@@ -14,8 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct IngestLimits {
     /// Most records that wait or are being written; of one tenant at most half of them.
     pub queue_records_max: usize,
-    /// Records from which on a batch takes no further submission.
+    /// Records from which on a transaction takes no further ones.
     pub batch_records_max: usize,
+    /// Rows, as [`rows`] counts them, from which on a transaction takes no further records.
+    pub batch_rows_max: usize,
     /// How long a batch waits for company after its first submission, unless another batch of its lane is being
     /// written: then it waits for that.
     pub batch_wait: Duration,
@@ -43,13 +45,26 @@ pub enum SubmitError {
 
 pub(crate) type Answer = Result<Vec<TransitionKind>, SubmitError>;
 
-/// Records of one tenant that are written together, and whoever waits for them.
+/// Rows of a part of a submission, at least one record: small enough that few fill a small transaction.
+const PART_ROWS_MAX: usize = 500;
+
+/// What a record is to the database, in rows: itself, its errors and its providers' figures.
+#[must_use]
+pub fn rows(incoming: &Incoming) -> usize {
+    match incoming {
+        Incoming::Record(call) => 1 + call.facts().error_kinds.len() + call.facts().providers.len(),
+        Incoming::Overdue { .. } => 1,
+    }
+}
+
+/// A part of a submission: records of one tenant that are written together, and the request that waits for them.
 pub(crate) struct Submission {
     pub tenant: TenantId,
     pub arrivals: Vec<Incoming>,
+    pub rows: usize,
     pub answer: oneshot::Sender<Answer>,
-    /// Room in the queue, given back when the submission is answered.
-    pub room: Share,
+    /// The place of the whole submission in the queue, given back when its last part is answered.
+    pub room: Arc<Share>,
 }
 
 /// Where submissions go. Cheap to clone.
@@ -62,7 +77,8 @@ pub struct IngestQueue {
 }
 
 impl IngestQueue {
-    /// Writes records of a tenant, in order, and says what became of each. When this returns, they are durable.
+    /// Writes records of a tenant, in order, and says what became of each. When this returns, they are durable. Each
+    /// record is written as a whole, but not all of them in one transaction: after an error, some may have been written.
     pub async fn submit(&self, tenant: TenantId, arrivals: Vec<Incoming>) -> Answer {
         if arrivals.is_empty() {
             return Ok(Vec::new());
@@ -70,10 +86,19 @@ impl IngestQueue {
         if *self.closing.borrow() {
             return Err(SubmitError::Closed);
         }
-        let room = self.take_room(tenant, arrivals.len())?;
-        let (answer, written) = oneshot::channel();
-        self.sender.send(Submission { tenant, arrivals, answer, room }).map_err(|_| SubmitError::Closed)?;
-        written.await.map_err(|_| SubmitError::Panicked)?
+        let room = Arc::new(self.take_room(tenant, arrivals.len())?);
+        let mut kinds = Vec::with_capacity(arrivals.len());
+        let mut waiting = Vec::new();
+        for (arrivals, rows) in parts(arrivals) {
+            let (answer, written) = oneshot::channel();
+            let part = Submission { tenant, arrivals, rows, answer, room: Arc::clone(&room) };
+            self.sender.send(part).map_err(|_| SubmitError::Closed)?;
+            waiting.push(written);
+        }
+        for written in waiting {
+            kinds.append(&mut written.await.map_err(|_| SubmitError::Panicked)??);
+        }
+        Ok(kinds)
     }
 
     /// Records that wait or are being written.
@@ -98,6 +123,22 @@ impl IngestQueue {
         let records = records.min(self.room.max());
         self.room.take(tenant, records).map_err(|_| SubmitError::Overloaded)
     }
+}
+
+/// The same records in parts, each with its number of rows.
+fn parts(arrivals: Vec<Incoming>) -> Vec<(Vec<Incoming>, usize)> {
+    let mut parts = Vec::new();
+    let (mut part, mut part_rows) = (Vec::new(), 0);
+    for incoming in arrivals {
+        let rows = rows(&incoming);
+        if part_rows + rows > PART_ROWS_MAX && !part.is_empty() {
+            parts.push((std::mem::take(&mut part), std::mem::take(&mut part_rows)));
+        }
+        part.push(incoming);
+        part_rows += rows;
+    }
+    parts.push((part, part_rows));
+    parts
 }
 
 /// A queue, and the writer at its end; nothing is written until [`Writer::run`] is polled.

@@ -10,6 +10,7 @@ pub mod ingestion;
 pub mod key_cache;
 pub mod keys;
 pub mod live;
+mod pace;
 pub mod ports;
 pub mod questions;
 pub mod retention;

@@ -246,6 +246,12 @@ pub trait CallStore: Send + Sync {
         1
     }
 
+    /// Whether requests that write something other than calls, such as tickets, have had to wait for the end of a
+    /// transaction lately: then transactions should be short.
+    fn is_writer_awaited(&self) -> bool {
+        false
+    }
+
     /// Calls that are active and started before an instant: the oldest first, at most `limit`.
     async fn list_overdue_calls(
         &self,

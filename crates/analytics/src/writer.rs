@@ -1,14 +1,17 @@
 //! The writer at the end of the queue: it sorts what waits into lanes and commits batch after batch of each.
 //!
-//! A tenant has a lane of its own, so that one whose rows are locked by another server holds up nobody else; where the
-//! store wants one transaction for all tenants, all share one lane. A lane has at most one batch under way, which keeps
-//! its submissions in order; what arrives meanwhile is its next batch. Batches of different lanes are written side by
-//! side, as many as the store can carry, and lanes that wait take turns.
+//! A tenant has a lane of its own, so that one whose rows are locked by another server delays no other. A lane has at
+//! most one batch under way, which keeps its submissions in order; what arrives meanwhile is its next batch. Batches of
+//! different lanes are written side by side, as many as the store can carry, and lanes that wait take turns. Where the
+//! store wants one transaction for all tenants, a batch takes from one lane after the other.
+//!
+//! How much a batch takes goes by time ([`crate::pace`]): little where tenants have to wait for one another.
 
 use crate::clock::{Clock, SystemClock};
 use crate::deltas::{Moment, expect_minutes, plan_changes};
 use crate::ingestion::{IngestLimits, Submission, SubmitError};
 use crate::live::Commits;
+use crate::pace::Pace;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
 use crate::questions::Questions;
 use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind};
@@ -32,15 +35,16 @@ pub struct Writer {
     receiver: mpsc::UnboundedReceiver<Submission>,
     closing: watch::Receiver<bool>,
     limits: IngestLimits,
+    pace: Pace,
     /// Only lanes in which something waits or is being written.
-    lanes: HashMap<LaneKey, Lane>,
+    lanes: HashMap<TenantId, Lane>,
     /// Lanes that wait for company, and until when, the soonest first: all wait equally long. A lane that was filled
     /// sooner stands here still.
-    filling: VecDeque<(Instant, LaneKey)>,
+    filling: VecDeque<(Instant, TenantId)>,
     /// Lanes whose next batch can be written: the one that has been waiting for longest first.
-    ready: VecDeque<LaneKey>,
+    ready: VecDeque<TenantId>,
     /// A task for each batch that is being written.
-    writing: JoinSet<LaneKey>,
+    writing: JoinSet<Written>,
 }
 
 /// Where batches go, and who is told.
@@ -53,13 +57,18 @@ struct Target {
     event_age_max: Span,
 }
 
-/// Whose lane it is; that of all tenants has none.
-type LaneKey = Option<TenantId>;
+/// A batch that is done with, whatever came of it.
+struct Written {
+    tenants: Vec<TenantId>,
+    rows: usize,
+    took: Duration,
+}
 
 struct Lane {
     waiting: VecDeque<Submission>,
-    /// Records of what waits.
+    /// Records and rows of what waits.
     records: usize,
+    rows: usize,
     stage: Stage,
 }
 
@@ -80,10 +89,10 @@ impl Writer {
         closing: watch::Receiver<bool>,
         limits: IngestLimits,
     ) -> Self {
-        let (lanes, filling, ready, commits) = Default::default();
+        let (lanes, filling, ready, commits, pace) = Default::default();
         let event_age_max = Span::from_micros(i64::try_from(limits.event_age_max.as_micros()).unwrap_or(i64::MAX));
         let target = Target { store, clock: Arc::new(SystemClock), commits, event_age_max };
-        Self { target, receiver, closing, limits, lanes, filling, ready, writing: JoinSet::new() }
+        Self { target, receiver, closing, limits, pace, lanes, filling, ready, writing: JoinSet::new() }
     }
 
     /// With another clock than the machine's.
@@ -111,8 +120,8 @@ impl Writer {
                     None => is_open = false,
                 },
                 _ = self.closing.changed(), if is_open => self.receiver.close(),
-                Some(written) = self.writing.join_next() => if let Ok(key) = written {
-                    self.finish(key);
+                Some(written) = self.writing.join_next() => if let Ok(written) = written {
+                    self.finish(written);
                 },
                 () = sleep_until(soonest.unwrap_or_else(Instant::now)), if soonest.is_some() => {}
                 else => return,
@@ -132,75 +141,123 @@ impl Writer {
     }
 
     fn accept(&mut self, submission: Submission) {
-        let key = (!self.target.store.one_transaction_for_all_tenants()).then_some(submission.tenant);
-        let lane = self.lanes.entry(key).or_insert_with(|| {
+        let tenant = submission.tenant;
+        self.pace.note(tenant);
+        let lane = self.lanes.entry(tenant).or_insert_with(|| {
             let deadline = Instant::now() + self.limits.batch_wait;
-            self.filling.push_back((deadline, key));
-            Lane { waiting: VecDeque::new(), records: 0, stage: Stage::Filling(deadline) }
+            self.filling.push_back((deadline, tenant));
+            Lane { waiting: VecDeque::new(), records: 0, rows: 0, stage: Stage::Filling(deadline) }
         });
         lane.records += submission.arrivals.len();
+        lane.rows += submission.rows;
         lane.waiting.push_back(submission);
-        if matches!(lane.stage, Stage::Filling(_)) && lane.records >= self.limits.batch_records_max {
+        let is_full = lane.records >= self.limits.batch_records_max || lane.rows >= self.limits.batch_rows_max;
+        if matches!(lane.stage, Stage::Filling(_)) && is_full {
             lane.stage = Stage::Ready;
-            self.ready.push_back(key);
+            self.ready.push_back(tenant);
         }
     }
 
     /// Ends the wait of lanes.
     fn ripen(&mut self, is_over: impl Fn(Instant) -> bool) {
-        while let Some((deadline, key)) = self.filling.pop_front_if(|(deadline, _)| is_over(*deadline)) {
-            let lane = self.lanes.get_mut(&key).filter(|lane| lane.stage == Stage::Filling(deadline));
+        while let Some((deadline, tenant)) = self.filling.pop_front_if(|(deadline, _)| is_over(*deadline)) {
+            let lane = self.lanes.get_mut(&tenant).filter(|lane| lane.stage == Stage::Filling(deadline));
             if let Some(lane) = lane {
                 lane.stage = Stage::Ready;
-                self.ready.push_back(key);
+                self.ready.push_back(tenant);
             }
         }
     }
 
     /// Starts to write as many batches as the store can carry.
     fn start(&mut self) {
-        while self.writing.len() < self.target.store.writers_max() {
-            let Some(key) = self.ready.pop_front() else { return };
-            let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            lane.stage = Stage::Writing;
-            let batch = lane.next_batch(self.limits.batch_records_max);
+        while self.writing.len() < self.target.store.writers_max() && !self.ready.is_empty() {
+            let Batch { tenants, submissions, rows, .. } = self.next_batch();
             let target = self.target.clone();
             self.writing.spawn(async move {
-                // Whoever waits for a batch that panics hears of it, since the answer's sender is dropped; the next
-                // batch is another one's.
-                if AssertUnwindSafe(write_group(&target, batch)).catch_unwind().await.is_err() {
+                let began = std::time::Instant::now();
+                // The requests of a batch that panics get an error, since the answers' senders are dropped.
+                if AssertUnwindSafe(write_group(&target, submissions)).catch_unwind().await.is_err() {
                     tracing::error!("writing a batch of records panicked");
                 }
-                key
+                Written { tenants, rows, took: began.elapsed() }
             });
         }
     }
 
-    /// A lane's batch is written: it goes to the end of the line, or goes.
-    fn finish(&mut self, key: LaneKey) {
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        if lane.waiting.is_empty() {
-            self.lanes.remove(&key);
-        } else {
-            lane.stage = Stage::Ready;
-            self.ready.push_back(key);
+    /// What waits in the lane that is next; where all tenants share a transaction, in all lanes, one helping of each
+    /// after the other.
+    fn next_batch(&mut self) -> Batch {
+        let is_shared = self.target.store.one_transaction_for_all_tenants();
+        let lanes_max = if is_shared { usize::MAX } else { 1 };
+        if is_shared {
+            // This is the transaction that they have to wait for otherwise.
+            self.ripen(|_| true);
+        }
+        let tenants_max = if is_shared { 1 } else { self.target.store.writers_max() };
+        let is_awaited = self.target.store.is_writer_awaited();
+        let rows_max = self.pace.rows_max(tenants_max, is_awaited).min(self.limits.batch_rows_max);
+        let mut batch = Batch::default();
+        let mut rotation = VecDeque::new();
+        while batch.rows < rows_max && batch.records < self.limits.batch_records_max {
+            let is_new = batch.tenants.len() < lanes_max && !self.ready.is_empty();
+            let next = if is_new { self.ready.pop_front() } else { rotation.pop_front() };
+            let Some(tenant) = next else { break };
+            let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
+            if is_new {
+                lane.stage = Stage::Writing;
+                batch.tenants.push(tenant);
+            }
+            let helping_end = rows_max.min(batch.rows + HELPING_ROWS);
+            lane.help(&mut batch, helping_end, self.limits.batch_records_max);
+            if !lane.waiting.is_empty() {
+                rotation.push_back(tenant);
+            }
+        }
+        batch
+    }
+
+    /// A batch is written: its lanes go to the end of the line, or go.
+    fn finish(&mut self, Written { tenants, rows, took }: Written) {
+        self.pace.observe(rows, took);
+        for tenant in tenants {
+            let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
+            if lane.waiting.is_empty() {
+                self.lanes.remove(&tenant);
+            } else {
+                lane.stage = Stage::Ready;
+                self.ready.push_back(tenant);
+            }
         }
     }
 }
 
+/// Rows that a batch takes from one lane before it looks into the next.
+const HELPING_ROWS: usize = 500;
+
+/// What is written together.
+#[derive(Default)]
+struct Batch {
+    tenants: Vec<TenantId>,
+    submissions: Vec<Submission>,
+    rows: usize,
+    records: usize,
+}
+
 impl Lane {
-    /// Submissions from the front, until they have enough records.
-    fn next_batch(&mut self, records_max: usize) -> Vec<Submission> {
-        let mut batch = Vec::new();
-        let mut records = 0;
-        while records < records_max
+    /// Moves submissions from the front into a batch, until that has so many rows or records.
+    fn help(&mut self, batch: &mut Batch, rows_max: usize, records_max: usize) {
+        while batch.rows < rows_max
+            && batch.records < records_max
             && let Some(submission) = self.waiting.pop_front()
         {
-            records += submission.arrivals.len();
-            batch.push(submission);
+            let records = submission.arrivals.len();
+            self.records -= records;
+            self.rows -= submission.rows;
+            batch.records += records;
+            batch.rows += submission.rows;
+            batch.submissions.push(submission);
         }
-        self.records -= records;
-        batch
     }
 }
 
@@ -212,7 +269,7 @@ async fn write_group(target: &Target, group: Vec<Submission>) {
             for tenant in kinds.keys() {
                 target.commits.add(*tenant);
             }
-            for Submission { tenant, arrivals, answer, room } in group {
+            for Submission { tenant, arrivals, answer, room, .. } in group {
                 let own = kinds.get_mut(&tenant).map(|kinds| kinds.drain(..arrivals.len()).collect());
                 drop(room);
                 // Whoever went away before the answer does not need it.

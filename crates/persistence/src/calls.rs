@@ -41,6 +41,10 @@ impl CallStore for Database {
         self.writers_max()
     }
 
+    fn is_writer_awaited(&self) -> bool {
+        self.is_writer_awaited()
+    }
+
     async fn list_overdue_calls(
         &self,
         tenant: TenantId,

@@ -11,9 +11,12 @@ use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
 use futures_util::join;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// How long after a ticket or a key was written to a file the writer of calls keeps its transactions short.
+const WRITER_WANTED_AGE_MAX: Duration = Duration::from_secs(30);
 
 const SQLITE_SCHEME: &str = "sqlite://";
 const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
@@ -116,6 +119,7 @@ impl DatabaseOptions {
 pub struct Database {
     pools: Pools,
     pool_size: u32,
+    writer_wanted: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone)]
@@ -201,7 +205,7 @@ impl Database {
                 }
             }
         };
-        Ok(Self { pools, pool_size: options.pool_size })
+        Ok(Self { pools, pool_size: options.pool_size, writer_wanted: Arc::default() })
     }
 
     /// How many connections there are, by pool.
@@ -227,6 +231,19 @@ impl Database {
     pub(crate) fn writers_max(&self) -> usize {
         let connections = if self.is_embedded() { 1 } else { main_size(self.pool_size).saturating_sub(1).max(1) };
         usize::try_from(connections).unwrap_or(usize::MAX)
+    }
+
+    /// A request is about to wait for the connection that writes to a file.
+    pub(crate) fn want_writer(&self) {
+        if self.is_embedded() {
+            *self.writer_wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Whether one has done so lately.
+    pub(crate) fn is_writer_awaited(&self) -> bool {
+        let wanted = *self.writer_wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.is_some_and(|wanted| wanted.elapsed() < WRITER_WANTED_AGE_MAX)
     }
 
     /// A connection for single statements.
@@ -268,7 +285,12 @@ impl Database {
     pub(crate) async fn credentials_connection(&self, access: Access) -> Result<Conn, StoreError> {
         match &self.pools {
             Pools::Pg { credentials, .. } => credentials.get_owned().await.map(Conn::Pg).map_err(unavailable),
-            Pools::Lite { .. } => self.connection(access).await,
+            Pools::Lite { .. } => {
+                if access == Access::Write {
+                    self.want_writer();
+                }
+                self.connection(access).await
+            }
         }
     }
 

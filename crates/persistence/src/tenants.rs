@@ -35,6 +35,7 @@ impl TenantStore for Database {
 
     async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError> {
         let statement = diesel::insert_into(api_keys::table).values(ApiKeyRow::new(key, secret_hash));
+        self.want_writer();
         let mut conn = self.transaction(Access::Write).await?;
         conn.execute(statement).await?;
         audit_key(&mut conn, (key.tenant_id, key.id), KeyAction::Created, key.created_at, actor).await?;
@@ -60,6 +61,7 @@ impl TenantStore for Database {
         let of_key = || {
             api_keys::table.filter(api_keys::tenant_id.eq(Id::from(tenant))).filter(api_keys::key_id.eq(Id::from(key)))
         };
+        self.want_writer();
         let mut conn = self.transaction(Access::Write).await?;
         let unrevoked = of_key().filter(api_keys::revoked_at.is_null());
         let revoked = diesel::update(unrevoked).set(api_keys::revoked_at.eq(Some(Time(revoked_at))));

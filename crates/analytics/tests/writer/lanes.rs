@@ -18,6 +18,7 @@ const OTHER: TenantId = TenantId(Uuid::from_u128(2));
 const LIMITS: IngestLimits = IngestLimits {
     queue_records_max: 100,
     batch_records_max: 100,
+    batch_rows_max: 200_000,
     batch_wait: Duration::ZERO,
     event_age_max: Duration::from_hours(1),
 };

@@ -86,6 +86,7 @@ const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 const LIMITS: IngestLimits = IngestLimits {
     queue_records_max: 10,
     batch_records_max: 10,
+    batch_rows_max: 200_000,
     batch_wait: Duration::ZERO,
     event_age_max: Duration::ZERO,
 };
@@ -130,6 +131,47 @@ async fn submissions_that_wait_share_a_transaction_and_get_their_own_answers() {
         [TransitionKind::Replaced, TransitionKind::Created, TransitionKind::Created]
     );
     assert_eq!(store.commits(), [4]);
+}
+
+#[tokio::test]
+async fn a_large_submission_is_written_in_parts_and_another_tenant_is_in_the_first_transaction() {
+    let store = ObedientStore::default();
+    let limits = IngestLimits { queue_records_max: 100_000, batch_records_max: 50_000, ..LIMITS };
+    let (queue, writer) = ingestion(Arc::new(store.clone()), limits);
+    let other = {
+        let (queue, store) = (queue.clone(), store.clone());
+        async move {
+            tokio::task::yield_now().await;
+            queue.submit(TenantId(Uuid::from_u128(2)), records(1..2)).await.expect("it is written");
+            store.commits().len()
+        }
+    };
+    let (large, commits_before_other, ()) = tokio::join!(submit(&queue, 0..20_000), other, async {
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        queue.close();
+        writer.run().await;
+    });
+    assert_eq!(large.expect("it is written"), vec![TransitionKind::Created; 20_000]);
+    let commits = store.commits();
+    assert_eq!(commits.iter().sum::<usize>(), 20_001);
+    assert!(commits_before_other < commits.len(), "{commits_before_other} of {commits:?}");
+    // What can be written in a twentieth of a second, as long as nothing is known of the store.
+    assert!((2_000..=3_000).contains(&commits[0]), "{commits:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_that_writes_alone_gets_long_transactions() {
+    let store = ObedientStore::default();
+    let limits = IngestLimits { queue_records_max: 100_000, batch_records_max: 20_000, ..LIMITS };
+    let (queue, writer) = ingestion(Arc::new(store.clone()), limits);
+    let (written, ()) = tokio::join!(submit(&queue, 0..50_000), async {
+        tokio::task::yield_now().await;
+        queue.close();
+        writer.run().await;
+    });
+    assert_eq!(written.expect("it is written").len(), 50_000);
+    assert_eq!(store.commits(), [20_000, 20_000, 10_000]);
 }
 
 #[tokio::test]

@@ -135,6 +135,10 @@ impl CallStore for MeteredCalls {
         self.store.writers_max()
     }
 
+    fn is_writer_awaited(&self) -> bool {
+        self.store.is_writer_awaited()
+    }
+
     async fn list_overdue_calls(
         &self,
         tenant: TenantId,

@@ -27,6 +27,7 @@ use uuid::Uuid;
 pub const LIMITS: ApiLimits = ApiLimits {
     body_bytes_max: 64 << 20,
     batch_records_max: 50_000,
+    batch_rows_max: 200_000,
     inflight_bytes_max: 256 << 20,
     bodies_max: 2000,
     body_timeout: Duration::from_mins(1),

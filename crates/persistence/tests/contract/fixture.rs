@@ -141,6 +141,7 @@ impl Server {
         let limits = IngestLimits {
             queue_records_max: 1_000_000,
             batch_records_max: 1000,
+            batch_rows_max: 200_000,
             batch_wait: Duration::ZERO,
             // However long ago something happened in a test, it is an event.
             event_age_max: CENTURY,

@@ -22,6 +22,8 @@ pub struct IngestSettings {
     pub queue_records_max: usize,
     /// Records of a transaction.
     pub batch_records_max: usize,
+    /// Rows of a transaction.
+    pub batch_rows_max: usize,
     /// How long a transaction waits for more.
     #[serde(with = "duration")]
     pub batch_wait: Duration,
@@ -42,6 +44,7 @@ impl IngestSettings {
         for (key, value) in [
             ("ingest.queue_records_max", self.queue_records_max),
             ("ingest.batch_records_max", self.batch_records_max),
+            ("ingest.batch_rows_max", self.batch_rows_max),
             ("ingest.body_bytes_max", self.body_bytes_max),
             ("ingest.body_records_max", self.body_records_max),
             ("ingest.bodies_max", self.bodies_max),
@@ -72,6 +75,7 @@ impl From<&Settings> for IngestLimits {
         Self {
             queue_records_max: ingest.queue_records_max,
             batch_records_max: ingest.batch_records_max,
+            batch_rows_max: ingest.batch_rows_max,
             batch_wait: ingest.batch_wait,
             event_age_max: settings.live.event_age_max,
         }
