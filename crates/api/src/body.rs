@@ -1,10 +1,11 @@
 //! Bodies of the write endpoints: received within bounds, unpacked within bounds, cut into records.
 
 use crate::field::{FieldCode, Rule};
-use crate::json::{self, BoundedList};
+use crate::json::{self, UpTo};
 use crate::problem::{Problem, ProblemCode};
 use crate::state::{ApiLimits, ApiState};
 use crate::transport::is_too_slow;
+use crate::unpacking::{self, Packing, UnpackFault, UnpackLimits, took_too_long};
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
@@ -16,9 +17,8 @@ use futures_util::StreamExt;
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the rest of a refused body is read and thrown away. Without that, a client that is still sending sees a
 /// broken connection and not the answer.
@@ -31,8 +31,9 @@ const TURN_BYTES: usize = 64 << 10;
 /// Some programs start a file with it; it says nothing, and is no JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Largest window of a Zstandard body, as a power of two: 64 MiB, which every level but --ultra and --long keeps to.
-const ZSTD_WINDOW_LOG_MAX: u32 = 26;
+/// Bytes of a tenant's bodies up to which they may use the reserve, and the most that are set aside for a body before
+/// its bytes come.
+const SMALL_BYTES: usize = 1 << 20;
 
 /// How a body holds its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,29 +44,24 @@ pub enum Format {
     Json,
 }
 
-/// How a body is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    /// It is not.
-    Plain,
-    /// gzip, RFC 1952.
-    Gzip,
-    /// Zstandard, RFC 8878.
-    Zstd,
-}
-
-/// Room for bodies that are received or parsed, or whose records wait: places, and bytes.
+/// The quota of bodies that are received or parsed, or whose records wait: places, and bytes.
 pub struct BodyRoom {
     places: Arc<Shares>,
     bytes: Arc<Shares>,
 }
 
 impl BodyRoom {
-    /// Room for as many as the limits say; of that, half for one tenant: whoever announces bodies and never sends them
-    /// leaves room for the others.
+    /// As much as the limits say. A tenant has a quarter of it, or one body of any size, and the last quarter is left to
+    /// tenants with few bytes: those that announce bodies and never send them leave room for the others.
     pub fn new(limits: &ApiLimits) -> Self {
-        let halved = |max: usize| Shares::new(max, max / 2);
-        Self { places: halved(limits.bodies_max), bytes: halved(limits.inflight_bytes_max) }
+        let (places, bytes) = (limits.bodies_max, limits.inflight_bytes_max);
+        let tenant_bytes = (bytes / 4).max(limits.body_bytes_max);
+        // Not so much that one body of any size would not fit.
+        let reserve = (bytes / 4).min(bytes.saturating_sub(tenant_bytes));
+        Self {
+            places: Shares::with_reserve(places, (places / 4).max(1), 1, places / 4),
+            bytes: Shares::with_reserve(bytes, tenant_bytes, SMALL_BYTES.min(bytes / 16), reserve),
+        }
     }
 
     /// Bytes that are taken.
@@ -73,9 +69,12 @@ impl BodyRoom {
         self.bytes.held()
     }
 
-    fn take(&self, tenant: TenantId, bytes: usize) -> Result<Room, Problem> {
+    /// A place for a body, if as many bytes as it announces could be taken now. They are taken when they arrive, so that
+    /// a client that does not send them keeps them from no one.
+    fn take(&self, tenant: TenantId, announced: usize) -> Result<Room, Problem> {
         let place = self.places.take(tenant, 1).map_err(no_room)?;
-        Ok(Room { _place: place, bytes: self.bytes.take(tenant, bytes).map_err(no_room)? })
+        self.bytes.check(&tenant, announced).map_err(no_room)?;
+        Ok(Room { _place: place, bytes: self.bytes.take(tenant, 0).map_err(no_room)? })
     }
 }
 
@@ -100,6 +99,7 @@ pub struct Received {
     bytes: Bytes,
     packing: Packing,
     bytes_max: usize,
+    ratio_max: usize,
     room: Room,
 }
 
@@ -197,10 +197,9 @@ async fn receive_within(
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    // All of the room at once, where the size is known: bodies that each have a part of it would keep one another out.
     let announced = announced.unwrap_or(0);
     let mut room = state.bodies.take(tenant, announced)?;
-    let mut bytes = BytesMut::with_capacity(announced);
+    let mut bytes = BytesMut::with_capacity(announced.min(SMALL_BYTES));
     let (mut work, mut turn) = (Questions::here().work(), 0);
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| cut_off(&error))?;
@@ -209,6 +208,9 @@ async fn receive_within(
             return Err(too_large(bytes_max));
         }
         room.bytes.grow_to(length).map_err(no_room)?;
+        if length > bytes.capacity() && length < announced {
+            bytes.reserve(announced - bytes.len());
+        }
         bytes.extend_from_slice(&chunk);
         turn += chunk.len();
         if turn >= TURN_BYTES {
@@ -216,7 +218,8 @@ async fn receive_within(
             work.give_way().await;
         }
     }
-    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, room })
+    let ratio_max = state.limits.unpack_ratio_max;
+    Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, ratio_max, room })
 }
 
 async fn drain(mut payload: Payload, bytes_max: usize) {
@@ -234,47 +237,62 @@ async fn drain(mut payload: Payload, bytes_max: usize) {
 }
 
 impl Received {
-    /// The unpacked bytes. Blocks; what it takes of the processor is bounded by the bound on bytes.
-    pub fn unpack(self) -> Result<Unpacked, Problem> {
-        let Self { format: _, bytes, packing, bytes_max, mut room } = self;
-        let mut unpacked = match packing {
-            Packing::Plain => bytes,
-            Packing::Gzip => read_within(flate2::read::MultiGzDecoder::new(&*bytes), bytes_max, "gzip")?,
-            Packing::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::new(&*bytes).map_err(|_| cannot_unpack("zstd"))?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| cannot_unpack("zstd"))?;
-                read_within(decoder, bytes_max, "zstd")?
+    /// Bytes as sent.
+    pub fn sent_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The unpacked bytes, at most `small` if they are to be only that many; else the body is given back. Blocks; what it
+    /// takes of the processor is bounded.
+    pub fn unpack(mut self, deadline: Instant, small: Option<usize>) -> Result<Result<Unpacked, Self>, Problem> {
+        let bytes_max = small.map_or(self.bytes_max, |small| small.min(self.bytes_max));
+        let limits = UnpackLimits { bytes_max, ratio_max: self.ratio_max, deadline };
+        let mut unpacked = if self.packing == Packing::Plain {
+            self.bytes
+        } else {
+            let bytes = &mut self.room.bytes;
+            let grow = |unpacked: usize| bytes.grow_to(unpacked).map_err(no_room);
+            match unpacking::unpack(&self.bytes, self.packing, limits, grow) {
+                Ok(unpacked) => unpacked.into(),
+                Err(UnpackFault::TooLarge) if bytes_max < self.bytes_max => return Ok(Err(self)),
+                Err(fault) => return Err(fault.problem(self.packing, limits)),
             }
         };
-        room.bytes.grow_to(unpacked.len()).map_err(no_room)?;
         if unpacked.starts_with(BYTE_ORDER_MARK) {
             unpacked.advance(BYTE_ORDER_MARK.len());
         }
-        Ok(Unpacked { bytes: unpacked, room })
+        Ok(Ok(Unpacked { format: self.format, bytes: unpacked, deadline, room: self.room }))
     }
 }
 
 /// A body's own bytes.
 pub struct Unpacked {
+    /// How they hold records.
+    pub format: Format,
     /// The bytes.
     pub bytes: Bytes,
+    /// When what is made of them must be done.
+    pub deadline: Instant,
     /// Their room, to be kept for as long as what was made of them is in memory.
     pub room: Room,
 }
 
-fn read_within(reader: impl Read, bytes_max: usize, name: &'static str) -> Result<Bytes, Problem> {
-    let mut unpacked = Vec::new();
-    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(bound).read_to_end(&mut unpacked).map_err(|_| cannot_unpack(name))?;
-    if unpacked.len() > bytes_max { Err(too_large(bytes_max)) } else { Ok(unpacked.into()) }
-}
+/// Records after which a reader looks at the time.
+const RECORDS_PER_LOOK: usize = 1024;
 
 /// The records of a body, in order: each as its JSON.
-pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<Cow<'_, [u8]>>, Problem> {
-    let records: Vec<Cow<'_, [u8]>> = match format {
+pub fn records(body: &Unpacked, records_max: usize) -> Result<Vec<Cow<'_, [u8]>>, Problem> {
+    let bytes: &[u8] = &body.bytes;
+    let mut is_late = false;
+    let records: Vec<Cow<'_, [u8]>> = match body.format {
         Format::Ndjson => bytes
             .split(|&byte| byte == b'\n')
-            .map(<[u8]>::trim_ascii)
+            .enumerate()
+            .take_while(|(number, _)| {
+                is_late = number % RECORDS_PER_LOOK == 0 && Instant::now() >= body.deadline;
+                !is_late
+            })
+            .map(|(_, line)| line.trim_ascii())
             .filter(|line| !line.is_empty())
             // One more than allowed is enough to know.
             .take(records_max + 1)
@@ -285,6 +303,9 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
             array(bytes, records_max)?.into_iter().map(|record| Cow::Borrowed(record.get().as_bytes())).collect()
         }
     };
+    if is_late {
+        return Err(took_too_long());
+    }
     if records.is_empty() {
         return Err(Problem::invalid_field("(body)", Rule::new(FieldCode::Empty, "must hold at least one record")));
     }
@@ -297,8 +318,13 @@ pub fn records(bytes: &[u8], format: Format, records_max: usize) -> Result<Vec<C
 
 fn array(bytes: &[u8], records_max: usize) -> Result<Vec<&RawValue>, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let records = BoundedList::new(records_max).deserialize(&mut reader);
-    records.and_then(|records| reader.end().map(|()| records)).map_err(|error| {
+    let mut records = Vec::new();
+    let read = UpTo { max: records_max, elements: &mut records }.deserialize(&mut reader);
+    if records.len() > records_max {
+        // What comes after them was not read.
+        return Ok(records);
+    }
+    read.and_then(|()| reader.end()).map_err(|error| {
         if error.is_data() {
             Problem::invalid_field(
                 "(body)",
@@ -311,7 +337,8 @@ fn array(bytes: &[u8], records_max: usize) -> Result<Vec<&RawValue>, Problem> {
         } else {
             Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid JSON: {}", json::syntax(&error)))
         }
-    })
+    })?;
+    Ok(records)
 }
 
 fn too_large(bytes_max: usize) -> Problem {
@@ -329,8 +356,4 @@ fn cut_off(error: &PayloadError) -> Problem {
 
 fn malformed(detail: &'static str) -> Problem {
     Problem::new(ProblemCode::MalformedRequest, detail)
-}
-
-fn cannot_unpack(name: &str) -> Problem {
-    Problem::new(ProblemCode::MalformedRequest, format!("the body is not valid {name}, or is cut short"))
 }

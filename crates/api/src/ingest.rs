@@ -4,29 +4,34 @@ use crate::auth::{Authorized, CallsWrite};
 use crate::body::{self, Expected, Format, Unpacked};
 use crate::field::{FieldCode, FieldError, Rule};
 use crate::openapi::{PutProblems, WriteProblems};
+use crate::parsing::parse;
 use crate::problem::{Problem, ProblemCode};
-use crate::reading::{RefusedRecord, parse_record, uuid};
+use crate::reading::{ParsedRecord, RefusedRecord, parse_record, uuid};
 use crate::record::CallRecord;
+use crate::rejections::{RejectedRecord, Rejections};
 use crate::schemas::{BatchLines, BatchRecords};
-use crate::state::ApiState;
+use crate::state::{ApiLimits, ApiState};
+use crate::unpacking::took_too_long;
 use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
+use callscope_analytics::ingestion::rows;
 use callscope_analytics::questions::Questions;
 use callscope_domain::{CallId, Incoming, TenantId, Timestamp, TransitionKind};
 use serde::Serialize;
+use std::time::Instant;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 type State = web::Data<ApiState>;
 
+/// Records after which the parser looks at the time.
+const RECORDS_PER_LOOK: usize = 64;
+
 /// What is wrong with a record that came too late: its call may have been counted and deleted, so it cannot be counted
 /// again.
 const EXPIRED: &str = "must not be before the retention horizon: calls that started earlier are no longer kept; leave \
     the record out";
-
-/// Rejected records of a batch that are answered with all of their faults; the ones after them with the first.
-const REJECTED_IN_FULL_MAX: usize = 1000;
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
@@ -66,23 +71,20 @@ struct IngestCallsResponse {
     accepted: u64,
     /// Records that were not, in order.
     rejected: Vec<RejectedRecord>,
+    /// Further records that were not: `rejected` holds no more of them than fit into an answer of 2 MiB. Absent if there
+    /// are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false, minimum = 0, example = 0)]
+    rejected_omitted: u64,
     /// Latencies of accepted records that were null, not above 0 or above 600,000 ms; they were dropped, the calls
     /// were kept.
     #[schema(minimum = 0, example = 0)]
     dropped_samples: u64,
 }
 
-/// A record that was not accepted, and why.
-#[derive(Serialize, ToSchema)]
-struct RejectedRecord {
-    /// Its place in the batch, from 0.
-    #[schema(minimum = 0, example = 1)]
-    index: usize,
-    /// The call id that it gave, if it could be read.
-    #[schema(required, example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
-    call_id: Option<String>,
-    /// What is wrong with it: at most 20 faults, and after the first 1,000 rejected records only one.
-    errors: Vec<FieldError>,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde demands it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Put a call
@@ -117,8 +119,7 @@ async fn put_call(
     let received = body::receive(&state, &request, payload, expected).await?;
     let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
     let (tenant, now) = (asked.tenant, state.clock.now());
-    let (parsed, _room) = parse(&state, move || {
-        let Unpacked { bytes, room } = received.unpack()?;
+    let (parsed, _room) = parse(&state, tenant, received, move |Unpacked { bytes, room, .. }| {
         Ok((parse_record(&bytes, tenant, Some(call_id), now).map_err(refused)?, room))
     })
     .await?;
@@ -197,36 +198,26 @@ async fn ingest_calls(
     let bytes_max = state.limits.body_bytes_max;
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Ndjson, Format::Json], bytes_max };
     let received = body::receive(&state, &request, payload, expected).await?;
-    let (tenant, records_max, now) = (asked.tenant, state.limits.batch_records_max, state.clock.now());
-    let (Batch { arrivals, accepted, mut response }, _room) = parse(&state, move || {
-        let format = received.format;
-        let Unpacked { bytes, room } = received.unpack()?;
-        Ok((parse_batch(&bytes, format, records_max, tenant, now)?, room))
+    let (tenant, limits, now) = (asked.tenant, state.limits, state.clock.now());
+    let (batch, _room) = parse(&state, tenant, received, move |unpacked| {
+        let batch = parse_batch(&unpacked, limits, tenant, now)?;
+        Ok((batch, unpacked.room))
     })
     .await?;
+    let Batch { arrivals, accepted, rejections } = batch;
     let kinds = submit(&state, tenant, arrivals).await?;
-    response.take_back_expired(&accepted, &kinds);
-    let rejected = u64::try_from(response.rejected.len()).unwrap_or(u64::MAX);
+    let response = answer(&accepted, &kinds, rejections);
+    let rejected = response.rejected.len() as u64 + response.rejected_omitted;
     state.metrics.ingestion.count(response.accepted, rejected, response.dropped_samples);
     Ok(web::Json(response))
-}
-
-/// Unpacks and parses on a thread for blocking work; few do so at one time.
-pub async fn parse<T: Send + 'static>(
-    state: &ApiState,
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    let _turn = state.parsers.acquire().await;
-    let parsed = state.runtime.spawn_blocking(work).await;
-    parsed.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))?
 }
 
 /// A batch that was read: what to write, and what to answer when that is done.
 struct Batch {
     arrivals: Vec<Incoming>,
-    /// What the answer says of each arrival, if its call is no longer kept.
+    /// What the answer says of each arrival.
     accepted: Vec<AcceptedRecord>,
-    response: IngestCallsResponse,
+    rejections: Rejections,
 }
 
 /// A record that was understood.
@@ -236,50 +227,49 @@ struct AcceptedRecord {
     dropped_samples: u64,
 }
 
-impl IngestCallsResponse {
-    /// Moves accepted records to the rejected ones if it turned out that their calls are no longer kept.
-    fn take_back_expired(&mut self, accepted: &[AcceptedRecord], kinds: &[TransitionKind]) {
-        for (record, kind) in accepted.iter().zip(kinds) {
-            if *kind == TransitionKind::Expired {
-                self.accepted -= 1;
-                self.dropped_samples -= record.dropped_samples;
-                let call_id = Some(record.call_id.0.to_string());
-                self.rejected.push(RejectedRecord { index: record.index, call_id, errors: vec![expired_record()] });
-            }
+/// The answer to a batch that was written: records whose calls are no longer kept are rejected as well.
+fn answer(accepted: &[AcceptedRecord], kinds: &[TransitionKind], mut rejections: Rejections) -> IngestCallsResponse {
+    let (mut taken, mut dropped_samples) = (0, 0);
+    for (record, kind) in accepted.iter().zip(kinds) {
+        if *kind == TransitionKind::Expired {
+            rejections.add(record.index, Some(record.call_id.0.to_string()), vec![expired_record()]);
+        } else {
+            taken += 1;
+            dropped_samples += record.dropped_samples;
         }
-        self.rejected.sort_by_key(|record| record.index);
     }
+    let Rejections { records: mut rejected, omitted: rejected_omitted, .. } = rejections;
+    rejected.sort_by_key(|record| record.index);
+    IngestCallsResponse { accepted: taken, rejected, rejected_omitted, dropped_samples }
 }
 
-fn parse_batch(
-    bytes: &[u8],
-    format: Format,
-    records_max: usize,
-    tenant: TenantId,
-    now: Timestamp,
-) -> Result<Batch, Problem> {
-    let records = body::records(bytes, format, records_max)?;
-    let mut arrivals = Vec::with_capacity(records.len());
-    let mut accepted = Vec::with_capacity(records.len());
-    let mut response = IngestCallsResponse { accepted: 0, rejected: Vec::new(), dropped_samples: 0 };
+fn parse_batch(body: &Unpacked, limits: ApiLimits, tenant: TenantId, now: Timestamp) -> Result<Batch, Problem> {
+    let records = body::records(body, limits.batch_records_max)?;
+    let (mut arrivals, mut accepted) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+    let (mut rejections, mut batch_rows) = (Rejections::default(), 0);
     for (index, json) in Questions::here().go_before(&records).enumerate() {
+        if index % RECORDS_PER_LOOK == 0 && Instant::now() >= body.deadline {
+            return Err(took_too_long());
+        }
         match parse_record(json, tenant, None, now) {
-            Ok(parsed) => {
-                response.accepted += 1;
-                response.dropped_samples += parsed.dropped_samples;
-                let (call_id, dropped_samples) = (parsed.call.facts().id, parsed.dropped_samples);
-                accepted.push(AcceptedRecord { index, call_id, dropped_samples });
-                arrivals.push(Incoming::Record(parsed.call));
-            }
-            Err(RefusedRecord { call_id, mut errors }) => {
-                if response.rejected.len() >= REJECTED_IN_FULL_MAX {
-                    errors.truncate(1);
+            Ok(ParsedRecord { call, dropped_samples }) => {
+                accepted.push(AcceptedRecord { index, call_id: call.facts().id, dropped_samples });
+                let incoming = Incoming::Record(call);
+                batch_rows += rows(&incoming);
+                if batch_rows > limits.body_rows_max {
+                    return Err(too_many_rows(limits.body_rows_max));
                 }
-                response.rejected.push(RejectedRecord { index, call_id, errors });
+                arrivals.push(incoming);
             }
+            Err(RefusedRecord { call_id, errors }) => rejections.add(index, call_id, errors),
         }
     }
-    Ok(Batch { arrivals, accepted, response })
+    Ok(Batch { arrivals, accepted, rejections })
+}
+
+fn too_many_rows(rows_max: usize) -> Problem {
+    let detail = format!("the body must hold at most {rows_max} records, errors and providers together; split it");
+    Problem::new(ProblemCode::PayloadTooLarge, detail)
 }
 
 #[cfg(test)]
@@ -293,11 +283,11 @@ mod tests {
             call_id: CallId(Uuid::from_u128(index as u128)),
             dropped_samples,
         };
-        let invalid = RejectedRecord { index: 1, call_id: None, errors: Vec::new() };
-        let mut response = IngestCallsResponse { accepted: 4, rejected: vec![invalid], dropped_samples: 7 };
+        let mut rejections = Rejections::default();
+        rejections.add(1, None, Vec::new());
         let kinds =
             [TransitionKind::Expired, TransitionKind::Created, TransitionKind::Ignored, TransitionKind::Expired];
-        response.take_back_expired(&[accepted(0, 1), accepted(2, 2), accepted(3, 0), accepted(4, 4)], &kinds);
+        let response = answer(&[accepted(0, 1), accepted(2, 2), accepted(3, 0), accepted(4, 4)], &kinds, rejections);
         assert_eq!((response.accepted, response.dropped_samples), (2, 2));
         let rejected: Vec<_> = response.rejected.iter().map(|record| (record.index, record.call_id.clone())).collect();
         let id = |index| Some(Uuid::from_u128(index).to_string());

@@ -14,7 +14,7 @@ pub const WHOLE_RECORD: &str = "(record)";
 /// How the message about a record that is no JSON begins.
 pub const NOT_JSON: &str = "is not valid JSON";
 /// Longest path that is given back; an unknown field's name is part of it.
-const PATH_MAX: usize = 200;
+const PATH_MAX: usize = 64;
 
 /// What is wrong with a record that is no `T`.
 pub fn fault<'de, T: Deserialize<'de>>(json: &'de [u8], error: &Error) -> FieldError {
@@ -84,45 +84,63 @@ impl<T, const MAX: usize> Default for Bounded<T, MAX> {
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        BoundedList::new(MAX).deserialize(deserializer).map(Self)
+        deserializer.deserialize_seq(BoundedVisitor(PhantomData))
     }
 }
 
-/// Reads a JSON list as [`Bounded`] does, with a bound that is known only when the program runs.
-pub struct BoundedList<T>(usize, PhantomData<T>);
+struct BoundedVisitor<T, const MAX: usize>(PhantomData<T>);
 
-impl<T> BoundedList<T> {
-    /// Keeps at most `max` elements and one more.
-    pub const fn new(max: usize) -> Self {
-        Self(max, PhantomData)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for BoundedList<T> {
-    type Value = Vec<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedList<T> {
-    type Value = Vec<T>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor<T, MAX> {
+    type Value = Bounded<T, MAX>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut kept = Vec::new();
-        while kept.len() <= self.0 {
+        while kept.len() <= MAX {
             match list.next_element()? {
                 Some(element) => kept.push(element),
-                None => return Ok(kept),
+                None => return Ok(Bounded(kept)),
             }
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(kept)
+        Ok(Bounded(kept))
+    }
+}
+
+/// Reads the elements of a JSON list up to one more than `max`, and fails there: the rest is not even looked at.
+pub struct UpTo<'v, T> {
+    /// Most elements.
+    pub max: usize,
+    /// Where they go.
+    pub elements: &'v mut Vec<T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for UpTo<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for UpTo<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(element) = list.next_element()? {
+            self.elements.push(element);
+            if self.elements.len() > self.max {
+                return Err(serde::de::Error::custom("too many elements"));
+            }
+        }
+        Ok(())
     }
 }
 

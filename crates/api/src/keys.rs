@@ -4,10 +4,10 @@ use crate::access::{Credential, forbidden};
 use crate::auth::{Authorized, KeysManage};
 use crate::body::{self, Expected, Format};
 use crate::field::{FieldCode, FieldError, Rule, Violation};
-use crate::ingest;
 use crate::json::{self, Object, Whole};
 use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
 use crate::params::PageParams;
+use crate::parsing::parse;
 use crate::problem::{Problem, ProblemCode};
 use crate::reading::uuid;
 use crate::responses::rfc3339;
@@ -147,7 +147,7 @@ async fn create_key(
 ) -> Result<CustomizeResponder<web::Json<CreateKeyResponse>>, Problem> {
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max: KEY_BYTES_MAX };
     let received = body::receive(&state, &request, payload, expected).await?;
-    let wanted = ingest::parse(&state, move || read(&received.unpack()?.bytes)).await?;
+    let wanted = parse(&state, asked.tenant, received, |unpacked| read(&unpacked.bytes)).await?;
     let key = wanted.key(&asked.credential, state.access.rate(&asked.credential), state.clock.now())?;
     let secret = KeySecret::generate();
     keys::create(&*state.access.tenants, &key, &secret, &Actor::Principal(asked.credential.principal)).await?;

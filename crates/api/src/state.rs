@@ -6,6 +6,7 @@ use crate::cache::{AnswerCache, CacheLimits};
 use crate::cors::CorsRules;
 use crate::live::{Boards, LiveLimits, SocketRoom};
 use crate::metrics::Metrics;
+use crate::parsing::Parsers;
 use crate::telemetry::Tracer;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
@@ -14,7 +15,6 @@ use callscope_analytics::service::Analytics;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 /// The bounds of requests and their bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +23,20 @@ pub struct ApiLimits {
     pub body_bytes_max: usize,
     /// Most records of a batch.
     pub batch_records_max: usize,
-    /// Most bytes of all bodies that are being received or parsed at one time, of one tenant at most half.
+    /// Most rows of a batch: records, their errors and their providers.
+    pub body_rows_max: usize,
+    /// Most bytes that a packed body may unpack to for each byte that was sent.
+    pub unpack_ratio_max: usize,
+    /// Most bytes of all bodies that are being received or parsed at one time, of one tenant at most a quarter.
     pub inflight_bytes_max: usize,
     /// Most bodies that are being received or parsed, or whose records wait to be written, at one time; of one tenant
-    /// at most half.
+    /// at most a quarter.
     pub bodies_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// How long an answer may take, once the request is there.
     pub request_timeout: Duration,
 }
-
-/// Most bodies that are unpacked and parsed at one time: each takes memory, and a processor, of which half are left to
-/// questions and to the writer.
-const PARSERS_MAX: usize = 2;
 
 /// What all handlers share.
 pub struct ApiState {
@@ -68,8 +68,8 @@ pub struct ApiState {
     pub cors: CorsRules,
     /// Room for bodies.
     pub(crate) bodies: BodyRoom,
-    /// Room for parsers.
-    pub(crate) parsers: Semaphore,
+    /// Turns at parsing.
+    pub(crate) parsers: Parsers,
     /// Where they run.
     pub(crate) runtime: Handle,
 }
@@ -103,7 +103,7 @@ impl ApiState {
             cache: AnswerCache::new(CacheLimits::OFF),
             cors: CorsRules::none(),
             bodies: BodyRoom::new(&limits),
-            parsers: Semaphore::new(parsers()),
+            parsers: Parsers::default(),
             runtime: Handle::current(),
         }
     }
@@ -119,9 +119,4 @@ impl ApiState {
     pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
     }
-}
-
-fn parsers() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    (processors / 2).clamp(1, PARSERS_MAX)
 }

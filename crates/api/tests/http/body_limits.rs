@@ -3,7 +3,7 @@
 use crate::client::INGEST;
 use crate::ingest::{gzip, zstd};
 use crate::layout::problem;
-use crate::records::{active, call_id, completed};
+use crate::records::{active, call_id, completed, error};
 use crate::server::{LIMITS, Server, Setup};
 use crate::slow::held_body;
 use crate::table::{problems, still_works};
@@ -20,6 +20,8 @@ on_each_backend!(
     a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual,
     an_announced_body_that_is_too_large_is_refused_before_it_is_sent,
     a_body_that_is_cut_off_stores_nothing,
+    few_bytes_that_mean_much_work_are_refused,
+    an_answer_to_many_bad_records_is_bounded,
     many_bodies_at_once_are_more_than_there_is_room_for
 );
 
@@ -123,7 +125,7 @@ async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_u
     50,001 records
       413 payload_too_large: the body must hold at most 50000 records; split it
     64 MiB and a byte, packed
-      413 payload_too_large: the body must be at most 67108864 bytes, as sent and after decompression; split it
+      413 payload_too_large: the body must not unpack to more than 200 times its size, unless that is less than 1 MiB; send it unpacked, or split it
     ");
     still_works(&acme).await;
 }
@@ -169,6 +171,60 @@ async fn a_body_that_is_cut_off_stores_nothing(backend: Backend) {
     400 malformed_request: the body was cut off
     ");
     still_works(&acme).await;
+}
+
+async fn few_bytes_that_mean_much_work_are_refused(backend: Backend) {
+    let limits = ApiLimits { body_rows_max: 10, ..LIMITS };
+    let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let feeds = vec![b'\n'; 32 << 20];
+    let numbers = format!("[{}1]", "1,".repeat(16 << 20));
+    let erroneous = |errors: usize| {
+        let record = completed(1, AT, 60);
+        (0..errors).fold(record, |record, _| record.error(error(AT, "stt", "error", "x"))).to_string()
+    };
+    let table = vec![
+        ("line feeds, zstd", packed("zstd", zstd(&feeds))),
+        ("line feeds, gzip", packed("gzip", gzip(&feeds))),
+        ("numbers", post().json(zstd(numbers.as_bytes())).header("Content-Encoding", "zstd")),
+        ("as many numbers, unpacked", post().json(numbers)),
+        ("empty gzip members", packed("gzip", gzip(b"").repeat(100_000))),
+        ("empty zstd frames", packed("zstd", zstd(b"").repeat(100_000))),
+        ("more rows than may be", post().ndjson(erroneous(10))),
+    ];
+    assert_snapshot!(problems(&acme, named(table)).await, @"
+    line feeds, zstd
+      413 payload_too_large: the body must not unpack to more than 200 times its size, unless that is less than 1 MiB; send it unpacked, or split it
+    line feeds, gzip
+      413 payload_too_large: the body must not unpack to more than 200 times its size, unless that is less than 1 MiB; send it unpacked, or split it
+    numbers
+      413 payload_too_large: the body must not unpack to more than 200 times its size, unless that is less than 1 MiB; send it unpacked, or split it
+    as many numbers, unpacked
+      413 payload_too_large: the body must hold at most 50000 records; split it
+    empty gzip members
+      413 payload_too_large: the body must have at most 4096 gzip members or frames; pack it as one
+    empty zstd frames
+      413 payload_too_large: the body must have at most 4096 zstd members or frames; pack it as one
+    more rows than may be
+      413 payload_too_large: the body must hold at most 10 records, errors and providers together; split it
+    ");
+    assert_eq!(acme.send(&post().ndjson(erroneous(9))).await.value()["accepted"], 1);
+}
+
+async fn an_answer_to_many_bad_records_is_bounded(backend: Backend) {
+    let server = Server::start(backend).await;
+    let acme = server.tenant("acme").await;
+    let bad = format!("{{\"call_id\":\"{}\",\"{}\":1}}\n", "\\u0001".repeat(64), "\\u0001".repeat(200));
+    let response = acme.send(&post().ndjson(bad.repeat(30_000))).await;
+    assert_eq!(response.status, 200);
+    assert!(response.body.len() < (2 << 20) + 10_000, "{}", response.body.len());
+    let answer = response.value();
+    let rejected = answer["rejected"].as_array().expect("a list");
+    let omitted = answer["rejected_omitted"].as_u64().expect("a number");
+    assert_eq!(rejected.len() as u64 + omitted, 30_000);
+    assert!(rejected.last().expect("some")["errors"].as_array().expect("a list").is_empty());
+    assert_eq!(rejected[0]["errors"][0]["field"].as_str().map(|name| name.chars().count()), Some(64));
+    assert_eq!(crate::metrics::metric(&server, "callscope_ingest_records_total{outcome=\"rejected\"}").await, 30_000);
 }
 
 async fn many_bodies_at_once_are_more_than_there_is_room_for(backend: Backend) {

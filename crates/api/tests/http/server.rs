@@ -27,7 +27,8 @@ use uuid::Uuid;
 pub const LIMITS: ApiLimits = ApiLimits {
     body_bytes_max: 64 << 20,
     batch_records_max: 50_000,
-    batch_rows_max: 200_000,
+    body_rows_max: 400_000,
+    unpack_ratio_max: 200,
     inflight_bytes_max: 256 << 20,
     bodies_max: 2000,
     body_timeout: Duration::from_mins(1),
@@ -152,6 +153,7 @@ impl Server {
         let limits = IngestLimits {
             queue_records_max: setup.queue_records_max,
             batch_records_max: 10_000,
+            batch_rows_max: 200_000,
             batch_wait: Duration::ZERO,
             event_age_max: Duration::from_hours(1),
         };

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 on_each_backend!(
     hundreds_of_large_bodies_leave_reads_and_health_alone,
+    bodies_that_are_announced_and_never_sent_take_nothing,
     many_small_bodies_are_bounded_in_number,
     a_question_that_takes_too_long_is_given_up
 );
 
-/// Bodies that each of two tenants has room for, and those that come besides.
+/// Large bodies that a tenant has room for, tenants that have so many of them, and those that come besides.
 const TENANT_FITTING: usize = 2;
+const TENANTS_FITTING: usize = 3;
 const SURPLUS: usize = 300;
 
 const BODY_BYTES: usize = 1 << 20;
@@ -31,7 +33,7 @@ fn body() -> Vec<u8> {
     body
 }
 
-/// A connection on which a large body has begun.
+/// A connection on which almost all of a large body has come.
 async fn begin(server: &Server, key: &str, body: &[u8]) -> Connection {
     let request = Request::new("POST", INGEST)
         .header("Content-Type", "application/x-ndjson")
@@ -39,24 +41,29 @@ async fn begin(server: &Server, key: &str, body: &[u8]) -> Connection {
         .header("Content-Length", body.len().to_string());
     let mut connection = Connection::open(server.address).await;
     connection.write(request.head().as_bytes()).await;
-    connection.write(&body[..body.len() / 16]).await;
+    connection.write(&body[..begun(body)]).await;
     connection
 }
 
+fn begun(body: &[u8]) -> usize {
+    body.len() / 16 * 15
+}
+
 async fn hundreds_of_large_bodies_leave_reads_and_health_alone(backend: Backend) {
-    let limits =
-        ApiLimits { body_bytes_max: BODY_BYTES, inflight_bytes_max: 2 * TENANT_FITTING * BODY_BYTES, ..LIMITS };
+    // A tenant has a quarter, and the last quarter is left to those that have little.
+    let inflight_bytes_max = 4 * TENANT_FITTING * BODY_BYTES;
+    let limits = ApiLimits { body_bytes_max: BODY_BYTES, inflight_bytes_max, ..LIMITS };
     let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
-    let (acme, globex, initech) =
-        (server.tenant("acme").await, server.tenant("globex").await, server.tenant("initech").await);
-    let mut keys = Vec::new();
-    for tenant in [&acme, &globex, &initech] {
-        keys.push(server.key(tenant.id, Scope::ALL).await);
+    let mut tenants = Vec::new();
+    for slug in ["acme", "globex", "initech", "hooli"] {
+        tenants.push(server.tenant(slug).await);
     }
-    let [key, globex_key, initech_key] = &keys[..] else { unreachable!() };
+    let (acme, hooli) = (&tenants[0], &tenants[TENANTS_FITTING]);
+    let key = &acme.key;
+    let taken = TENANT_FITTING * begun(&body());
     let body = body();
     let mut fitting = join_all((0..TENANT_FITTING).map(|_| begin(&server, key, &body))).await;
-    while metric(&server, "callscope_ingest_body_bytes").await < TENANT_FITTING * BODY_BYTES {}
+    while metric(&server, "callscope_ingest_body_bytes").await < taken {}
 
     // Every other one, although none of them ever sends its rest, and while all of them are connected.
     let mut surplus = join_all((0..SURPLUS).map(|_| begin(&server, key, &body))).await;
@@ -73,28 +80,57 @@ async fn hundreds_of_large_bodies_leave_reads_and_health_alone(backend: Backend)
     assert_eq!(acme.send(&Request::get("/health")).await.status, 200);
     assert_eq!(metric(&server, "callscope_ingest_bodies_refused_total").await, SURPLUS);
 
-    // Another tenant has room, until both have taken all of it.
-    fitting.extend(join_all((0..TENANT_FITTING).map(|_| begin(&server, globex_key, &body))).await);
-    while metric(&server, "callscope_ingest_body_bytes").await < 2 * TENANT_FITTING * BODY_BYTES {}
-    let refused = begin(&server, initech_key, &body).await.read("POST").await;
+    // Others have room, until they have taken what there is for large bodies.
+    for tenant in &tenants[1..TENANTS_FITTING] {
+        fitting.extend(join_all((0..TENANT_FITTING).map(|_| begin(&server, &tenant.key, &body))).await);
+    }
+    while metric(&server, "callscope_ingest_body_bytes").await < TENANTS_FITTING * taken {}
+    let refused = begin(&server, &hooli.key, &body).await.read("POST").await;
     assert_eq!(problem(&refused), "503 overloaded: too many bodies are being received; nothing was stored");
+    assert_eq!(hooli.put_call(&completed(2, "2026-01-17T10:00:00Z", 60)).await.status, 201);
 
     // Those that were let in are not harmed by those that were not.
     for connection in &mut fitting {
-        connection.write(&body[body.len() / 16..]).await;
+        connection.write(&body[begun(&body)..]).await;
         assert_eq!(connection.read("POST").await.status, 200);
     }
     assert_eq!(metric(&server, "callscope_ingest_body_bytes").await, 0);
-    let mut again = begin(&server, initech_key, &body).await;
-    again.write(&body[body.len() / 16..]).await;
+    let mut again = begin(&server, &hooli.key, &body).await;
+    again.write(&body[begun(&body)..]).await;
     assert_eq!(again.read("POST").await.status, 200);
-    for tenant in [acme, globex, initech] {
+    for tenant in &tenants[..TENANTS_FITTING] {
         assert_eq!(tenant.summary("").await.value()["total_calls"], 1);
     }
 }
 
+async fn bodies_that_are_announced_and_never_sent_take_nothing(backend: Backend) {
+    let server = Server::start(backend).await;
+    let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        for tenant in [&acme, &globex] {
+            let request = Request::new("POST", INGEST)
+                .header("Content-Type", "application/x-ndjson")
+                .header("X-API-Key", tenant.key.clone())
+                .header("Content-Length", (LIMITS.body_bytes_max / 2).to_string());
+            let mut connection = Connection::open(server.address).await;
+            connection.write(request.head().as_bytes()).await;
+            connection.write(b"{").await;
+            silent.push(connection);
+        }
+    }
+    while metric(&server, "callscope_ingest_body_bytes").await < silent.len() {}
+    // Both of them still send as much as ever, and so does another tenant.
+    let initech = server.tenant("initech").await;
+    for tenant in [&acme, &globex, &initech] {
+        let mut large = begin(&server, &tenant.key, &body()).await;
+        large.write(&body()[begun(&body())..]).await;
+        assert_eq!(large.read("POST").await.status, 200);
+    }
+}
+
 async fn many_small_bodies_are_bounded_in_number(backend: Backend) {
-    let limits = ApiLimits { bodies_max: 4, ..LIMITS };
+    let limits = ApiLimits { bodies_max: 8, ..LIMITS };
     let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     server.store.hold_transactions();

@@ -32,6 +32,10 @@ pub struct IngestSettings {
     pub body_bytes_max: usize,
     /// Records of a body.
     pub body_records_max: usize,
+    /// Rows of a body.
+    pub body_rows_max: usize,
+    /// Bytes that a packed body may unpack to, for each that was sent.
+    pub unpack_ratio_max: usize,
     /// Bytes of all bodies at one time.
     #[serde(with = "size")]
     pub inflight_bytes_max: usize,
@@ -47,6 +51,8 @@ impl IngestSettings {
             ("ingest.batch_rows_max", self.batch_rows_max),
             ("ingest.body_bytes_max", self.body_bytes_max),
             ("ingest.body_records_max", self.body_records_max),
+            ("ingest.body_rows_max", self.body_rows_max),
+            ("ingest.unpack_ratio_max", self.unpack_ratio_max),
             ("ingest.bodies_max", self.bodies_max),
         ] {
             faults.at_least_one(key, value);
@@ -59,7 +65,7 @@ impl IngestSettings {
         faults.require(
             self.inflight_bytes_max / 2 >= self.body_bytes_max,
             "ingest.inflight_bytes_max",
-            "must be at least twice ingest.body_bytes_max: a tenant has half of it, and no large body would fit",
+            "must be at least twice ingest.body_bytes_max, or one large body would leave no room for others",
         );
         faults.require(
             self.queue_records_max >= self.body_records_max,
@@ -88,6 +94,8 @@ impl From<&Settings> for ApiLimits {
         Self {
             body_bytes_max: ingest.body_bytes_max,
             batch_records_max: ingest.body_records_max,
+            body_rows_max: ingest.body_rows_max,
+            unpack_ratio_max: ingest.unpack_ratio_max,
             inflight_bytes_max: ingest.inflight_bytes_max,
             bodies_max: ingest.bodies_max,
             body_timeout: server.body_timeout,
