@@ -1,12 +1,14 @@
 //! Who asks, and what they may do. A handler that names [`Authorized`] cannot forget to check.
 
+use crate::HeadOnly;
 use crate::access::{Credential, admit, authenticate, redeem, unauthenticated};
+use crate::live::{self, ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::params::{NoParams, Query, QueryParams};
 use crate::problem::{Problem, ProblemCode};
 use crate::state::ApiState;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use callscope_domain::{Scope, TenantId};
 use futures_util::future::LocalBoxFuture;
 use std::marker::PhantomData;
@@ -98,7 +100,7 @@ impl<R: Right, P: QueryParams> FromRequest for SocketAuthorized<R, P> {
             let state = state(&request)?;
             let mut query = Query::parse(request.query_string());
             let secrets = query.as_mut().map(Secrets::take).unwrap_or_default();
-            let credential = secrets.authenticate(state, request.headers()).await?;
+            let credential = secrets.authenticate(state, &request).await?;
             admit(state, &request, &credential, R::SCOPE)?;
             let params = P::from_query(query?)?;
             Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
@@ -118,17 +120,33 @@ impl Secrets {
         Self { tickets: query.take_secrets(TICKET_PARAM), tokens: query.take_secrets(TOKEN_PARAM) }
     }
 
-    async fn authenticate(self, state: &ApiState, headers: &HeaderMap) -> Result<Credential, Problem> {
+    async fn authenticate(self, state: &ApiState, request: &HttpRequest) -> Result<Credential, Problem> {
         if !self.tokens.is_empty() && !state.access.query_tokens {
             return Err(unauthenticated("access_token is not accepted here; send a ticket from /api/v1/auth/tickets"));
         }
-        match (credential(headers)?, self.tickets.as_slice(), self.tokens.as_slice()) {
+        match (credential(request.headers())?, self.tickets.as_slice(), self.tokens.as_slice()) {
             (Some(presented), [], []) => authenticate(state, presented).await,
-            (None, [ticket], []) => redeem(state, ticket).await,
+            (None, [ticket], []) => {
+                must_open(request)?;
+                redeem(state, ticket).await
+            }
             (None, [], [token]) => authenticate(state, token).await,
             (None, [], []) => Err(unauthenticated(ABSENT_FOR_SOCKET)),
             _ => Err(unauthenticated(DIFFERENT)),
         }
+    }
+}
+
+/// Whether a request opens what a ticket is for, so that one which cannot does not use the ticket up.
+fn must_open(request: &HttpRequest) -> Result<(), Problem> {
+    let is_socket =
+        request.match_pattern().is_some_and(|path| path == CALLS_SOCKET_PATH || path == ANALYTICS_SOCKET_PATH);
+    if is_socket {
+        live::check_handshake(request)
+    } else if request.extensions().contains::<HeadOnly>() {
+        Err(unauthenticated("a ticket opens a stream by GET; HEAD does not use it up"))
+    } else {
+        Ok(())
     }
 }
 

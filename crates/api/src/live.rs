@@ -4,6 +4,7 @@ mod analytics_socket;
 mod boards;
 mod calls_socket;
 mod filter;
+mod frames;
 mod messages;
 mod room;
 mod socket;
@@ -11,6 +12,7 @@ mod stream;
 
 pub use boards::Boards;
 pub use room::{LiveLimits, SocketRoom};
+pub use socket::check_handshake;
 pub use stream::routes;
 
 use actix_web::web::{self, ServiceConfig};

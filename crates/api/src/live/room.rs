@@ -17,6 +17,8 @@ pub struct LiveLimits {
     pub sockets_max: usize,
     /// Most of one tenant.
     pub tenant_sockets_max: usize,
+    /// Messages of a client that are read in a second, when it sends more all the time.
+    pub messages_per_second_max: u32,
     /// How often the other side is asked whether it is there.
     pub ping_interval: Duration,
     /// How long the other side may be silent.
@@ -83,6 +85,11 @@ impl Guest {
             None => Some(place),
         };
         Ok(Self { state: state.clone(), credential, _place: place })
+    }
+
+    /// Counts a frame that announced too much.
+    pub fn count_refused_frame(&self) {
+        self.state.metrics.transport.frames_refused.inc();
     }
 
     /// Whether the credential would still be let in; while the database is away, nobody is sent out.

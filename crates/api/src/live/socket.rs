@@ -1,15 +1,16 @@
 //! One WebSocket: what goes out and comes in, whether the other side is there, and how it ends.
 
+use crate::live::frames::{MESSAGE_BYTES_MAX, MessagePace, guarded};
 use crate::live::messages::Notice;
 use crate::live::room::{Guest, LiveLimits};
 use crate::problem::{Problem, ProblemCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
-/// Most bytes of a client's message.
-const MESSAGE_BYTES_MAX: usize = 4096;
 /// How long a close frame may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it may for one who is slow, and has no place any more: what was sent before must be taken first.
@@ -28,6 +29,8 @@ pub enum End {
     Slow,
     /// The other side sends what no client sends.
     Unsupported,
+    /// The other side sends a message that is too large.
+    TooLarge,
     /// The database is away.
     Unavailable,
     /// The credential has expired, or was revoked.
@@ -43,11 +46,21 @@ impl End {
             Self::Idle => (CloseCode::Other(4408), "no pong and no message for too long"),
             Self::Slow => (CloseCode::Other(4429), "messages are not taken fast enough"),
             Self::Unsupported => (CloseCode::Unsupported, "send JSON as unfragmented text"),
+            Self::TooLarge => (CloseCode::Size, "messages must be at most 4096 bytes"),
             Self::Unauthenticated => (CloseCode::Other(4401), "the credential is no longer valid"),
             Self::Unavailable => (CloseCode::Again, "the database is not available; connect again"),
         };
         Some(CloseReason { code, description: Some(description.to_owned()) })
     }
+}
+
+/// Whether a request is the handshake of a WebSocket.
+pub fn check_handshake(request: &HttpRequest) -> Result<(), Problem> {
+    actix_http::ws::verify_handshake(request.head()).map_err(no_handshake)
+}
+
+fn no_handshake(error: impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
 }
 
 /// What came in.
@@ -67,6 +80,9 @@ pub struct Socket {
     limits: LiveLimits,
     pings: Interval,
     heard_at: Instant,
+    pace: MessagePace,
+    /// Whether a frame announced too much.
+    is_too_large: Rc<Cell<bool>>,
     guest: Guest,
 }
 
@@ -78,23 +94,27 @@ impl Socket {
         limits: LiveLimits,
         guest: Guest,
     ) -> Result<(HttpResponse, Self), Problem> {
-        let (response, session, stream) = actix_ws::handle(request, payload).map_err(|error| {
-            Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
-        })?;
+        let (payload, is_too_large) = guarded(request, payload).ok_or_else(Problem::internal)?;
+        let (response, session, stream) = actix_ws::handle(request, payload).map_err(no_handshake)?;
         let now = Instant::now();
         let mut pings = interval_at(now + limits.ping_interval, limits.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
-        Ok((response, Self { session, stream, limits, pings, heard_at: now, guest }))
+        let pace = MessagePace::new(limits.messages_per_second_max);
+        Ok((response, Self { session, stream, limits, pings, heard_at: now, pace, is_too_large, guest }))
     }
 
     /// What comes in next. It may be dropped half-way and called again.
     pub async fn receive(&mut self) -> Result<Incoming, End> {
         let message = tokio::select! {
-            message = self.stream.recv() => message,
+            message = async {
+                sleep_until(self.pace.ready_at()).await;
+                self.stream.recv().await
+            } => message,
             _ = self.pings.tick() => return Ok(Incoming::Tick),
         };
         self.heard_at = Instant::now();
+        self.pace.count();
         match message {
             Some(Ok(Message::Text(text))) => Ok(Incoming::Text(text.into())),
             Some(Ok(Message::Ping(bytes))) => {
@@ -103,6 +123,7 @@ impl Socket {
                 Ok(Incoming::Nothing)
             }
             Some(Ok(Message::Pong(_) | Message::Nop)) => Ok(Incoming::Nothing),
+            Some(Err(_)) if self.is_too_large.get() => Err(End::TooLarge),
             Some(Ok(Message::Binary(_) | Message::Continuation(_)) | Err(_)) => Err(End::Unsupported),
             Some(Ok(Message::Close(_))) | None => Err(End::Theirs),
         }
@@ -134,6 +155,9 @@ impl Socket {
     /// Says why, if the other side still listens, and ends.
     pub async fn close(self, end: End) {
         let Self { session, guest, .. } = self;
+        if end == End::TooLarge {
+            guest.count_refused_frame();
+        }
         drop(guest);
         let patience = if end == End::Slow { SLOW_CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
         let _ = timeout(patience, session.close(end.reason())).await;

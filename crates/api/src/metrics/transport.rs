@@ -17,6 +17,8 @@ pub struct TransportMetrics {
     pub requests_refused: Counter,
     /// Answers for which there was no room in memory.
     pub answers_refused: Counter,
+    /// Messages of sockets that announced too many bytes.
+    pub frames_refused: Counter,
     /// Requests that were no HTTP.
     pub requests_malformed: Counter,
     /// Connections whose head did not come in time.
@@ -46,6 +48,11 @@ impl TransportMetrics {
             "callscope_answers_refused",
             "Answers replaced by 503, as too many bytes of answers were not yet read by their clients",
         );
+        let frames_refused = registered(
+            registry,
+            "callscope_socket_frames_refused",
+            "WebSockets closed, as a message announced too many bytes",
+        );
         let requests_malformed =
             registered(registry, "callscope_requests_malformed", "Requests refused, as they could not be read");
         let timeouts: Family<[Label; 1], Counter> = registered(
@@ -59,6 +66,7 @@ impl TransportMetrics {
             connections_refused,
             requests_refused,
             answers_refused,
+            frames_refused,
             requests_malformed,
             heads_timed_out: timeout("head"),
             bodies_timed_out: timeout("body"),

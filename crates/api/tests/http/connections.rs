@@ -24,6 +24,9 @@ on_each_backend!(
     behind_a_trusted_proxy_a_client_has_its_part_of_the_requests,
     requests_that_cannot_be_read_are_answered_with_a_problem_and_an_id,
     answers_that_are_not_read_take_a_bounded_part_of_the_memory,
+    a_message_that_announces_too_much_closes_its_socket,
+    messages_are_read_at_a_bounded_rate,
+    a_socket_that_is_not_read_is_counted_until_it_has_ended,
 );
 
 /// How long a condition may take to come true.
@@ -253,4 +256,67 @@ async fn answers_that_are_not_read_take_a_bounded_part_of_the_memory(backend: Ba
     let waiting =
         async { while server.stranger().send(&Request::get("/api-docs/openapi.json")).await.status != 200 {} };
     timeout(PATIENCE, waiting).await.expect("what was held is released with the connection");
+}
+
+/// A WebSocket, byte for byte.
+async fn open_socket(server: &Server, key: &str) -> TcpStream {
+    let mut stream = connect_narrow(server.address).await;
+    let head = format!(
+        "GET /ws/calls HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(answer, b"HTTP/1.1 101");
+    stream
+}
+
+async fn a_message_that_announces_too_much_closes_its_socket(backend: Backend) {
+    let server = start(backend, transport_limits).await;
+    let acme = server.tenant("acme").await;
+    let mut stream = open_socket(&server, &acme.key).await;
+    let head = [&[0x81, 0xff], (1_u64 << 40).to_be_bytes().as_slice(), &[0; 4]].concat();
+    stream.write_all(&head).await.expect("sent");
+    let _ = stream.write_all(&vec![0; 64 << 10]).await;
+    let mut all = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut all)).await.expect("the server closes the connection");
+    let close = all.windows(4).find(|bytes| bytes[0] == 0x88).expect("a close frame");
+    assert_eq!(u16::from_be_bytes([close[2], close[3]]), 1009);
+    until(&server, "callscope_socket_frames_refused_total 1").await;
+    until(&server, "callscope_sockets_open 0").await;
+}
+
+async fn messages_are_read_at_a_bounded_rate(backend: Backend) {
+    let live_limits = LiveLimits { messages_per_second_max: 5, ..Setup::default().live_limits };
+    let server = Server::start_with(backend, Setup { live_limits, ..Setup::default() }).await;
+    let acme = server.tenant("acme").await;
+    let mut stream = open_socket(&server, &acme.key).await;
+    stream.write_all(&[0x89, 0x80, 0, 0, 0, 0].repeat(1000)).await.expect("sent");
+    let mut all = Vec::new();
+    let _ = timeout(Duration::from_secs(1), stream.read_to_end(&mut all)).await;
+    let pongs = all.windows(2).filter(|bytes| *bytes == [0x8a, 0]).count();
+    // Ten seconds' worth at once, and then five a second.
+    assert!((50..200).contains(&pongs), "{pongs}");
+}
+
+async fn a_socket_that_is_not_read_is_counted_until_it_has_ended(backend: Backend) {
+    let live_limits = LiveLimits {
+        send_timeout: Duration::from_millis(200),
+        messages_per_second_max: 1_000_000,
+        ..Setup::default().live_limits
+    };
+    let setup = Setup { live_limits, transport: hasty, ..Setup::default() };
+    let server = Server::start_with(backend, setup).await;
+    let acme = server.tenant("acme").await;
+    let mut stream = open_socket(&server, &acme.key).await;
+    let pings = [&[0x89, 0xfd, 0, 0, 0, 0], [0; 125].as_slice()].concat().repeat(1000);
+    let flood = async { while stream.write_all(&pings).await.is_ok() {} };
+    let ended = async {
+        // While the connection is open the socket is counted.
+        until(&server, "callscope_connection_timeouts_total{phase=\"write\"} 1").await;
+        until(&server, "callscope_connections_open 0").await;
+        until(&server, "callscope_sockets_open 0").await;
+    };
+    timeout(PATIENCE, async { tokio::join!(flood, ended) }).await.expect("the connection ends");
 }

@@ -85,6 +85,7 @@ impl Default for Setup {
         let live_limits = LiveLimits {
             sockets_max: 100,
             tenant_sockets_max: 50,
+            messages_per_second_max: 100,
             ping_interval: 30 * second,
             idle_timeout: 75 * second,
             send_timeout: 10 * second,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 on_each_backend!(
     a_ticket_opens_one_socket_once,
+    a_request_that_cannot_open_a_socket_does_not_use_its_ticket_up,
     of_many_that_present_a_ticket_one_gets_in,
     a_ticket_opens_no_more_than_it_was_made_for,
     a_ticket_ends_with_its_time_and_with_its_makers_credential,
@@ -25,13 +26,20 @@ on_each_backend!(
     what_stays_open_is_asked_again
 );
 
-/// Every route that takes tickets; a socket that is asked for without a handshake says 400 to those whom it knows.
-const SOCKETS: [(&str, u16); 3] = [("/ws/calls", 400), ("/ws/analytics", 400), ("/api/v1/sse/calls/stream", 200)];
+/// Every route that takes tickets, and how it answers a client that is let in.
+const SOCKETS: [(&str, u16); 3] = [("/ws/calls", 101), ("/ws/analytics", 101), ("/api/v1/sse/calls/stream", 200)];
 
 /// Opens a route, and looks no further than the status and, of a refusal, the body.
 pub async fn open(server: &Server, target: &str, headers: &[(&'static str, &str)]) -> Response {
     let mut request = Request::get(target);
-    request.headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let handshake = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let handshake = handshake.iter().filter(|_| target.starts_with("/ws/"));
+    request.headers = handshake.chain(headers).map(|(name, value)| (*name, (*value).to_owned())).collect();
     Connection::open(server.address).await.send_for_head(&request).await
 }
 
@@ -58,6 +66,20 @@ async fn a_ticket_opens_one_socket_once(backend: Backend) {
     }
 }
 
+async fn a_request_that_cannot_open_a_socket_does_not_use_its_ticket_up(backend: Backend) {
+    let server = Server::start(backend).await;
+    let acme = server.tenant("acme").await;
+    for (path, status) in SOCKETS {
+        let target = format!("{path}?ticket={}", make(&acme).await);
+        let head = server.stranger().send(&Request::new("HEAD", target.as_str())).await;
+        assert_eq!(head.status, if path.starts_with("/ws/") { 400 } else { 401 }, "{path}");
+        if path.starts_with("/ws/") {
+            assert_eq!(server.stranger().send(&Request::get(target.as_str())).await.status, 400, "{path}");
+        }
+        assert_eq!(open(&server, &target, &[]).await.status, status, "{path}");
+    }
+}
+
 async fn of_many_that_present_a_ticket_one_gets_in(backend: Backend) {
     let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
@@ -66,7 +88,7 @@ async fn of_many_that_present_a_ticket_one_gets_in(backend: Backend) {
     let mut statuses: Vec<u16> =
         futures_util::future::join_all(asked).await.into_iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
-    assert_eq!((statuses[0], &statuses[1..]), (400, &[401; 15][..]));
+    assert_eq!((statuses[0], &statuses[1..]), (101, &[401; 15][..]));
 }
 
 async fn a_ticket_opens_no_more_than_it_was_made_for(backend: Backend) {
@@ -116,7 +138,7 @@ async fn a_ticket_opens_no_more_than_it_was_made_for(backend: Backend) {
       401 authentication_error: the request carries different credentials; send one
     "#);
     // Nothing of that has used it up.
-    assert_eq!(open(&server, &format!("/ws/calls?ticket={ticket}"), &[]).await.status, 400);
+    assert_eq!(open(&server, &format!("/ws/calls?ticket={ticket}"), &[]).await.status, 101);
     // To have one, one must be allowed to read.
     let writer = server.client(&server.key(acme.id, &[Scope::CallsWrite]).await);
     assert_eq!(writer.send(&Request::new("POST", "/api/v1/auth/tickets")).await.status, 403);
@@ -153,11 +175,11 @@ async fn a_ticket_ends_with_its_time_and_with_its_makers_credential(backend: Bac
     let of_key = store(&server, acme.id, |ticket| ticket.holder = by_key.clone()).await;
     let of_nobody = store(&server, acme.id, |ticket| ticket.holder = by_nobody).await;
     for (name, target, status) in [
-        ("lasting", lasting, 400),
+        ("lasting", lasting, 101),
         ("expired", expired, 401),
         ("of an expired token", of_expired, 401),
         ("without a scope", without_scope, 403),
-        ("of a key", of_key, 400),
+        ("of a key", of_key, 101),
         ("of a key that is not there", of_nobody, 401),
     ] {
         assert_eq!(open(&server, &target, &[]).await.status, status, "{name}");

@@ -28,6 +28,8 @@ pub struct LiveSettings {
     pub tenant_sockets_max: usize,
     /// Events of one tenant that are delivered in a second, counted once a client.
     pub deliveries_per_second_max: u32,
+    /// Messages of one client that are read in a second.
+    pub messages_per_second_max: u32,
     /// How often clients are asked whether they are there.
     #[serde(with = "duration")]
     pub ping_interval: Duration,
@@ -51,6 +53,7 @@ impl LiveSettings {
             let is_within = (LIVE_DURATION_MIN..=LIVE_DURATION_MAX).contains(&duration);
             faults.require(is_within, key, "must be between 100ms and 7d");
         }
+        faults.require(self.messages_per_second_max > 0, "live.messages_per_second_max", "must be at least 1");
         faults.require(
             self.idle_timeout > self.ping_interval,
             "live.idle_timeout",
@@ -64,6 +67,7 @@ impl From<&LiveSettings> for LiveLimits {
         Self {
             sockets_max: settings.sockets_max,
             tenant_sockets_max: settings.tenant_sockets_max,
+            messages_per_second_max: settings.messages_per_second_max,
             ping_interval: settings.ping_interval,
             idle_timeout: settings.idle_timeout,
             send_timeout: settings.send_timeout,
