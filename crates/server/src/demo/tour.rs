@@ -46,7 +46,7 @@ fn things_to_find(story: &Story) -> [(String, Vec<String>); 4] {
             vec![
                 format!("provider-latency?{}", window(&incident)),
                 "provider-latency?period=30d".to_owned(),
-                format!("errors?{}&service=llm&limit=3", window(&incident)),
+                format!("errors?{}&service=llm&level=error&limit=3", window(&incident)),
             ],
         ),
         (
@@ -57,12 +57,12 @@ fn things_to_find(story: &Story) -> [(String, Vec<String>); 4] {
             vec![
                 format!("summary?workflow={workflow}&{before}"),
                 format!("summary?workflow={workflow}&{since}"),
-                format!("errors?{since}&service=workflow&limit=3"),
+                format!("errors?{since}&service=workflow&level=error&limit=3"),
             ],
         ),
         (
             format!("{}: tools refused calls, for one reason.", hours(&burst)),
-            vec![format!("errors?{}&service=tool&limit=3", window(&burst))],
+            vec![format!("errors?{}&service=tool&level=error&limit=3", window(&burst))],
         ),
         (
             format!("Calls grow from week to week and rest at weekends. The model {SLOW_MODEL_NAME} is always slow."),

@@ -8,8 +8,10 @@ use serde_json::Value;
 use std::net::TcpListener;
 use std::process::Command;
 
-/// As many as it makes unless told otherwise: the story must show in these.
-const CALLS: u64 = 30_000;
+/// Enough for the story to show.
+const CALLS: u64 = 8000;
+/// Enough to look at.
+const FEW_CALLS: &str = "1000";
 
 once!(
     the_demo_prints_a_tour_that_works,
@@ -19,7 +21,7 @@ once!(
 
 fn the_demo_prints_a_tour_that_works() {
     let fixture = Fixture::new(Backend::Sqlite);
-    let server = start(&fixture);
+    let server = start_with(&fixture, &CALLS.to_string());
     let tour = tour(&server);
     let key = &key(&server);
     let commands: Vec<&String> = tour.iter().filter(|line| line.trim_start().starts_with("curl ")).collect();
@@ -29,7 +31,7 @@ fn the_demo_prints_a_tour_that_works() {
 
     let client = server.client(key);
     let total = || client.ask("summary?period=30d")["total_calls"].as_u64().unwrap();
-    assert!((CALLS - 100..=CALLS + 100).contains(&total()), "{}", total());
+    assert!((CALLS - 50..=CALLS + 50).contains(&total()), "{}", total());
     eventually("a live call", || (client.ask("active-calls")["count"].as_u64() > Some(0)).then_some(()));
     let before = total();
     eventually("a further live call", || (total() > before).then_some(()));
@@ -67,12 +69,17 @@ fn assert_story_shows(answers: &[Value]) {
             .unwrap()
     };
     assert!(p50(incident, "openai") > 3.0 * p50(month, "openai"), "{incident} {month}");
-    assert!(outages["total"].as_u64() > Some(10), "{outages}");
+    assert!(outages["total"].as_u64() > Some(5), "{outages}");
     let success_rate = |answer: &Value| answer["success_rate"].as_f64().unwrap();
     assert!(success_rate(before) > success_rate(since) + 15.0, "{before} {since}");
-    assert!(faults["items"][0]["message"].as_str().unwrap().contains("Release 2.4.0"), "{faults}");
-    assert!(refusals["total"].as_u64() > Some(10), "{refusals}");
-    assert!(refusals["items"][0]["message"].as_str().unwrap().contains("certificate"), "{refusals}");
+    let names = |answer: &Value, words: &str| {
+        let mut items = answer["items"].as_array().unwrap().iter();
+        items.any(|item| item["message"].as_str().unwrap().contains(words))
+    };
+    assert!(names(outages, "is degraded"), "{outages}");
+    assert!(names(faults, "Release 2.4.0"), "{faults}");
+    assert!(refusals["total"].as_u64() > Some(3), "{refusals}");
+    assert!(names(refusals, "certificate"), "{refusals}");
     let days: Vec<u64> = volume["data"].as_array().unwrap().iter().map(|day| day["total"].as_u64().unwrap()).collect();
     let week = |days: &[u64]| days.iter().sum::<u64>();
     assert!(week(&days[days.len() - 8..days.len() - 1]) > week(&days[1..8]), "{days:?}");
@@ -119,7 +126,7 @@ pub fn key(server: &Server) -> String {
 
 /// Starts a demo.
 pub fn start(fixture: &Fixture) -> Server {
-    start_with(fixture, &CALLS.to_string())
+    start_with(fixture, FEW_CALLS)
 }
 
 fn start_with(fixture: &Fixture, calls: &str) -> Server {

@@ -1,4 +1,4 @@
-//! What the log holds by default: what an operator needs, and nothing that probes or broken clients can fill it with.
+//! What the log holds by default: what an operator needs, no probes, and nothing of broken clients but a line with an id.
 
 use crate::fixture::Fixture;
 use crate::process::eventually;
@@ -6,7 +6,7 @@ use callscope_testkit::Backend;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-once!(probes_and_broken_clients_leave_no_lines_in_the_log, lines_of_the_framework_are_there_when_they_are_asked_for,);
+once!(probes_and_broken_clients_do_not_fill_the_log, lines_of_the_framework_are_there_when_they_are_asked_for,);
 
 /// Bytes that are no request, or not a whole one.
 const BROKEN: [&[u8]; 5] = [
@@ -17,7 +17,7 @@ const BROKEN: [&[u8]; 5] = [
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ];
 
-fn probes_and_broken_clients_leave_no_lines_in_the_log() {
+fn probes_and_broken_clients_do_not_fill_the_log() {
     let fixture = Fixture::new(Backend::Sqlite);
     let mut server = fixture.serve(&[]);
     for path in ["/health", "/health/live", "/health/ready"] {
@@ -34,7 +34,12 @@ fn probes_and_broken_clients_leave_no_lines_in_the_log() {
     server.signal("TERM");
     assert!(server.wait().success());
     let log = eventually("the last line", || Some(server.log()).filter(|log| log.last().unwrap().contains("stopped")));
-    let lines = log.iter().filter(|line| !line.contains("brought the schema up to date"));
+    let is_refusal = |line: &&String| line.contains("refused a malformed request");
+    assert!(
+        log.iter().filter(is_refusal).all(|line| line.contains("\"id\":") && !line.contains("\"ERROR\"")),
+        "{log:?}"
+    );
+    let lines = log.iter().filter(|line| !is_refusal(line) && !line.contains("brought the schema up to date"));
     let expected = ["\"listening;", "\"answered\"", "\"stopping:", "\"stopped\""];
     for (line, expected) in lines.clone().zip(expected) {
         assert!(line.contains(expected) && line.contains("\"INFO\""), "{line}: {expected}");
