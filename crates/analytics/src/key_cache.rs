@@ -7,22 +7,23 @@ use crate::ports::{StoreError, TenantStore};
 use async_trait::async_trait;
 use callscope_domain::{Actor, ApiKey, KeyId, Slug, Tenant, TenantId, Timestamp};
 use moka::future::Cache;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Most keys that are kept.
 const KEYS_MAX: u64 = 10_000;
 
-/// The hash of a key's secret, as of a number of revocations: what was found before one is never found after it, not
-/// even by a lookup that was under way.
-type Place = (u64, [u8; 32]);
+/// How often a key is looked up anew because a revocation came in between, before the store is asked without the cache.
+const LOOKUPS_MAX: usize = 3;
 
 /// A [`TenantStore`] whose keys are kept for a moment.
 pub struct CachedTenants {
     store: Arc<dyn TenantStore>,
-    keys: Cache<Place, Arc<ApiKey>>,
-    revocations: AtomicU64,
+    /// By the hash of the key's secret.
+    keys: Cache<[u8; 32], Kept>,
+    revocations: Revocations,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -42,12 +43,37 @@ enum Unkept {
     Failed(Arc<StoreError>),
 }
 
-/// Counts a revocation when it is over, even if whoever asked for it went away.
-struct Revocation<'a>(&'a AtomicU64);
+/// A key, and the number of revocations of all tenants when its lookup began.
+#[derive(Clone)]
+struct Kept {
+    key: Arc<ApiKey>,
+    revocations: u64,
+}
+
+/// Numbers revocations, and knows the last one of each tenant: one tenant's revocations must not make the server look up
+/// the keys of all others anew.
+#[derive(Default)]
+struct Revocations {
+    count: AtomicU64,
+    /// At most as many as there are tenants.
+    last: RwLock<HashMap<TenantId, u64>>,
+}
+
+impl Revocations {
+    /// Whether a key of the same tenant was revoked after the lookup began.
+    fn outdate(&self, kept: &Kept) -> bool {
+        let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
+        last.get(&kept.key.tenant_id).is_some_and(|&last| last > kept.revocations)
+    }
+}
+
+/// Notes a revocation when it is over, even if its request went away.
+struct Revocation<'a>(&'a Revocations, TenantId);
 
 impl Drop for Revocation<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        let mut last = self.0.last.write().unwrap_or_else(PoisonError::into_inner);
+        last.insert(self.1, self.0.count.fetch_add(1, Ordering::SeqCst) + 1);
     }
 }
 
@@ -56,8 +82,8 @@ impl CachedTenants {
     #[must_use]
     pub fn new(store: Arc<dyn TenantStore>, ttl: Duration) -> Self {
         let keys = Cache::builder().max_capacity(KEYS_MAX).time_to_live(ttl).build();
-        let [revocations, hits, misses] = Default::default();
-        Self { store, keys, revocations, hits, misses }
+        let [hits, misses] = Default::default();
+        Self { store, keys, revocations: Revocations::default(), hits, misses }
     }
 
     /// How often what was asked for was there.
@@ -66,9 +92,10 @@ impl CachedTenants {
         KeyLookups { hits: self.hits.load(Ordering::Relaxed), misses: self.misses.load(Ordering::Relaxed) }
     }
 
-    async fn load(&self, secret_hash: &[u8; 32]) -> Result<Arc<ApiKey>, Unkept> {
+    async fn load(&self, secret_hash: &[u8; 32]) -> Result<Kept, Unkept> {
+        let revocations = self.revocations.count.load(Ordering::SeqCst);
         match self.store.find_key(secret_hash).await {
-            Ok(Some(key)) => Ok(Arc::new(key)),
+            Ok(Some(key)) => Ok(Kept { key: Arc::new(key), revocations }),
             Ok(None) => Err(Unkept::Unknown),
             Err(error) => Err(Unkept::Failed(Arc::new(error))),
         }
@@ -105,24 +132,32 @@ impl TenantStore for CachedTenants {
         actor: &Actor,
     ) -> Result<bool, StoreError> {
         // Whatever comes of it: a revocation whose answer was lost may have been done.
-        let _revocation = Revocation(&self.revocations);
+        let _revocation = Revocation(&self.revocations, tenant);
         self.store.revoke_key(tenant, key, revoked_at, actor).await
     }
 
     async fn find_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
-        let place = (self.revocations.load(Ordering::SeqCst), *secret_hash);
-        if let Some(key) = self.keys.get(&place).await {
+        if let Some(kept) = self.keys.get(secret_hash).await
+            && !self.revocations.outdate(&kept)
+        {
             self.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(Some((*key).clone()));
+            return Ok(Some((*kept.key).clone()));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        match self.keys.try_get_with(place, self.load(secret_hash)).await {
-            Ok(key) => Ok(Some((*key).clone())),
-            Err(unkept) => match &*unkept {
-                Unkept::Unknown => Ok(None),
-                Unkept::Failed(error) => Err(same(error)),
-            },
+        for _ in 0..LOOKUPS_MAX {
+            match self.keys.try_get_with(*secret_hash, self.load(secret_hash)).await {
+                // It was there, or its lookup was under way, before the revocation.
+                Ok(kept) if self.revocations.outdate(&kept) => self.keys.invalidate(secret_hash).await,
+                Ok(kept) => return Ok(Some((*kept.key).clone())),
+                Err(unkept) => {
+                    return match &*unkept {
+                        Unkept::Unknown => Ok(None),
+                        Unkept::Failed(error) => Err(same(error)),
+                    };
+                }
+            }
         }
+        self.store.find_key(secret_hash).await
     }
 }
 

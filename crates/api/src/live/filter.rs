@@ -55,7 +55,13 @@ pub struct EventFilter {
 impl EventFilter {
     /// What the parameters say, of all calls.
     pub fn new(params: FollowParams) -> Self {
-        Self { workflow: params.workflow, types: params.types, calls: HashSet::new() }
+        // Each event is compared with each type, and a query string has room for thousands of repetitions.
+        let types = params.types.map(|mut types| {
+            types.sort_unstable();
+            types.dedup();
+            types
+        });
+        Self { workflow: params.workflow, types, calls: HashSet::new() }
     }
 
     /// Whether a message is wanted.
@@ -80,5 +86,17 @@ impl EventFilter {
     /// Takes a call away.
     pub fn remove(&mut self, call: CallId) {
         self.calls.remove(&call);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_that_is_repeated_is_compared_once() {
+        let types = [EventKind::CallError, EventKind::CallStarted].repeat(2000);
+        let filter = EventFilter::new(FollowParams { workflow: None, types: Some(types), since: None });
+        assert_eq!(filter.types, Some(vec![EventKind::CallStarted, EventKind::CallError]));
     }
 }

@@ -21,7 +21,8 @@ on_each_backend!(
     a_faulty_question_is_never_answered_from_the_cache,
     a_credential_is_checked_before_the_cache_is,
     a_client_that_has_the_answer_gets_no_body,
-    a_key_is_looked_up_once_and_refused_at_once_when_it_is_revoked_here
+    a_key_is_looked_up_once_and_refused_at_once_when_it_is_revoked_here,
+    revocations_of_one_tenant_do_not_cost_another_one_lookups
 );
 
 const LONG: Duration = Duration::from_hours(1);
@@ -210,4 +211,26 @@ async fn a_key_is_looked_up_once_and_refused_at_once_when_it_is_revoked_here(bac
     assert_eq!(other.ask("summary").await.status, 503);
     server.store.set(Mode::Sound);
     assert_eq!(other.ask("summary").await.status, 200);
+}
+
+async fn revocations_of_one_tenant_do_not_cost_another_one_lookups(backend: Backend) {
+    let server = start(backend, LONG).await;
+    let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
+    let id = KeyId(Uuid::now_v7());
+    let key = server.key_with(acme.id, Scope::ALL, |key| key.id = id).await;
+    let client = server.client(&key);
+    assert_eq!(client.ask("summary").await.status, 200);
+    assert_eq!(globex.ask("summary").await.status, 200);
+    let before = server.store.key_lookups();
+    for unknown in 0..3 {
+        let delete = Request::new("DELETE", format!("/api/v1/keys/{}", Uuid::from_u128(unknown)));
+        assert_eq!(acme.send(&delete).await.status, 404);
+    }
+    // That of acme itself was looked up again, as another one of its keys might have been revoked.
+    let of_acme = server.store.key_lookups() - before;
+    assert!((1..=3).contains(&of_acme), "{of_acme}");
+    assert_eq!(globex.ask("summary").await.status, 200);
+    assert_eq!(server.store.key_lookups(), before + of_acme);
+    assert_eq!(acme.send(&Request::new("DELETE", format!("/api/v1/keys/{}", id.0))).await.status, 204);
+    assert_eq!(client.ask("summary").await.status, 401);
 }
