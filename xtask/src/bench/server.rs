@@ -129,17 +129,22 @@ impl Server {
 
     /// Starts a server by a command that logs JSON, and waits until it listens: it is ready then.
     pub fn start_by(command: &mut Command) -> anyhow::Result<Self> {
+        Self::start_listening(command, pass_on)
+    }
+
+    /// As [`Self::start_by`], with something else to do with each line of its log.
+    pub fn start_listening(command: &mut Command, listen: impl Fn(&str) + Send + 'static) -> anyhow::Result<Self> {
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
         let mut server = Self { child, address: String::new() };
         while server.address.is_empty() {
             let line = log.next().context("the server ended before it listened")??;
             server.address = address(&line).unwrap_or_default();
-            pass_on(&line);
+            listen(&line);
         }
         ureq::get(format!("http://{}/health/ready", server.address)).call()?;
         // What else it says must be read, or it would block.
-        std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| pass_on(&line)));
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| listen(&line)));
         Ok(server)
     }
 

@@ -70,6 +70,7 @@ pub fn fight(attack: &Attack, options: &Options<'_>) -> anyhow::Result<Row> {
     let idle = measure(&target, IDLE);
     let idle_growth = idle.usage.disk.saturating_sub(disk) as f64 / idle_started.elapsed().as_secs_f64();
     let metrics = target.metrics_lines()?;
+    let log = target.log.bytes.load(Ordering::Relaxed);
     let before = Usage { disk: settled_disk(&target), ..target.usage() };
 
     let duration = options.duration.max(attack.duration_min);
@@ -80,7 +81,8 @@ pub fn fight(attack: &Attack, options: &Options<'_>) -> anyhow::Result<Row> {
     }
     runtime.shutdown_background();
     let ended = during.usage.disk.max(target.usage().disk);
-    let growth = ended.saturating_sub(before.disk) as f64 - idle_growth * duration.as_secs_f64();
+    let logged = target.log.bytes.load(Ordering::Relaxed) - log;
+    let growth = (ended.saturating_sub(before.disk) + logged) as f64 - idle_growth * duration.as_secs_f64();
     let mut faults = tally.faults();
     faults.extend(aftermath(&mut target, before, metrics).err().map(|error| format!("{error:#}")));
     let evidence = Evidence {
@@ -169,8 +171,9 @@ fn aftermath(target: &mut Target, before: Usage, metrics: usize) -> anyhow::Resu
 
 fn recovered(target: &Target, before: Usage, metrics: usize) -> anyhow::Result<()> {
     let Measured { mut reads, mut writes, .. } = measure(target, WARM_UP);
-    let failures = [reads.failures(), writes.failures()].concat();
-    anyhow::ensure!(failures.is_empty(), "globex gets {failures}");
+    for (name, failures) in [("reads", reads.failures()), ("writes", writes.failures())] {
+        anyhow::ensure!(failures.is_empty(), "{name} of globex: {failures}");
+    }
     let slowest = reads.max().max(writes.max());
     anyhow::ensure!(slowest < crate::siege::verdict::P99_MS_MAX, "globex waits {slowest:.0} ms");
     let now = target.usage();

@@ -5,13 +5,14 @@ use crate::bench::records::Records;
 use crate::bench::server::Server;
 use crate::siege::attacker::Keys;
 use crate::siege::cage::Cage;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, Utc};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Calls of the tenant that is measured, over 30 days.
 const CALLS: usize = 5000;
@@ -31,8 +32,32 @@ pub struct Target {
     pub measured: [String; 3],
     /// When the calls of that tenant end.
     pub end: DateTime<Utc>,
+    /// What it logs.
+    pub log: Arc<Log>,
     metrics: SocketAddr,
     cage: Cage,
+}
+
+/// What a server has logged.
+#[derive(Default)]
+pub struct Log {
+    /// Bytes.
+    pub bytes: AtomicU64,
+    panic: Mutex<Option<String>>,
+}
+
+impl Log {
+    fn add(&self, line: &str) {
+        self.bytes.fetch_add(line.len() as u64 + 1, Ordering::Relaxed);
+        if line.contains("panicked") {
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.to_owned());
+        }
+    }
+
+    /// A line that tells of a panic, if there was one.
+    pub fn panic(&self) -> Option<String> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a server takes of the machine at one moment.
@@ -71,11 +96,12 @@ impl Target {
             .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
             .env("CALLSCOPE__METRICS__BIND", metrics.to_string())
             .env("CALLSCOPE__LOG__FORMAT", "json")
-            .env("CALLSCOPE__LOG__LEVEL", "error,callscope::serve=info")
             .envs(settings.iter().copied());
-        let server = Server::start_by(&mut command)?;
+        let log = Arc::new(Log::default());
+        let listening = Arc::clone(&log);
+        let server = Server::start_listening(&mut command, move |line| listening.add(line))?;
         let keys = Arc::new(Keys { acme, admin, initech, acme_id });
-        let target = Self { server, database, keys, measured, end: Utc::now(), metrics, cage };
+        let target = Self { server, database, keys, measured, end: Utc::now(), log, metrics, cage };
         target.send_calls(&target.measured[1])?;
         target.send_calls(&target.keys.acme)?;
         Ok(target)
@@ -107,6 +133,9 @@ impl Target {
         let kills = self.cage.oom_kills()?;
         ensure!(kills == 0, "the kernel killed the server for want of memory");
         ensure!(self.server.is_running()?, "the server has ended");
+        if let Some(line) = self.log.panic() {
+            bail!("the server panicked: {line}");
+        }
         Ok(())
     }
 

@@ -9,6 +9,8 @@ const SLOWDOWN_MAX: f64 = 10.0;
 pub const P99_MS_MAX: f64 = 500.0;
 /// Below this, a percentile is not judged: on a machine that shares its processors with the attacker, it is noise.
 const P99_MS_JUDGED: f64 = 20.0;
+/// Where it is slower than this without an attack, the machine is too busy with other work.
+const IDLE_MS_MAX: f64 = 200.0;
 /// The slowest that a health check may become.
 const HEALTH_MS_MAX: f64 = 100.0;
 /// Bytes on disk for a byte that the attacker sent.
@@ -89,6 +91,7 @@ pub fn judge(evidence: Evidence<'_>) -> Row {
         [("reads", reads_idle, reads, &during.reads), ("writes", writes_idle, writes, &during.writes)]
     {
         faults.extend(slow(name, idle, p99));
+        faults.extend((idle > IDLE_MS_MAX).then(|| format!("cannot be judged: idle {name} take {idle:.0} ms already")));
         faults.extend(failed(name, series));
         if series.len() < SAMPLES_MIN {
             faults.push(format!("only {} {name} were measured", series.len()));

@@ -2,6 +2,7 @@
 
 use super::Attack;
 use crate::siege::attacker::{Attacker, STRANGER, TENANT};
+use crate::siege::records::new_id;
 use crate::siege::wire::{get, request};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -61,6 +62,12 @@ pub fn attacks() -> Vec<Attack> {
             |attacker| Box::pin(subjects(attacker)),
         )
         .with(TOKENS),
+        Attack::new(
+            "revocations",
+            ACME,
+            "50 connections revoke keys that do not exist, which must not make the server forget the keys of others.",
+            |attacker| Box::pin(revocations(attacker)),
+        ),
         Attack::new("tickets", ACME, "50 connections make tickets that are never used.", |attacker| {
             Box::pin(tickets(attacker))
         }),
@@ -212,6 +219,13 @@ async fn key_factory(mut attacker: Attacker) -> anyhow::Result<()> {
             }
         })
         .await;
+    Ok(())
+}
+
+async fn revocations(mut attacker: Attacker) -> anyhow::Result<()> {
+    attacker.begin().await;
+    let key = attacker.keys.admin.clone();
+    attacker.flood(TENANT, 50, move |_| request("DELETE", &format!("/api/v1/keys/{}", new_id()), &key, &[], b"")).await;
     Ok(())
 }
 

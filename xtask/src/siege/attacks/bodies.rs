@@ -2,7 +2,7 @@
 
 use super::Attack;
 use crate::siege::attacker::{ACCOMPLICE, Attacker, TENANT};
-use crate::siege::records::{call, errors, gzip, lines, new_id, zstd};
+use crate::siege::records::{call, errors, gzip, lines, new_id, zstd, zstd_bomb};
 use crate::siege::wire::request;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -50,6 +50,15 @@ pub fn attacks() -> Vec<Attack> {
             Box::pin(bombs(attacker, 50, "zstd", body, JSON))
         }),
         Attack::new(
+            "packed-arrays",
+            ACME,
+            "50 connections send 60 MiB of `[1,1,1,…]` as Zstandard that unpacks to 180 times its size, which is allowed.",
+            |attacker| {
+                let body = [b"[1".as_slice(), &b",1".repeat(30 << 20), b"]"].concat();
+                Box::pin(async move { flood(attacker, 50, &zstd(&body), &[JSON, ZSTD]).await })
+            },
+        ),
+        Attack::new(
             "nested-bombs",
             ACME,
             "50 connections send 60 MiB of opening brackets as Zstandard.",
@@ -62,7 +71,7 @@ pub fn attacks() -> Vec<Attack> {
             Box::pin(packed(attacker, 20, gzip(b"").repeat((1 << 20) / gzip(b"").len()), GZIP))
         }),
         Attack::new("empty-frames", ACME, "20 connections send 1 MiB of empty Zstandard frames.", |attacker| {
-            Box::pin(packed(attacker, 20, zstd(b"").repeat((1 << 20) / zstd(b"").len()), ZSTD))
+            Box::pin(packed(attacker, 20, zstd_bomb(b"").repeat((1 << 20) / zstd_bomb(b"").len()), ZSTD))
         }),
         Attack::new(
             "tiny-chunks",
@@ -180,7 +189,7 @@ async fn bombs(
     body: Vec<u8>,
     media_type: (&'static str, &'static str),
 ) -> anyhow::Result<()> {
-    let packed = if packing == "gzip" { gzip(&body) } else { zstd(&body) };
+    let packed = if packing == "gzip" { gzip(&body) } else { zstd_bomb(&body) };
     drop(body);
     flood(attacker, connections, &packed, &[media_type, ("Content-Encoding", packing)]).await
 }

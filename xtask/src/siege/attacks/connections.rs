@@ -59,14 +59,14 @@ pub fn attacks() -> Vec<Attack> {
              the attack ends.",
             |attacker| Box::pin(unread_assets(attacker)),
         )
-        .lasting(30),
+        .lasting(45),
         Attack::new(
             "unread-assets-of-many",
             FROM,
             "The same from 64 addresses, five connections each.",
             |attacker| Box::pin(unread_assets_of_many(attacker)),
         )
-        .lasting(30),
+        .lasting(45),
         Attack::new(
             "connection-churn",
             FROM,
@@ -78,6 +78,12 @@ pub fn attacks() -> Vec<Attack> {
             FROM,
             "50 connections send 1,000 small requests at a time before they read the answers.",
             |attacker| Box::pin(pipelined(attacker)),
+        ),
+        Attack::new(
+            "documents",
+            FROM,
+            "100 connections ask for the OpenAPI document, and 20 for the largest file of Swagger UI.",
+            |attacker| Box::pin(documents(attacker)),
         ),
         Attack::new(
             "large-heads",
@@ -197,6 +203,14 @@ async fn pipelined(mut attacker: Attacker) -> anyhow::Result<()> {
             }
         })
         .await;
+    Ok(())
+}
+
+async fn documents(mut attacker: Attacker) -> anyhow::Result<()> {
+    attacker.begin().await;
+    let document = attacker.flood(STRANGER, 100, |_| get("/api-docs/openapi.json", ""));
+    let asset = attacker.flood(STRANGER, 20, |_| get(ASSET, ""));
+    tokio::join!(document, asset);
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use crate::siege::attacker::{Attacker, TENANT};
 use crate::siege::records::{active_call, call, call_at, errors, lines, new_id, providers, zstd};
 use crate::siege::wire::{get, request};
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 
 const ACME: &str = "acme";
 const INGEST: &str = "/api/v1/ingest/calls";
@@ -21,19 +20,19 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new(
             "error-rows",
             ACME,
-            "4 connections send 4,000 calls with 200 errors of one letter each: 800,000 rows from 20 KiB.",
+            "4 connections send 1,900 calls with 200 errors of one letter each: 380,000 rows in a body.",
             |attacker| Box::pin(error_rows(attacker)),
         ),
         Attack::new(
             "same-details",
             ACME,
-            "4 connections send errors with the same details of 16 KiB: 60 MiB from a few KiB of Zstandard.",
+            "4 connections send errors with the same details of 16 KiB: 60 MiB from 340 KiB of Zstandard.",
             |attacker| Box::pin(same_details(attacker)),
         ),
         Attack::new(
             "provider-names",
             ACME,
-            "Sends 25,000 calls with 32 providers each, all with names of their own, and meanwhile asks for \
+            "Sends 12,000 calls with 32 providers each, all with names of their own, and meanwhile asks for \
              provider-latency on 12 connections.",
             |attacker| Box::pin(provider_names(attacker)),
         )
@@ -44,6 +43,10 @@ pub fn attacks() -> Vec<Attack> {
             "Sends 35,000 calls of as many workflows, and meanwhile asks for workflow-stats on 12 connections.",
             |attacker| Box::pin(workflow_names(attacker)),
         )
+        .lasting(15),
+        Attack::new("workflow-ids", ACME, "The same with 35,000 ids of workflows that have one slug.", |attacker| {
+            Box::pin(workflow_ids(attacker))
+        })
         .lasting(15),
         Attack::new(
             "sum-rows",
@@ -66,6 +69,13 @@ pub fn attacks() -> Vec<Attack> {
             |attacker| Box::pin(active_calls(attacker)),
         )
         .lasting(15),
+        Attack::new(
+            "overdue-calls",
+            ACME,
+            "Sends 100,000 calls that should have ended hours ago, which the server closes by itself within a minute.",
+            |attacker| Box::pin(overdue_calls(attacker)),
+        )
+        .lasting(70),
     ]
 }
 
@@ -101,7 +111,7 @@ fn window(endpoint: &str, number: u64) -> String {
 async fn error_rows(attacker: Attacker) -> anyhow::Result<()> {
     let member = errors(200, "x", "");
     // Calls of a body have ids of their own, so that the rows of each come to the others.
-    let body = |_| zstd(&lines((0..4000).map(|_| call(new_id(), &member))));
+    let body = |_| zstd(&lines((0..1900).map(|_| call(new_id(), &member))));
     send_and_ask(attacker, (0..6).map(body).collect(), 4, None).await
 }
 
@@ -114,12 +124,19 @@ async fn same_details(attacker: Attacker) -> anyhow::Result<()> {
 }
 
 async fn provider_names(attacker: Attacker) -> anyhow::Result<()> {
-    let records = (0..25_000).map(|number| call(new_id(), &providers(32, number * 32, "1")));
+    let records = (0..12_000).map(|number| call(new_id(), &providers(32, number * 32, "1")));
     send_and_ask(attacker, vec![zstd(&lines(records))], 1, Some(|number| window("provider-latency", number))).await
 }
 
 async fn workflow_names(attacker: Attacker) -> anyhow::Result<()> {
     let records = (0..35_000).map(|number| call(new_id(), &format!(r#","workflow":{{"slug":"w{number}"}}"#)));
+    let question = |number| window("workflow-stats", number) + "&limit=50";
+    send_and_ask(attacker, vec![zstd(&lines(records))], 1, Some(question)).await
+}
+
+async fn workflow_ids(attacker: Attacker) -> anyhow::Result<()> {
+    let workflow = |_| format!(r#","workflow":{{"slug":"w","id":"{}"}}"#, new_id());
+    let records = (0..35_000).map(|number| call(new_id(), &workflow(number)));
     let question = |number| window("workflow-stats", number) + "&limit=50";
     send_and_ask(attacker, vec![zstd(&lines(records))], 1, Some(question)).await
 }
@@ -149,8 +166,31 @@ async fn many_days(attacker: Attacker) -> anyhow::Result<()> {
     send_and_ask(attacker, vec![zstd(&lines(records))], 1, Some(question)).await
 }
 
+async fn overdue_calls(mut attacker: Attacker) -> anyhow::Result<()> {
+    let started = Utc::now() - TimeDelta::hours(5);
+    let bodies = (0..2).map(|_| zstd(&lines((0..50_000).map(|_| active_call(new_id(), started)))));
+    let posts: Vec<Vec<u8>> =
+        bodies.map(|body| request("POST", INGEST, &attacker.keys.acme, &[NDJSON, ZSTD], &body)).collect();
+    attacker.begin().await;
+    attacker
+        .swarm(1, |_| {
+            let (attacker, posts) = (attacker.clone(), posts.clone());
+            async move {
+                let mut line = attacker.open(TENANT).await?;
+                for post in posts {
+                    line.ask(&post).await?;
+                }
+                Ok(())
+            }
+        })
+        .await;
+    tokio::time::sleep_until(attacker.end()).await;
+    Ok(())
+}
+
 async fn active_calls(attacker: Attacker) -> anyhow::Result<()> {
-    let bodies = (0..2).map(|_| zstd(&lines((0..50_000).map(|_| active_call(Uuid::from_u128(rand::random()))))));
+    let bodies =
+        (0..2).map(|_| zstd(&lines((0..50_000).map(|_| active_call(new_id(), Utc::now() - TimeDelta::minutes(1))))));
     let question = |number: u64| {
         if number.is_multiple_of(2) {
             format!("active-calls?limit=50&offset={number}")

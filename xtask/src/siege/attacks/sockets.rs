@@ -44,7 +44,7 @@ pub fn attacks() -> Vec<Attack> {
             "300 sockets send pings and read nothing. The server must have closed them before the attack ends.",
             |attacker| Box::pin(unread_pongs(attacker)),
         )
-        .lasting(40),
+        .lasting(50),
         Attack::new("ping-flood", ACME, "8 sockets send empty pings without a pause.", |attacker| {
             Box::pin(message_flood(attacker, frame(PING, b"")))
         }),
@@ -75,13 +75,30 @@ pub fn attacks() -> Vec<Attack> {
         )
         .lasting(15),
         Attack::new(
+            "followers",
+            ACME,
+            "1,000 streams follow while calls that happen now are written in batches of 2,000.",
+            |attacker| Box::pin(followers(attacker, STREAM.to_owned(), 1000)),
+        )
+        .lasting(20),
+        Attack::new(
+            "repeated-types",
+            ACME,
+            "300 streams ask for one type of events 4,000 times over, while events of another type are made.",
+            |attacker| {
+                let path = format!("{STREAM}?types={}", vec!["call.error"; 4000].join(","));
+                Box::pin(followers(attacker, path, 300))
+            },
+        )
+        .lasting(15),
+        Attack::new(
             "unread-streams",
             ACME,
             "300 streams are not read while errors with long messages are written. The server must have closed them before \
              the attack ends.",
             |attacker| Box::pin(unread_streams(attacker)),
         )
-        .lasting(40),
+        .lasting(50),
     ]
 }
 
@@ -286,6 +303,31 @@ async fn replayed_events(mut attacker: Attacker) -> anyhow::Result<()> {
             }
         })
         .await;
+    Ok(())
+}
+
+async fn followers(mut attacker: Attacker, path: String, count: usize) -> anyhow::Result<()> {
+    let key = attacker.keys.acme.clone();
+    let follow = get(&path, &key);
+    attacker.begin().await;
+    let follow = attacker.swarm(count, |index| {
+        let (attacker, follow) = (attacker.clone(), follow.clone());
+        async move {
+            // Within the limit of requests.
+            sleep(Duration::from_millis(8) * u32::try_from(index).unwrap_or_default()).await;
+            let mut line = attacker.open(TENANT).await?;
+            line.request(&follow).await?;
+            let status = line.answer().await?.status;
+            attacker.tally.count(status.to_string());
+            line.wait_for_end().await;
+            Ok(())
+        }
+    });
+    let write = attacker.flood(TENANT, 1, move |_| {
+        let body = zstd(&lines((0..2000).map(|_| call(new_id(), ""))));
+        request("POST", "/api/v1/ingest/calls", &key, &[NDJSON, ZSTD], &body)
+    });
+    tokio::join!(follow, write);
     Ok(())
 }
 
