@@ -28,10 +28,10 @@ from callscope_client.models import (
     ErrorLogResponse,
     ErrorRecord,
     HealthResponse,
-    IngestCallsResponse,
+    IngestResult,
     Problem,
     ProviderRecord,
-    PutCallResponse,
+    PutResult,
     SummaryResponse,
     WorkflowRecord,
 )
@@ -71,7 +71,7 @@ def writes(client: AuthenticatedClient) -> None:
     )
     put = put_call.sync_detailed(FIRST, client=client, body=state)
     assert put.status_code == 201
-    assert isinstance(put.parsed, PutCallResponse)
+    assert isinstance(put.parsed, PutResult)
     assert_type(put.parsed.call_id, UUID)
     assert_type(put.parsed.result, Literal["created", "ignored", "replaced"])
     assert (put.parsed.call_id, put.parsed.result, put.parsed.dropped_samples) == (FIRST, "created", 1)
@@ -83,7 +83,7 @@ def writes(client: AuthenticatedClient) -> None:
         CallRecord(call_id=THIRD, status="completed", started_at=start),
     ]
     ingested = ingest_calls.sync(client=client, body=batch)
-    assert isinstance(ingested, IngestCallsResponse)
+    assert isinstance(ingested, IngestResult)
     assert ingested.accepted == 2
     rejected = [(record.index, record.call_id, record.errors[0].field) for record in ingested.rejected]
     assert rejected == [(2, str(THIRD), "ended_at")]
@@ -140,7 +140,7 @@ def follows(client: AuthenticatedClient) -> None:
     assert (first.type, first.id) == ("connected", None)
     now = datetime.datetime.now(datetime.timezone.utc)
     state = CallState(status="completed", started_at=now, ended_at=now, workflow=WorkflowRecord(slug="live-call"))
-    assert isinstance(put_call.sync(LIVE, client=client, body=state), PutCallResponse)
+    assert isinstance(put_call.sync(LIVE, client=client, body=state), PutResult)
     event = next(message for message in messages if message.id is not None)
     assert (event.type, event.data["call_id"]) == ("call.ended", str(LIVE))
     try:

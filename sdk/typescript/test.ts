@@ -48,9 +48,9 @@ async function writes(): Promise<void> {
     ],
   };
   const put = await callscope.putCall({ client, path: { call_id: first! }, body, throwOnError: true });
-  same<typeof put.data, callscope.PutCallResponse>(true);
+  same<typeof put.data, callscope.PutResult>(true);
   assert.equal(put.response.status, 201);
-  assert.deepEqual(put.data, { call_id: first, result: 'created', dropped_samples: 1 });
+  assert.deepEqual(put.data, { call_id: first, result: 'created', dropped_samples: 1, ignored_fields: [] });
 
   const started_at = new Date('2025-06-01T11:00:00Z');
   const batch = await callscope.ingestCalls({
@@ -62,7 +62,7 @@ async function writes(): Promise<void> {
     ],
     throwOnError: true,
   });
-  same<typeof batch.data, callscope.IngestCallsResponse>(true);
+  same<typeof batch.data, callscope.IngestResult>(true);
   assert.equal(batch.data.accepted, 2);
   assert.deepEqual(batch.data.rejected.map(({ index, call_id, errors }) => [index, call_id, errors[0]?.field]), [[2, third, 'ended_at']]);
 }

@@ -4,9 +4,10 @@ use crate::auth::{Authorized, CallsWrite};
 use crate::body::{self, Expected, Format, Unpacked};
 use crate::field::{FieldCode, FieldError, Rule};
 use crate::openapi::{PutProblems, WriteProblems};
+use crate::params::IngestParams;
 use crate::parsing::parse;
 use crate::problem::{Problem, ProblemCode};
-use crate::reading::{ParsedRecord, RefusedRecord, parse_record, uuid};
+use crate::reading::{IGNORED_FIELDS_MAX, ParsedRecord, RecordContext, RefusedRecord, parse_record, uuid};
 use crate::record::CallRecord;
 use crate::rejections::{RejectedRecord, Rejections};
 use crate::schemas::{BatchLines, BatchRecords};
@@ -16,8 +17,9 @@ use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
 use callscope_analytics::ingestion::rows;
 use callscope_analytics::questions::Questions;
-use callscope_domain::{CallId, Incoming, TenantId, Timestamp, TransitionKind};
+use callscope_domain::{CallId, Incoming, TenantId, TransitionKind};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Instant;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -40,21 +42,24 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 
 /// What became of one record.
 #[derive(Serialize, ToSchema)]
-struct PutCallResponse {
+struct PutResult {
     /// The call.
     #[schema(example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
     call_id: Uuid,
     /// What became of the record.
-    result: PutResult,
+    result: PutOutcome,
     /// Latencies that were null, not above 0 or above 600,000 ms; they were dropped, the call was kept.
     #[schema(minimum = 0, example = 0)]
     dropped_samples: u64,
+    /// Fields of the record that this server does not know, such as `providers[].region`; they were ignored.
+    #[schema(max_items = 50, example = json!([]))]
+    ignored_fields: Vec<String>,
 }
 
-/// What became of a record.
+/// Whether a record created or replaced its call.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum PutResult {
+enum PutOutcome {
     /// The call was unknown.
     Created,
     /// The call is now what the record says.
@@ -65,7 +70,7 @@ enum PutResult {
 
 /// What became of a batch.
 #[derive(Serialize, ToSchema)]
-struct IngestCallsResponse {
+struct IngestResult {
     /// Records that were accepted; they are durable.
     #[schema(minimum = 0, example = 2)]
     accepted: u64,
@@ -80,6 +85,10 @@ struct IngestCallsResponse {
     /// were kept.
     #[schema(minimum = 0, example = 0)]
     dropped_samples: u64,
+    /// Fields of accepted records that this server does not know, such as `providers[].region`, each named once; they
+    /// were ignored.
+    #[schema(max_items = 50, example = json!([]))]
+    ignored_fields: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde demands it")]
@@ -95,13 +104,13 @@ const fn is_zero(number: &u64) -> bool {
 #[utoipa::path(
     tag = "Ingestion",
     params(("call_id" = Uuid, Path, description = "The call's id, unique within the tenant",
-            example = "31c02e4f-12e0-4af0-869b-aab222503a09")),
+            example = "31c02e4f-12e0-4af0-869b-aab222503a09"), IngestParams),
     request_body(content = CallRecord, description = "The call. `call_id` may be left out; if it is there, it must be \
         that of the path. `Content-Encoding` may be gzip or zstd."),
     responses(
-        (status = 201, description = "The call is new", body = PutCallResponse),
+        (status = 201, description = "The call is new", body = PutResult),
         (status = 200, description = "The call was known; it was replaced, unchanged or left alone",
-         body = PutCallResponse),
+         body = PutResult),
         PutProblems
     ),
     security(("api_key" = []), ("bearer" = []))
@@ -109,27 +118,29 @@ const fn is_zero(number: &u64) -> bool {
 #[put("/api/v1/ingest/calls/{call_id}")]
 async fn put_call(
     state: State,
-    asked: Authorized<CallsWrite>,
+    asked: Authorized<CallsWrite, IngestParams>,
     call_id: web::Path<String>,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<CustomizeResponder<web::Json<PutCallResponse>>, Problem> {
+) -> Result<CustomizeResponder<web::Json<PutResult>>, Problem> {
     let bytes_max = state.limits.body_bytes_max;
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max };
     let received = body::receive(&state, &request, payload, expected).await?;
     let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
-    let (tenant, now) = (asked.tenant, state.clock.now());
+    let (tenant, received_at, strict) = (asked.tenant, state.clock.now(), asked.params.strict);
+    let context = RecordContext { tenant, path_id: Some(call_id), received_at, strict };
     let (parsed, _room) = parse(&state, tenant, received, move |Unpacked { bytes, room, .. }| {
-        Ok((parse_record(&bytes, tenant, Some(call_id), now).map_err(refused)?, room))
+        Ok((parse_record(&bytes, context).map_err(refused)?, room))
     })
     .await?;
     let kinds = submit(&state, asked.tenant, vec![Incoming::Record(parsed.call)]).await?;
-    let result = put_result(kinds.first().copied().unwrap_or(TransitionKind::Ignored));
+    let result = outcome_of(kinds.first().copied().unwrap_or(TransitionKind::Ignored));
     let dropped_samples = if result.is_ok() { parsed.dropped_samples } else { 0 };
     state.metrics.ingestion.count(u64::from(result.is_ok()), u64::from(result.is_err()), dropped_samples);
     let result = result?;
-    let status = if matches!(result, PutResult::Created) { StatusCode::CREATED } else { StatusCode::OK };
-    let response = PutCallResponse { call_id: call_id.0, result, dropped_samples: parsed.dropped_samples };
+    let status = if matches!(result, PutOutcome::Created) { StatusCode::CREATED } else { StatusCode::OK };
+    let ParsedRecord { dropped_samples, ignored_fields, .. } = parsed;
+    let response = PutResult { call_id: call_id.0, result, dropped_samples, ignored_fields };
     Ok(web::Json(response).customize().with_status(status))
 }
 
@@ -140,11 +151,11 @@ async fn submit(state: &ApiState, tenant: TenantId, arrivals: Vec<Incoming>) -> 
     Ok(written.map_err(|_| Problem::new(ProblemCode::Unavailable, detail))??)
 }
 
-fn put_result(kind: TransitionKind) -> Result<PutResult, Problem> {
+fn outcome_of(kind: TransitionKind) -> Result<PutOutcome, Problem> {
     match kind {
-        TransitionKind::Created => Ok(PutResult::Created),
-        TransitionKind::Replaced => Ok(PutResult::Replaced),
-        TransitionKind::TimedOut | TransitionKind::Ignored => Ok(PutResult::Ignored),
+        TransitionKind::Created => Ok(PutOutcome::Created),
+        TransitionKind::Replaced => Ok(PutOutcome::Replaced),
+        TransitionKind::TimedOut | TransitionKind::Ignored => Ok(PutOutcome::Ignored),
         TransitionKind::Expired => Err(Problem::invalid(vec![expired_record()])),
     }
 }
@@ -183,7 +194,7 @@ fn refused(record: RefusedRecord) -> Problem {
     ),
     responses(
         (status = 200, description = "Every record was accepted or is named in `rejected`",
-         body = IngestCallsResponse),
+         body = IngestResult),
         WriteProblems
     ),
     security(("api_key" = []), ("bearer" = []))
@@ -191,22 +202,23 @@ fn refused(record: RefusedRecord) -> Problem {
 #[post("/api/v1/ingest/calls")]
 async fn ingest_calls(
     state: State,
-    asked: Authorized<CallsWrite>,
+    asked: Authorized<CallsWrite, IngestParams>,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<web::Json<IngestCallsResponse>, Problem> {
+) -> Result<web::Json<IngestResult>, Problem> {
     let bytes_max = state.limits.body_bytes_max;
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Ndjson, Format::Json], bytes_max };
     let received = body::receive(&state, &request, payload, expected).await?;
-    let (tenant, limits, now) = (asked.tenant, state.limits, state.clock.now());
+    let (tenant, limits) = (asked.tenant, state.limits);
+    let context = RecordContext { tenant, path_id: None, received_at: state.clock.now(), strict: asked.params.strict };
     let (batch, _room) = parse(&state, tenant, received, move |unpacked| {
-        let batch = parse_batch(&unpacked, limits, tenant, now)?;
+        let batch = parse_batch(&unpacked, limits, context)?;
         Ok((batch, unpacked.room))
     })
     .await?;
-    let Batch { arrivals, accepted, rejections } = batch;
+    let Batch { arrivals, accepted, rejections, ignored_fields } = batch;
     let kinds = submit(&state, tenant, arrivals).await?;
-    let response = answer(&accepted, &kinds, rejections);
+    let response = IngestResult { ignored_fields, ..answer(&accepted, &kinds, rejections) };
     let rejected = response.rejected.len() as u64 + response.rejected_omitted;
     state.metrics.ingestion.count(response.accepted, rejected, response.dropped_samples);
     Ok(web::Json(response))
@@ -218,6 +230,7 @@ struct Batch {
     /// What the answer says of each arrival.
     accepted: Vec<AcceptedRecord>,
     rejections: Rejections,
+    ignored_fields: Vec<String>,
 }
 
 /// A record that was understood.
@@ -228,7 +241,7 @@ struct AcceptedRecord {
 }
 
 /// The answer to a batch that was written: records whose calls are no longer kept are rejected as well.
-fn answer(accepted: &[AcceptedRecord], kinds: &[TransitionKind], mut rejections: Rejections) -> IngestCallsResponse {
+fn answer(accepted: &[AcceptedRecord], kinds: &[TransitionKind], mut rejections: Rejections) -> IngestResult {
     let (mut taken, mut dropped_samples) = (0, 0);
     for (record, kind) in accepted.iter().zip(kinds) {
         if *kind == TransitionKind::Expired {
@@ -240,19 +253,23 @@ fn answer(accepted: &[AcceptedRecord], kinds: &[TransitionKind], mut rejections:
     }
     let Rejections { records: mut rejected, omitted: rejected_omitted, .. } = rejections;
     rejected.sort_by_key(|record| record.index);
-    IngestCallsResponse { accepted: taken, rejected, rejected_omitted, dropped_samples }
+    IngestResult { accepted: taken, rejected, rejected_omitted, dropped_samples, ignored_fields: Vec::new() }
 }
 
-fn parse_batch(body: &Unpacked, limits: ApiLimits, tenant: TenantId, now: Timestamp) -> Result<Batch, Problem> {
+fn parse_batch(body: &Unpacked, limits: ApiLimits, context: RecordContext) -> Result<Batch, Problem> {
     let records = body::records(body, limits.batch_records_max)?;
     let (mut arrivals, mut accepted) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
-    let (mut rejections, mut batch_rows) = (Rejections::default(), 0);
+    let (mut rejections, mut batch_rows, mut ignored_fields) = (Rejections::default(), 0, BTreeSet::new());
     for (index, json) in Questions::here().go_before(&records).enumerate() {
         if index % RECORDS_PER_LOOK == 0 && Instant::now() >= body.deadline {
             return Err(took_too_long());
         }
-        match parse_record(json, tenant, None, now) {
-            Ok(ParsedRecord { call, dropped_samples }) => {
+        match parse_record(json, context) {
+            Ok(ParsedRecord { call, dropped_samples, ignored_fields: ignored }) => {
+                ignored_fields.extend(ignored);
+                while ignored_fields.len() > IGNORED_FIELDS_MAX {
+                    ignored_fields.pop_last();
+                }
                 accepted.push(AcceptedRecord { index, call_id: call.facts().id, dropped_samples });
                 let incoming = Incoming::Record(call);
                 batch_rows += rows(&incoming);
@@ -264,7 +281,7 @@ fn parse_batch(body: &Unpacked, limits: ApiLimits, tenant: TenantId, now: Timest
             Err(RefusedRecord { call_id, errors }) => rejections.add(index, call_id, errors),
         }
     }
-    Ok(Batch { arrivals, accepted, rejections })
+    Ok(Batch { arrivals, accepted, rejections, ignored_fields: ignored_fields.into_iter().collect() })
 }
 
 fn too_many_rows(rows_max: usize) -> Problem {
@@ -297,8 +314,8 @@ mod tests {
 
     #[test]
     fn an_expired_put_is_refused() {
-        assert!(put_result(TransitionKind::Ignored).is_ok());
-        let problem = put_result(TransitionKind::Expired).err().expect("it is refused");
+        assert!(outcome_of(TransitionKind::Ignored).is_ok());
+        let problem = outcome_of(TransitionKind::Expired).err().expect("it is refused");
         assert_eq!(problem.to_string(), format!("started_at: {EXPIRED}"));
     }
 }

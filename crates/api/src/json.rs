@@ -2,8 +2,7 @@
 //! never what was, which may be long.
 
 use crate::field::{FieldCode, FieldError, Rule};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Error;
 use std::fmt;
@@ -13,7 +12,7 @@ use std::marker::PhantomData;
 pub const WHOLE_RECORD: &str = "(record)";
 /// How the message about a record that is no JSON begins.
 pub const NOT_JSON: &str = "is not valid JSON";
-/// Longest path that is given back; an unknown field's name is part of it.
+/// Longest path that is given back.
 const PATH_MAX: usize = 64;
 
 /// What is wrong with a record that is no `T`.
@@ -57,11 +56,6 @@ fn data(text: &str) -> Rule {
     let Some((what, expected)) = text.rsplit_once(", expected ") else {
         return Rule::new(FieldCode::InvalidType, "has the wrong type");
     };
-    if what.starts_with("unknown field ") {
-        let known: Vec<&str> =
-            expected.trim_start_matches("one of ").split(", ").map(|name| name.trim_matches('`')).collect();
-        return Rule::unknown(&known);
-    }
     let expected = match expected {
         "a sequence" => "a list",
         "i64" => "a whole number",
@@ -179,28 +173,5 @@ impl Visitor<'_> for WholeVisitor {
         // Printed, it is an integer, which can be read as one.
         let whole = is_whole.then(|| format!("{number:.0}").parse().ok()).flatten();
         whole.ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
-    }
-}
-
-/// A `T` from a JSON object. A struct by itself would take a list as well, its fields by position.
-pub struct Object<T>(pub T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData))
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
 }

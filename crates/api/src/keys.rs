@@ -4,7 +4,8 @@ use crate::access::{Credential, forbidden};
 use crate::auth::{Authorized, KeysManage};
 use crate::body::{self, Expected, Format};
 use crate::field::{FieldCode, FieldError, Rule, Violation};
-use crate::json::{self, Object, Whole};
+use crate::json::{self, Whole};
+use crate::object::Object;
 use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
 use crate::params::PageParams;
 use crate::parsing::parse;
@@ -210,7 +211,7 @@ async fn revoke_key(
 
 fn read(body: &[u8]) -> Result<CreateKeyRequest, Problem> {
     let read: Result<Object<CreateKeyRequest>, _> = serde_json::from_slice(body);
-    read.map(|Object(request)| request).map_err(|error| {
+    let Object { value, unknown, known } = read.map_err(|error| {
         let fault = json::fault::<Object<CreateKeyRequest>>(body, &error);
         if fault.field != json::WHOLE_RECORD {
             return Problem::invalid(vec![fault]);
@@ -219,7 +220,11 @@ fn read(body: &[u8]) -> Result<CreateKeyRequest, Problem> {
             return Problem::new(ProblemCode::MalformedRequest, format!("the body {}", fault.message));
         }
         Problem::invalid(vec![FieldError { field: WHOLE_BODY.to_owned(), ..fault }])
-    })
+    })?;
+    if unknown.is_empty() {
+        return Ok(value);
+    }
+    Err(Problem::invalid(unknown.into_iter().map(|name| FieldError::new(name, Rule::unknown(known))).collect()))
 }
 
 /// Takes fields one after the other and remembers which are at fault.

@@ -272,6 +272,22 @@ impl ErrorParams {
     }
 }
 
+/// How records are read.
+#[derive(Clone, Copy, Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct IngestParams {
+    /// Whether records with unknown fields are refused. Otherwise unknown fields are ignored, and named in
+    /// `ignored_fields`.
+    #[param(default = false, required = false)]
+    pub strict: bool,
+}
+
+impl QueryParams for IngestParams {
+    fn take(query: &mut Query) -> Self {
+        Self { strict: query.take("strict", boolean).unwrap_or_default() }
+    }
+}
+
 /// Which part of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -317,6 +333,10 @@ fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, Rule> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let sound = text.parse().ok().filter(|number| is_digits && bounds.contains(number));
     sound.ok_or_else(|| Rule::whole_number(bounds.start(), bounds.end()))
+}
+
+fn boolean(text: &str) -> Result<bool, Rule> {
+    text.parse().map_err(|_| Rule::new(FieldCode::UnknownValue, "must be true or false"))
 }
 
 /// An instant, as a query string holds it.

@@ -1,12 +1,14 @@
 //! How a record becomes a call: every fault is named, with the path of its field.
 
 use crate::field::{FieldCode, FieldError, Rule, Violation};
-use crate::json::{self, Object};
+use crate::json;
+use crate::object::Object;
 use crate::record::{CallRecord, ErrorRecord, ProviderRecord, WorkflowRecord};
 use crate::words::timestamp;
 use callscope_domain::{
-    Call, CallError, CallFault, CallFields, CallId, CallStatus, ErrorKind, Latency, Level, Provider, ProviderName,
-    ProviderType, ProviderUse, SAMPLES_PER_CALL_MAX, Service, Slug, TenantId, Text, Timestamp, Workflow, WorkflowId,
+    Call, CallError, CallFault, CallFields, CallId, CallStatus, ErrorKind, ExternalId, Latency, Level, Provider,
+    ProviderName, ProviderType, ProviderUse, SAMPLES_PER_CALL_MAX, Service, Slug, TenantId, Text, Timestamp, Workflow,
+    WorkflowId,
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -18,8 +20,10 @@ use uuid::Uuid;
 const DETAILS_BYTES_MAX: usize = 16 * 1024;
 /// Deepest nesting of an error's details.
 const DETAILS_DEPTH_MAX: usize = 32;
-/// Most faults that are named of one record.
+/// Most faults that are named of one record or batch.
 const FAULTS_PER_RECORD_MAX: usize = 20;
+/// Most unknown fields that are named of one record or batch.
+pub const IGNORED_FIELDS_MAX: usize = 50;
 /// Longest call id that is given back from a record that was refused.
 const CALL_ID_ECHO_MAX: usize = 64;
 
@@ -30,6 +34,8 @@ pub struct ParsedRecord {
     pub call: Arc<Call>,
     /// Latencies that were none, and were dropped.
     pub dropped_samples: u64,
+    /// Paths of unknown fields, each once, such as `providers[].region`.
+    pub ignored_fields: Vec<String>,
 }
 
 /// A record that was not.
@@ -41,32 +47,41 @@ pub struct RefusedRecord {
     pub errors: Vec<FieldError>,
 }
 
-/// Reads one record of a tenant. `path_id` is the call that the path names, if it names one.
-pub fn parse_record(
-    json: &[u8],
-    tenant: TenantId,
-    path_id: Option<CallId>,
-    received_at: Timestamp,
-) -> Result<ParsedRecord, RefusedRecord> {
-    let Object(record): Object<CallRecord<'_>> = serde_json::from_slice(json).map_err(|error| RefusedRecord {
+/// Where a record comes from, and how strictly it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordContext {
+    /// The tenant of the call.
+    pub tenant: TenantId,
+    /// The call that the path names, if it names one.
+    pub path_id: Option<CallId>,
+    /// When the record arrived.
+    pub received_at: Timestamp,
+    /// Whether unknown fields are refused. Otherwise they are ignored and named.
+    pub strict: bool,
+}
+
+/// Reads one record.
+pub fn parse_record(json: &[u8], context: RecordContext) -> Result<ParsedRecord, RefusedRecord> {
+    let record: Object<CallRecord<'_>> = serde_json::from_slice(json).map_err(|error| RefusedRecord {
         call_id: None,
         errors: vec![json::fault::<Object<CallRecord<'_>>>(json, &error)],
     })?;
-    let call_id = record.call_id.as_deref().map(|id| id.chars().take(CALL_ID_ECHO_MAX).collect());
-    let mut reader = Reader { tenant, received_at, faults: Vec::new(), dropped_samples: 0 };
-    let call = reader.call(record, path_id);
-    match call.filter(|_| reader.faults.is_empty()) {
-        Some(call) => Ok(ParsedRecord { call: Arc::new(call), dropped_samples: reader.dropped_samples }),
-        None => Err(RefusedRecord { call_id, errors: reader.faults }),
+    let call_id = record.value.call_id.as_deref().map(|id| id.chars().take(CALL_ID_ECHO_MAX).collect());
+    let mut reader = Reader { context, faults: Vec::new(), dropped_samples: 0, ignored_fields: Vec::new() };
+    let call = reader.call(record);
+    let Reader { faults, dropped_samples, ignored_fields, .. } = reader;
+    match call.filter(|_| faults.is_empty()) {
+        Some(call) => Ok(ParsedRecord { call: Arc::new(call), dropped_samples, ignored_fields }),
+        None => Err(RefusedRecord { call_id, errors: faults }),
     }
 }
 
 /// Turns wire values into domain values, and notes every fault on the way.
 struct Reader {
-    tenant: TenantId,
-    received_at: Timestamp,
+    context: RecordContext,
     faults: Vec<FieldError>,
     dropped_samples: u64,
+    ignored_fields: Vec<String>,
 }
 
 impl Reader {
@@ -76,6 +91,29 @@ impl Reader {
             return;
         }
         self.faults.push(FieldError::new(field, violation));
+    }
+
+    /// The known fields of an object at a path, given with the index of its list. Unknown fields are named; of a list
+    /// once, for all of its entries.
+    fn known<T>(&mut self, object: Object<T>, path: &'static str, index: Option<usize>) -> T {
+        let Object { value, unknown, known } = object;
+        for name in unknown {
+            match (self.context.strict, path, index) {
+                (true, "", _) => self.fault(name, Rule::unknown(known)),
+                (true, path, None) => self.fault(format!("{path}.{name}"), Rule::unknown(known)),
+                (true, path, Some(index)) => self.fault(format!("{path}[{index}].{name}"), Rule::unknown(known)),
+                (false, "", _) => self.ignore(name.into()),
+                (false, path, None) => self.ignore(format!("{path}.{name}")),
+                (false, path, Some(_)) => self.ignore(format!("{path}[].{name}")),
+            }
+        }
+        value
+    }
+
+    fn ignore(&mut self, field: String) {
+        if self.ignored_fields.len() < IGNORED_FIELDS_MAX && !self.ignored_fields.contains(&field) {
+            self.ignored_fields.push(field);
+        }
     }
 
     /// The value of an optional field, if it is there and sound.
@@ -108,24 +146,25 @@ impl Reader {
         self.optional(field, text, parse)
     }
 
-    fn call(&mut self, record: CallRecord<'_>, path_id: Option<CallId>) -> Option<Call> {
-        let id = self.call_id(record.call_id, path_id);
+    fn call(&mut self, record: Object<CallRecord<'_>>) -> Option<Call> {
+        let record = self.known(record, "", None);
+        let id = self.call_id(record.call_id, record.source, record.external_id);
         let status = self.required(|| "status".into(), record.status, CallStatus::from_str);
         let started_at = self.required(|| "started_at".into(), record.started_at, timestamp);
         let ended_at_given = record.ended_at.is_some();
         let ended_at = self.optional(|| "ended_at".into(), record.ended_at, timestamp);
         let end_reason = self.optional(|| "end_reason".into(), record.end_reason, |text| Text::new(text));
-        let workflow = record.workflow.and_then(|Object(workflow)| self.workflow(workflow));
+        let workflow = record.workflow.and_then(|workflow| self.workflow(workflow));
         let agent = self.optional(|| "agent".into(), record.agent, |text| Text::new(text));
         let providers = record.providers.unwrap_or_default().0.into_iter().enumerate();
-        let providers = providers.filter_map(|(index, Object(provider))| self.provider(index, provider)).collect();
+        let providers = providers.filter_map(|(index, provider)| self.provider(index, provider)).collect();
         let errors: Vec<Option<CallError>> = record
             .errors
             .unwrap_or_default()
             .0
             .into_iter()
             .enumerate()
-            .map(|(index, Object(error))| self.error(index, error))
+            .map(|(index, error)| self.error(index, error))
             .collect();
         // Where a part is missing, the rules that join parts would only repeat what is said already.
         let sound_end = !ended_at_given || ended_at.is_some();
@@ -148,7 +187,7 @@ impl Reader {
             providers,
             errors,
         };
-        match Call::accept(fields, self.received_at) {
+        match Call::accept(fields, self.context.received_at) {
             Ok(call) => Some(call),
             Err(faults) => {
                 for fault in faults {
@@ -159,26 +198,52 @@ impl Reader {
         }
     }
 
-    fn call_id(&mut self, text: Option<Cow<'_, str>>, path_id: Option<CallId>) -> Option<CallId> {
-        let field = || "call_id".to_owned();
-        let Some(path_id) = path_id else { return self.required(field, text, uuid).map(CallId) };
-        let given = self.optional(field, text, uuid).map(CallId);
-        if given.is_some_and(|given| given != path_id) {
-            let rule = Rule::new(FieldCode::Inconsistent, "must be the call id of the path, or absent");
-            self.fault("call_id", rule);
+    /// The id that the path or the record gives, or the one that the record's source and external id make.
+    fn call_id(
+        &mut self,
+        text: Option<Cow<'_, str>>,
+        source: Option<Cow<'_, str>>,
+        external_id: Option<Cow<'_, str>>,
+    ) -> Option<CallId> {
+        let has_given = text.is_some();
+        let given = self.optional(|| "call_id".to_owned(), text, call_id).map(CallId);
+        let is_half_external = source.is_some() != external_id.is_some();
+        let has_external = source.is_some() && external_id.is_some();
+        let missing = if source.is_some() { "external_id" } else { "source" };
+        let source = self.optional(|| "source".to_owned(), source, |text| Slug::new(text));
+        let external_id = self.optional(|| "external_id".to_owned(), external_id, |text| ExternalId::new(text));
+        if let Some(path_id) = self.context.path_id {
+            if given.is_some_and(|given| given != path_id) {
+                let rule = Rule::new(FieldCode::Inconsistent, "must be the call id of the path, or absent");
+                self.fault("call_id", rule);
+            }
+            return Some(path_id);
         }
-        Some(path_id)
+        if has_given {
+            return given;
+        }
+        if is_half_external {
+            self.fault(missing, Rule::new(FieldCode::Required, "is required: source and external_id make the call id"));
+        } else if !has_external {
+            self.fault(
+                "call_id",
+                Rule::new(FieldCode::Required, "is required, unless source and external_id are given"),
+            );
+        }
+        Some(CallId::derived(self.context.tenant, &source?, &external_id?))
     }
 
-    fn workflow(&mut self, record: WorkflowRecord<'_>) -> Option<Workflow> {
+    fn workflow(&mut self, record: Object<WorkflowRecord<'_>>) -> Option<Workflow> {
+        let record = self.known(record, "workflow", None);
         let slug = self.required(|| "workflow.slug".into(), record.slug, |text| Slug::new(text));
         let name = self.optional(|| "workflow.name".into(), record.name, |text| Text::new(text));
         let id = self.optional(|| "workflow.id".into(), record.id, workflow_id);
         let slug = slug?;
-        Some(Workflow { id: id.unwrap_or_else(|| Workflow::derived_id(self.tenant, &slug)), slug, name })
+        Some(Workflow { id: id.unwrap_or_else(|| Workflow::derived_id(self.context.tenant, &slug)), slug, name })
     }
 
-    fn provider(&mut self, index: usize, record: ProviderRecord<'_>) -> Option<ProviderUse> {
+    fn provider(&mut self, index: usize, record: Object<ProviderRecord<'_>>) -> Option<ProviderUse> {
+        let record = self.known(record, "providers", Some(index));
         let field = |name: &str| format!("providers[{index}].{name}");
         let provider_type = self.required(|| field("provider_type"), record.provider_type, ProviderType::from_str);
         let provider_name =
@@ -197,7 +262,8 @@ impl Reader {
         })
     }
 
-    fn error(&mut self, index: usize, record: ErrorRecord<'_>) -> Option<CallError> {
+    fn error(&mut self, index: usize, record: Object<ErrorRecord<'_>>) -> Option<CallError> {
+        let record = self.known(record, "errors", Some(index));
         let field = |name: &str| format!("errors[{index}].{name}");
         let timestamp = self.required(|| field("timestamp"), record.timestamp, timestamp);
         let service = self.required(|| field("service"), record.service, Service::from_str);
@@ -228,6 +294,12 @@ fn field_of(fault: CallFault) -> String {
 pub fn uuid(text: &str) -> Result<Uuid, Rule> {
     let rule = Rule::new(FieldCode::InvalidFormat, "must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09");
     Uuid::try_parse(text).map_err(|_| rule)
+}
+
+fn call_id(text: &str) -> Result<Uuid, Rule> {
+    let message = "must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09; for an id of another form, send source \
+        and external_id instead";
+    Uuid::try_parse(text).map_err(|_| Rule::new(FieldCode::InvalidFormat, message))
 }
 
 fn workflow_id(text: &str) -> Result<WorkflowId, Rule> {

@@ -1,6 +1,7 @@
 //! A call record on the wire. How it becomes a call is the business of [`crate::reading`].
 
-use crate::json::{Bounded, Object, Whole};
+use crate::json::{Bounded, Whole};
+use crate::object::Object;
 use crate::schemas::ErrorDetails;
 use crate::words;
 use callscope_domain::{ERRORS_PER_CALL_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX};
@@ -12,7 +13,6 @@ use utoipa::ToSchema;
 /// The whole state of one call. A later record replaces an earlier one; sending one twice changes nothing.
 // The schema is that of a record whose path names the call; `schemas::BatchRecord` is that of one in a batch.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(as = CallState, example = json!({
     "call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "status": "completed",
     "started_at": "2026-01-17T10:30:00Z", "ended_at": "2026-01-17T10:33:00Z", "end_reason": "user_hangup",
@@ -27,6 +27,15 @@ pub struct CallRecord<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<Uuid>, example = "31c02e4f-12e0-4af0-869b-aab222503a09")]
     pub(crate) call_id: Option<Cow<'a, str>>,
+    /// The system that the call comes from, such as `livekit`.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
+    pub(crate) source: Option<Cow<'a, str>>,
+    /// The call's id in that system. With `source` it makes the call's id where there is no `call_id`: the same pair
+    /// always gives the same id.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256, pattern = "^[^\\u0000]*$")]
+    pub(crate) external_id: Option<Cow<'a, str>>,
     /// How far the call has come. An `active` record never reopens a finished call: it is accepted and ignored.
     #[serde(borrow, default)]
     #[schema(value_type = words::CallStatus, required)]
@@ -69,7 +78,6 @@ pub struct CallRecord<'a> {
 
 /// A workflow, as a record names it.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct WorkflowRecord<'a> {
     /// What it is known by in URLs.
     #[serde(borrow, default)]
@@ -87,7 +95,6 @@ pub struct WorkflowRecord<'a> {
 
 /// What a call used of one provider.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ProviderRecord<'a> {
     /// The stage that it served.
     #[serde(borrow, default)]
@@ -106,7 +113,6 @@ pub struct ProviderRecord<'a> {
 
 /// One error of a call.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ErrorRecord<'a> {
     /// When it happened, RFC 3339: within the call, give or take 5 minutes.
     #[serde(borrow, default)]

@@ -10,15 +10,15 @@ use utoipa::{PartialSchema, ToSchema};
 pub struct BatchRecord;
 
 const CALL_ID: &str = "call_id";
+const CALL_ID_DESCRIPTION: &str = "The call's id, unique within the tenant. Required, unless `source` and \
+    `external_id` are given: they then make the id.";
 
 impl PartialSchema for BatchRecord {
     fn schema() -> RefOr<Schema> {
         let RefOr::T(Schema::Object(mut record)) = CallRecord::schema() else { return CallRecord::schema() };
         if let Some(RefOr::T(Schema::Object(call_id))) = record.properties.get_mut(CALL_ID) {
-            call_id.schema_type = SchemaType::Type(Type::String);
-            call_id.description = Some("The call's id, unique within the tenant.".to_owned());
+            call_id.description = Some(CALL_ID_DESCRIPTION.to_owned());
         }
-        record.required.insert(0, CALL_ID.to_owned());
         record.into()
     }
 }

@@ -1,5 +1,6 @@
 //! Identifiers: UUIDs that cannot be mistaken for one another.
 
+use crate::text::{ExternalId, Slug};
 use uuid::Uuid;
 
 macro_rules! id {
@@ -24,6 +25,14 @@ id! {
     /// A call, unique within its tenant only: two tenants may use the same id.
     CallId
 }
+impl CallId {
+    /// The id of a call that is known by another system's id: `UUIDv5(tenant, "call:" + source + ":" + external_id)`.
+    #[must_use]
+    pub fn derived(tenant: TenantId, source: &Slug, external_id: &ExternalId) -> Self {
+        Self(Uuid::new_v5(&tenant.0, format!("call:{source}:{external_id}").as_bytes()))
+    }
+}
+
 id! {
     /// A workflow, unique within its tenant.
     WorkflowId

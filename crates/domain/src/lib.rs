@@ -38,8 +38,8 @@ pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse}
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
 pub use tenant::{ApiKey, DISPLAY_NAME_MAX, DisplayName, Scope, Tenant};
 pub use text::{
-    AGENT_MAX, AgentName, END_REASON_MAX, EndReason, MESSAGE_MAX, Message, PROVIDER_NAME_MAX, ProviderName, SLUG_MAX,
-    Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
+    AGENT_MAX, AgentName, END_REASON_MAX, EXTERNAL_ID_MAX, EndReason, ExternalId, MESSAGE_MAX, Message,
+    PROVIDER_NAME_MAX, ProviderName, SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
 };
 pub use time::{Span, Timestamp};
 pub use window::{Period, Window, WindowFault};

@@ -14,6 +14,8 @@ pub const END_REASON_MAX: usize = 128;
 pub const PROVIDER_NAME_MAX: usize = 64;
 /// Longest error message, in characters: room for a stack trace.
 pub const MESSAGE_MAX: usize = 4096;
+/// Longest id of a call in the system that it comes from, in characters.
+pub const EXTERNAL_ID_MAX: usize = 256;
 
 /// The display name of a workflow.
 pub type WorkflowName = Text<WORKFLOW_NAME_MAX>;
@@ -23,6 +25,8 @@ pub type AgentName = Text<AGENT_MAX>;
 pub type EndReason = Text<END_REASON_MAX>;
 /// The name of a provider, such as `deepgram`.
 pub type ProviderName = Text<PROVIDER_NAME_MAX>;
+/// A call's id in the system that it comes from.
+pub type ExternalId = Text<EXTERNAL_ID_MAX>;
 /// The message of an error.
 pub type Message = Text<MESSAGE_MAX>;
 

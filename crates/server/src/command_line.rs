@@ -198,6 +198,9 @@ pub struct ImportArguments {
     /// Files with one JSON record a line, plain, gzip (.gz) or Zstandard (.zst); `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Reject records with fields that this version does not know; otherwise such fields are ignored and named.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// How to show.

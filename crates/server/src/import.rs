@@ -7,10 +7,10 @@ use crate::settings::Settings;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
-use callscope_api::{FieldCode, FieldError, RefusedRecord, Rule, expired_record, parse_record};
+use callscope_api::{FieldCode, FieldError, RecordContext, RefusedRecord, Rule, expired_record, parse_record};
 use callscope_domain::{Incoming, TenantId, TransitionKind};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -34,8 +34,20 @@ struct Outcome {
     accepted: u64,
     rejected: u64,
     dropped_samples: u64,
+    /// Unknown fields, of which at most [`REASONS_MAX`] are named.
+    ignored_fields: BTreeSet<String>,
     /// How often each reason was given, by field and message.
     reasons: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    fn ignore(&mut self, fields: Vec<String>) {
+        for field in fields {
+            if self.ignored_fields.len() < REASONS_MAX {
+                self.ignored_fields.insert(field);
+            }
+        }
+    }
 }
 
 /// `callscope import`: exit code 1 if a line was rejected.
@@ -45,8 +57,14 @@ pub async fn import(settings: &Settings, arguments: &ImportArguments) -> anyhow:
     let (queue, writer) = ingestion(Arc::new(database), settings.into());
     let writer = tokio::spawn(writer.run());
     let bar = progress_bar(&arguments.files)?;
-    let mut importer =
-        Importer { tenant: tenant.id, queue, bar: bar.clone(), pending: None, outcome: Outcome::default() };
+    let mut importer = Importer {
+        tenant: tenant.id,
+        strict: arguments.strict,
+        queue,
+        bar: bar.clone(),
+        pending: None,
+        outcome: Outcome::default(),
+    };
     for file in &arguments.files {
         importer.import_file(file).await.with_context(|| format!("cannot import {}", file.display()))?;
     }
@@ -61,6 +79,8 @@ pub async fn import(settings: &Settings, arguments: &ImportArguments) -> anyhow:
 
 struct Importer {
     tenant: TenantId,
+    /// Whether records with unknown fields are rejected.
+    strict: bool,
     queue: IngestQueue,
     bar: ProgressBar,
     /// The chunk that is being written while the next one is read.
@@ -109,8 +129,11 @@ impl Importer {
             if record.is_empty() {
                 continue;
             }
-            match parse_record(record, self.tenant, None, SystemClock.now()) {
+            let (tenant, strict) = (self.tenant, self.strict);
+            let context = RecordContext { tenant, path_id: None, received_at: SystemClock.now(), strict };
+            match parse_record(record, context) {
                 Ok(parsed) => {
+                    self.outcome.ignore(parsed.ignored_fields);
                     self.outcome.accepted += 1;
                     self.outcome.dropped_samples += parsed.dropped_samples;
                     chunk.lines.push(AcceptedLine { number, dropped_samples: parsed.dropped_samples });
@@ -209,8 +232,13 @@ fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<()> {
 }
 
 fn report(outcome: &Outcome) {
-    let Outcome { accepted, rejected, dropped_samples, reasons } = outcome;
+    let Outcome { accepted, rejected, dropped_samples, ignored_fields, reasons } = outcome;
     println!("accepted {accepted}, rejected {rejected}, dropped latency samples {dropped_samples}");
+    if !ignored_fields.is_empty() {
+        // The names come from the file and go to a terminal.
+        let names: Vec<String> = ignored_fields.iter().map(|name| name.escape_debug().to_string()).collect();
+        println!("ignored fields (--strict rejects their records): {}", names.join(", "));
+    }
     let mut reasons: Vec<_> = reasons.iter().collect();
     reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), reason.as_str()));
     for (reason, count) in reasons {

@@ -140,8 +140,8 @@ mod tests {
         let mask = if is_masked { 0x80 } else { 0 };
         let mut bytes = match u16::try_from(length) {
             Ok(short @ ..126) => vec![0x81, mask | u8::try_from(short).unwrap()],
-            Ok(medium) => [&[0x81, mask | 126], medium.to_be_bytes().as_slice()].concat(),
-            Err(_) => [&[0x81, mask | 127], (length as u64).to_be_bytes().as_slice()].concat(),
+            Ok(medium) => [&[0x81, mask | 0x7e], medium.to_be_bytes().as_slice()].concat(),
+            Err(_) => [&[0x81, mask | 0x7f], (length as u64).to_be_bytes().as_slice()].concat(),
         };
         bytes.resize(bytes.len() + length.min(10_000) + if is_masked { 4 } else { 0 }, 0xff);
         bytes
@@ -164,8 +164,8 @@ mod tests {
             for size in [1, 5, bytes.len()] {
                 let mut frames = Frames::default();
                 let until_mask = bytes.len() - length.min(10_000) - 4;
-                let head = bytes[..until_mask].chunks(size);
-                assert!(!head.map(|chunk| frames.are_small(chunk)).all(|is_small| is_small), "{length} {size}");
+                let mut head = bytes[..until_mask].chunks(size);
+                assert!(!head.all(|chunk| frames.are_small(chunk)), "{length} {size}");
             }
         }
     }

@@ -295,7 +295,8 @@ async fn lines_that_are_no_json_cost_only_themselves(backend: Backend) {
           "errors":[{"field":"(record)","code":"invalid_json","message":"is not valid JSON: expected value (column 1)"}]
         }
       ],
-      "dropped_samples":0
+      "dropped_samples":0,
+      "ignored_fields":[]
     }
     "#);
     assert_eq!(acme.active_calls().await.value()["count"], lines.len());

@@ -293,9 +293,9 @@ async fn operations_without_parameters_take_none(backend: Backend) {
     /api/v1/analytics/provider-latency?limit=5
       422 validation_error: limit: is unknown; allowed: period, started_after, started_before
     /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09?dry_run=true
-      422 validation_error: dry_run: is unknown; this operation takes no parameters
+      422 validation_error: dry_run: is unknown; allowed: strict
     /api/v1/ingest/calls?wait=1&wait=2
-      422 validation_error: wait: is unknown; this operation takes no parameters
+      422 validation_error: wait: is unknown; allowed: strict
     ");
     still_works(&acme).await;
 }

@@ -34,7 +34,8 @@ pub async fn refusals(backend: Backend, table: &[Case]) -> String {
     let mut seen = String::new();
     let mut faults = Vec::new();
     for (name, json) in table {
-        let response = acme.send(&Request::new("PUT", format!("{INGEST}/{}", call_id(1))).json(json.clone())).await;
+        let response =
+            acme.send(&Request::new("PUT", format!("{INGEST}/{}?strict=true", call_id(1))).json(json.clone())).await;
         let _ = writeln!(seen, "{name}\n  {}", problem(&response));
         let value = response.value();
         // What is no JSON at all is 400 by itself, and one record of many in a batch.
@@ -49,7 +50,8 @@ pub async fn refusals(backend: Backend, table: &[Case]) -> String {
     let lines: Vec<String> =
         table.iter().enumerate().flat_map(|(index, (_, json))| [good(index), json.replace('\n', " ")]).collect();
     let globex = server.tenant("globex").await;
-    let batch = globex.send(&Request::new("POST", INGEST).ndjson(lines.join("\n"))).await.value();
+    let batch =
+        globex.send(&Request::new("POST", format!("{INGEST}?strict=true")).ndjson(lines.join("\n"))).await.value();
     assert_eq!(batch["accepted"], table.len(), "{batch}");
     let rejected = batch["rejected"].as_array().expect("a list");
     assert_eq!(rejected.len(), table.len(), "{batch}");

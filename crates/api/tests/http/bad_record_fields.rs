@@ -43,7 +43,7 @@ async fn ids_states_and_texts(backend: Backend) {
     ];
     assert_snapshot!(refusals(backend, &table).await, @"
     call_id that is no UUID
-      422 validation_error: call_id: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09
+      422 validation_error: call_id: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09; for an id of another form, send source and external_id instead
     call_id of another type
       422 validation_error: call_id: must be a string
     status missing
@@ -83,7 +83,7 @@ async fn ids_states_and_texts(backend: Backend) {
     tokens past any number
       400 malformed_request: the body is not valid JSON: number out of range (column 161)
     unknown field
-      422 validation_error: duration: is unknown; allowed: call_id, status, started_at, ended_at, end_reason, workflow, agent, total_tokens, providers, errors
+      422 validation_error: duration: is unknown; allowed: call_id, source, external_id, status, started_at, ended_at, end_reason, workflow, agent, total_tokens, providers, errors
     field twice
       422 validation_error: status: must not be given more than once
     an empty list

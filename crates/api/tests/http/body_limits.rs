@@ -215,7 +215,7 @@ async fn an_answer_to_many_bad_records_is_bounded(backend: Backend) {
     let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
     let bad = format!("{{\"call_id\":\"{}\",\"{}\":1}}\n", "\\u0001".repeat(64), "\\u0001".repeat(200));
-    let response = acme.send(&post().ndjson(bad.repeat(30_000))).await;
+    let response = acme.send(&Request::new("POST", format!("{INGEST}?strict=true")).ndjson(bad.repeat(30_000))).await;
     assert_eq!(response.status, 200);
     assert!(response.body.len() < (2 << 20) + 10_000, "{}", response.body.len());
     let answer = response.value();

@@ -47,23 +47,23 @@ async fn a_put_creates_then_replaces_then_ignores(backend: Backend) {
     let finished = completed(1, at, 60).provider("stt", "deepgram", &[0.0, 118.2]);
     assert_snapshot!(answer(&acme.put_call(&active(1, at)).await), @r#"
     201
-    {"call_id":"00000000-0000-4000-8000-000000000001","result":"created","dropped_samples":0}
+    {"call_id":"00000000-0000-4000-8000-000000000001","result":"created","dropped_samples":0,"ignored_fields":[]}
     "#);
     assert_snapshot!(answer(&acme.put_call(&finished).await), @r#"
     200
-    {"call_id":"00000000-0000-4000-8000-000000000001","result":"replaced","dropped_samples":1}
+    {"call_id":"00000000-0000-4000-8000-000000000001","result":"replaced","dropped_samples":1,"ignored_fields":[]}
     "#);
     assert_snapshot!(answer(&acme.put_call(&finished).await), @r#"
     200
-    {"call_id":"00000000-0000-4000-8000-000000000001","result":"replaced","dropped_samples":1}
+    {"call_id":"00000000-0000-4000-8000-000000000001","result":"replaced","dropped_samples":1,"ignored_fields":[]}
     "#);
     assert_snapshot!(answer(&acme.put_call(&active(1, at)).await), @r#"
     200
-    {"call_id":"00000000-0000-4000-8000-000000000001","result":"ignored","dropped_samples":0}
+    {"call_id":"00000000-0000-4000-8000-000000000001","result":"ignored","dropped_samples":0,"ignored_fields":[]}
     "#);
     assert_snapshot!(answer(&acme.put_call(&failed(1, at, 90)).await), @r#"
     200
-    {"call_id":"00000000-0000-4000-8000-000000000001","result":"replaced","dropped_samples":0}
+    {"call_id":"00000000-0000-4000-8000-000000000001","result":"replaced","dropped_samples":0,"ignored_fields":[]}
     "#);
     let summary = acme.summary("").await.value();
     assert_eq!((&summary["total_calls"], &summary["failed_calls"]), (&1.into(), &1.into()));
@@ -84,7 +84,7 @@ async fn the_record_of_the_documentation_is_accepted_as_it_stands(backend: Backe
     let put = |id: &str| Request::new("PUT", format!("{INGEST}/{id}")).json(record);
     assert_snapshot!(answer(&acme.send(&put("31c02e4f-12e0-4af0-869b-aab222503a09")).await), @r#"
     201
-    {"call_id":"31c02e4f-12e0-4af0-869b-aab222503a09","result":"created","dropped_samples":0}
+    {"call_id":"31c02e4f-12e0-4af0-869b-aab222503a09","result":"created","dropped_samples":0,"ignored_fields":[]}
     "#);
     // The same id in other spellings is the same call.
     for spelling in ["31C02E4F-12E0-4AF0-869B-AAB222503A09", "31c02e4f12e04af0869baab222503a09"] {
@@ -130,7 +130,7 @@ async fn every_way_to_send_a_batch_says_the_same(backend: Backend) {
     for (number, request) in requests.into_iter().enumerate() {
         let tenant = server.tenant(&format!("tenant-{number}")).await;
         let response: Response = tenant.send(&request).await;
-        let expected = json!({"accepted": 3, "rejected": [], "dropped_samples": 0});
+        let expected = json!({"accepted": 3, "rejected": [], "dropped_samples": 0, "ignored_fields": []});
         assert_eq!((response.status, response.value()), (200, expected), "{:?}", request.headers);
         assert_eq!(total_calls(&tenant).await, 3, "{:?}", request.headers);
     }
@@ -194,7 +194,8 @@ async fn a_bad_record_never_costs_the_good_ones(backend: Backend) {
         },
         {"index":6,"call_id":null,"errors":[{"field":"(record)","code":"invalid_type","message":"must be an object"}]}
       ],
-      "dropped_samples":0
+      "dropped_samples":0,
+      "ignored_fields":[]
     }
     "#);
     assert_eq!(total_calls(&acme).await, 3);
@@ -218,14 +219,15 @@ async fn a_batch_of_nothing_but_bad_records_is_answered_all_the_same(backend: Ba
           "index":0,
           "call_id":null,
           "errors":[
-            {"field":"call_id","code":"required","message":"is required"},
+            {"field":"call_id","code":"required","message":"is required, unless source and external_id are given"},
             {"field":"status","code":"required","message":"is required"},
             {"field":"started_at","code":"required","message":"is required"}
           ]
         },
         {"index":1,"call_id":null,"errors":[{"field":"(record)","code":"invalid_type","message":"must be an object"}]}
       ],
-      "dropped_samples":0
+      "dropped_samples":0,
+      "ignored_fields":[]
     }
     "#);
     assert_eq!(total_calls(&acme).await, 0);

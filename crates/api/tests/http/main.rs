@@ -27,6 +27,7 @@ macro_rules! once {
 
 mod client;
 mod document;
+mod external_ids;
 mod failures;
 mod field_codes;
 mod follow;
@@ -67,6 +68,7 @@ mod summary;
 mod tenancy;
 mod tickets;
 mod tokens;
+mod unknown_fields;
 mod walk;
 mod workflow_stats;
 
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         document::CASES,
         document::ONCE,
         error_log::CASES,
+        external_ids::CASES,
         failures::CASES,
         field_codes::CASES,
         headers::CASES,
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         tenancy::CASES,
         tickets::CASES,
         tokens::CASES,
+        unknown_fields::CASES,
         walk::CASES,
         workflow_stats::CASES,
     ];

@@ -18,6 +18,7 @@ const CALLS: usize = 1200;
 on_each_backend!(
     files_of_every_kind_are_imported_and_again_change_nothing,
     a_rejected_line_is_named_and_costs_the_others_nothing,
+    unknown_fields_are_listed_once_or_rejected,
     what_cannot_be_read_is_reported,
     an_import_goes_on_beside_a_server_that_takes_records,
 );
@@ -95,6 +96,23 @@ fn a_rejected_line_is_named_and_costs_the_others_nothing(backend: Backend) {
     assert!(imported.stdout.contains("1 x ended_at must not be before started_at"), "{imported:?}");
     assert!(imported.stderr.contains("mixed.ndjson:11: (record) is not valid JSON"), "{imported:?}");
     assert!(imported.stderr.contains("mixed.ndjson:701: ended_at must not be before started_at"), "{imported:?}");
+    assert_holds(&fixture, &key, &records);
+}
+
+fn unknown_fields_are_listed_once_or_rejected(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let key = fixture.create_tenant("clinic");
+    let records = records(6);
+    let mut newer = records.clone();
+    for record in newer.iter_mut().take(3) {
+        record["chan\u{1b}nel"] = "web".into();
+    }
+    std::fs::write(fixture.folder().join("newer.ndjson"), ndjson(&newer)).unwrap();
+    let strict = import(&fixture, &["--strict", "newer.ndjson"], b"");
+    assert_eq!(strict.code, Some(1), "{strict:?}");
+    assert!(strict.stdout.starts_with(&format!("accepted {}, rejected 3,", records.len() - 3)), "{strict:?}");
+    let imported = import(&fixture, &["newer.ndjson"], b"").stdout_of_success();
+    assert!(imported.ends_with("ignored fields (--strict rejects their records): chan\\u{1b}nel\n"), "{imported}");
     assert_holds(&fixture, &key, &records);
 }
 

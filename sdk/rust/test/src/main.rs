@@ -2,8 +2,8 @@
 
 use anyhow::{Context, ensure};
 use callscope_client::types::{
-    CallRecord, CallState, CallStatus, ErrorLevel, ErrorRecord, ErrorService, IngestCallsResponse, Interval,
-    LoggedErrorItem, Period, Problem, ProblemCode, ProviderRecord, ProviderType, PutResult, SummaryResponse,
+    CallRecord, CallState, CallStatus, ErrorLevel, ErrorRecord, ErrorService, IngestResult, Interval,
+    LoggedErrorItem, Period, Problem, ProblemCode, ProviderRecord, ProviderType, PutOutcome, SummaryResponse,
     WorkflowRecord,
 };
 use callscope_client::{Client, Error};
@@ -67,7 +67,7 @@ async fn writes(client: &Client) -> anyhow::Result<()> {
         .errors(vec![ErrorRecord::try_from(error)?]);
     let put = client.put_call().call_id(FIRST).body(state).send().await?;
     ensure!(put.status() == 201);
-    ensure!((put.call_id, put.result, put.dropped_samples) == (FIRST, PutResult::Created, 1));
+    ensure!((put.call_id, put.result, put.dropped_samples) == (FIRST, PutOutcome::Created, 1));
 
     let start = instant("2025-06-01T11:00:00Z")?;
     let record = |call_id, status| CallRecord::builder().call_id(call_id).status(status).started_at(start);
@@ -76,7 +76,7 @@ async fn writes(client: &Client) -> anyhow::Result<()> {
         record(THIRD, CallStatus::Active).started_at(Utc::now()).try_into()?,
         record(THIRD, CallStatus::Completed).try_into()?,
     ];
-    let ingested: IngestCallsResponse = client.ingest_calls().body(batch).send().await?.into_inner();
+    let ingested: IngestResult = client.ingest_calls().body(batch).send().await?.into_inner();
     ensure!(ingested.accepted == 2);
     let [rejected] = ingested.rejected.as_slice() else { anyhow::bail!("{ingested:?}") };
     ensure!((rejected.index, rejected.call_id.clone()) == (2, Some(THIRD.to_string())));
