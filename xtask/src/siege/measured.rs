@@ -126,9 +126,7 @@ fn sample(
     let mut due = started;
     while due < end {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        if Instant::now() >= end {
-            *series.failures.entry("not sent".to_owned()).or_default() += 1;
-        } else {
+        if Instant::now() < end {
             let outcome = send().and_then(|mut answer| {
                 answer.body_mut().read_to_vec()?;
                 Ok(answer.status().as_u16())
