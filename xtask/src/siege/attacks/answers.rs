@@ -12,6 +12,9 @@ const INGEST: &str = "/api/v1/ingest/calls";
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 const ZSTD: (&str, &str) = ("Content-Encoding", "zstd");
 
+/// A page of errors.
+const ERRORS: &str = "/api/v1/analytics/errors?period=24h&limit=200";
+
 /// Records of a batch by default.
 const RECORDS_MAX: usize = 50_000;
 /// Most bytes of an answer to a batch, whatever is wrong with it.
@@ -98,11 +101,13 @@ async fn long_errors(attacker: &Attacker) -> anyhow::Result<Vec<u8>> {
     let member = errors(200, &r"\u0001".repeat(4000), "");
     let body = zstd(&lines((0..5).map(|_| call(new_id(), &member))));
     attacker.prepare(&request("POST", INGEST, &attacker.keys.acme, &[NDJSON, ZSTD], &body)).await?;
-    Ok(get("/api/v1/analytics/errors?period=24h&limit=200", &attacker.keys.acme))
+    Ok(get(ERRORS, &attacker.keys.acme))
 }
 
 async fn unread_pages(mut attacker: Attacker) -> anyhow::Result<()> {
-    let question = long_errors(&attacker).await?.repeat(8);
+    let question = long_errors(&attacker).await?;
+    let last = request("GET", ERRORS, &attacker.keys.acme, &[("Connection", "close")], b"");
+    let question = [question.repeat(7), last].concat();
     attacker.begin().await;
     attacker.swarm_to_be_closed(150, |_| hold(attacker.clone(), question.clone())).await;
     Ok(())

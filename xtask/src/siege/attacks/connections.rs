@@ -2,7 +2,7 @@
 
 use super::Attack;
 use crate::siege::attacker::{Attacker, STRANGER};
-use crate::siege::wire::get;
+use crate::siege::wire::{get, request};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
@@ -144,7 +144,9 @@ async fn slow(mut attacker: Attacker, kind: Slow) -> anyhow::Result<()> {
 /// Asks for much, and reads nothing.
 async fn hold_unread(attacker: Attacker, source: Ipv4Addr) -> std::io::Result<()> {
     let mut line = attacker.open_narrow(source).await?;
-    line.request(&get(ASSET, "").repeat(PIPELINED)).await?;
+    // Where all answers are small refusals, the kernel takes them, and nothing holds the connection.
+    let last = request("GET", ASSET, "", &[("Connection", "close")], b"");
+    line.request(&[get(ASSET, "").repeat(PIPELINED - 1), last].concat()).await?;
     sleep_until(attacker.end()).await;
     Ok(())
 }
