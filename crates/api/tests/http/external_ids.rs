@@ -62,7 +62,8 @@ async fn what_is_missing_or_wrong_is_named(backend: Backend) {
     ];
     let lines = records.map(|record| record.to_string()).join("\n");
     let answer = acme.send(&Request::new("POST", INGEST).ndjson(lines)).await.value();
-    let fault = |error: &Value| format!("{}: {}", error["field"].as_str().unwrap(), error["message"].as_str().unwrap());
+    let text = |error: &Value, name: &str| error[name].as_str().expect("a text").to_owned();
+    let fault = |error: &Value| format!("{}: {}", text(error, "field"), text(error, "message"));
     let faults: Vec<String> = answer["rejected"]
         .as_array()
         .expect("a list")

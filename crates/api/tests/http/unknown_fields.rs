@@ -65,11 +65,12 @@ async fn strict_refuses_them(backend: Backend) {
     let acme = server.tenant("acme").await;
     let put = Request::new("PUT", format!("{INGEST}/{}?strict=true", call_id(1))).json(newer(1).to_string());
     let answer = acme.send(&put).await;
+    let text = |error: &Value, name: &str| error[name].as_str().expect("a text").to_owned();
     let fields: Vec<String> = answer.value()["errors"]
         .as_array()
         .expect("errors")
         .iter()
-        .map(|error| format!("{} {}", error["field"].as_str().unwrap(), error["code"].as_str().unwrap()))
+        .map(|error| format!("{} {}", text(error, "field"), text(error, "code")))
         .collect();
     let expected = [
         "sentiment unknown",
