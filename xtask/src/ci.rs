@@ -47,6 +47,7 @@ pub fn run() -> anyhow::Result<()> {
         TESTS.run()?;
     }
     let all = std::env::var_os(REQUIRE_TOOLS).is_some();
+    super::lint::check(all)?;
     super::sdk::check(all)?;
     super::examples::check(all)?;
     super::fuzz::check(all)

@@ -5,6 +5,7 @@ mod ci;
 mod dependencies;
 mod examples;
 mod fuzz;
+mod lint;
 mod openapi;
 mod python;
 mod sdk;
@@ -28,6 +29,9 @@ enum Task {
         /// Write nothing; fail if the file is not what would be written.
         #[arg(long)]
         check: bool,
+        /// Write nothing; check the file by the recommended rules of Redocly and Spectral. Needs node and npm.
+        #[arg(long, conflicts_with = "check")]
+        lint: bool,
     },
     /// Check that the crates depend on one another in one direction only.
     Dependencies,
@@ -49,7 +53,8 @@ fn main() -> anyhow::Result<()> {
     // Cargo starts a task in the folder of whoever calls it.
     std::env::set_current_dir(workspace())?;
     match CommandLine::parse().task {
-        Task::Openapi { check } => openapi::run(check),
+        Task::Openapi { lint: true, .. } => lint::run(),
+        Task::Openapi { check, .. } => openapi::run(check),
         Task::Dependencies => dependencies::check(),
         Task::Sdk(arguments) => sdk::run(&arguments),
         Task::Examples => examples::run(),

@@ -25,13 +25,13 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
         .service(get_active_calls);
 }
 
-/// Get the summary
+/// Totals, averages and success rate of a window
 ///
-/// Counts, averages and sums over the calls that started in the window. Percentages, seconds and milliseconds are
-/// rounded to one decimal; what has no data is null, never 0. With `workflow`, every figure is that workflow's, the
-/// latency averages and the active calls included.
+/// Counts, averages and sums over the calls that started in the window. Durations are in seconds, latencies in
+/// milliseconds and rates in percent, each rounded to one decimal. An average without data is null, never 0. With
+/// `workflow`, every figure is of that workflow, including latencies and active calls.
 ///
-/// A dashboard does well to ask every 30 seconds.
+/// Suggested polling interval: 30 seconds.
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, WorkflowParam),
@@ -39,8 +39,8 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
         (status = 200, description = "The figures of the window", body = SummaryResponse,
          headers((
              "X-Answered-Window" = String,
-             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
-                            where calls are no longer kept"
+             description = "`start/end` of the window that was answered. Where calls are no longer kept, it is \
+                            rounded outward to minutes"
          ))),
         ReadProblems
     ),
@@ -55,21 +55,21 @@ async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) 
     asked.answer(&state, "get_summary", ask).await
 }
 
-/// Get call volume
+/// Number of calls per hour, day or week
 ///
-/// How many calls started in each hour, day or week of the window, as the clocks and calendars of `timezone` have
-/// them. No bucket is left out; timestamps are the starts of the buckets, in UTC.
+/// How many calls started in each hour, day or week of the window, in the time zone `timezone`. Empty buckets are
+/// included. Each timestamp is the start of its bucket, in UTC.
 ///
-/// A dashboard does well to ask every 60 seconds.
+/// Suggested polling interval: 60 seconds.
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, SeriesParams, WorkflowParam),
     responses(
-        (status = 200, description = "The series", body = CallVolumeResponse,
+        (status = 200, description = "The number of calls of each bucket", body = CallVolumeResponse,
          headers((
              "X-Answered-Window" = String,
-             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
-                            where calls are no longer kept"
+             description = "`start/end` of the window that was answered. Where calls are no longer kept, it is \
+                            rounded outward to minutes"
          ))),
         ReadProblems
     ),
@@ -86,21 +86,21 @@ async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams,
     asked.answer(&state, "get_call_volume", ask).await
 }
 
-/// Get workflow statistics
+/// Calls, success rate and duration per workflow
 ///
-/// The workflows that calls of the window ran through: the busiest first, ties by slug. Calls without a workflow are
-/// in none of them.
+/// Figures of each workflow that has calls in the window, ordered by number of calls, then by slug. Calls without a
+/// workflow are not included. Durations are in seconds, rates in percent.
 ///
-/// A dashboard does well to ask every 60 seconds.
+/// Suggested polling interval: 60 seconds.
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, WorkflowLimit),
     responses(
-        (status = 200, description = "The busiest workflows", body = Vec<WorkflowStats>,
+        (status = 200, description = "The workflows with the most calls", body = Vec<WorkflowStats>,
          headers((
              "X-Answered-Window" = String,
-             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
-                            where calls are no longer kept"
+             description = "`start/end` of the window that was answered. Where calls are no longer kept, it is \
+                            rounded outward to minutes"
          ))),
         ReadProblems
     ),
@@ -116,21 +116,21 @@ async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLi
     asked.answer(&state, "get_workflow_stats", ask).await
 }
 
-/// Get provider latency
+/// Latency average and percentiles per provider
 ///
-/// Average and percentiles over every turn of each provider that calls of the window used, in milliseconds: speech to
-/// text, then language models, then text to speech; within a stage the busiest first.
+/// Average, median, 95th and 99th percentile over all turns of each provider that calls of the window used, in
+/// milliseconds. Ordered by stage (speech to text, language model, text to speech), then by number of calls.
 ///
-/// A dashboard does well to ask every 60 seconds.
+/// Suggested polling interval: 60 seconds.
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams),
     responses(
-        (status = 200, description = "The providers", body = Vec<ProviderLatency>,
+        (status = 200, description = "The latency of each provider", body = Vec<ProviderLatency>,
          headers((
              "X-Answered-Window" = String,
-             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
-                            where calls are no longer kept"
+             description = "`start/end` of the window that was answered. Where calls are no longer kept, it is \
+                            rounded outward to minutes"
          ))),
         ReadProblems
     ),
@@ -146,13 +146,13 @@ async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answe
     asked.answer(&state, "get_provider_latency", ask).await
 }
 
-/// List errors
+/// Errors of calls, newest first
 ///
-/// Errors of the calls that started in the window: newest first by their own timestamp, ties by call id, then
-/// position. `total` counts all that match, whatever the page, and those whose calls are no longer kept, which no page
-/// shows.
+/// Errors of the calls that started in the window, ordered by the timestamp of the error, then by call id and position.
+/// `total` counts all errors that match, on every page; it includes errors of calls that are no longer kept, which no
+/// page shows.
 ///
-/// A dashboard does well to ask every 30 seconds.
+/// Suggested polling interval: 30 seconds.
 #[utoipa::path(
     tag = "Analytics",
     params(WindowParams, ErrorParams),
@@ -160,8 +160,8 @@ async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answe
         (status = 200, description = "A page of errors", body = ErrorLogResponse,
          headers((
              "X-Answered-Window" = String,
-             description = "`start/end` of the window that was answered: as asked, but rounded outward to minutes \
-                            where calls are no longer kept"
+             description = "`start/end` of the window that was answered. Where calls are no longer kept, it is \
+                            rounded outward to minutes"
          ))),
         ReadProblems
     ),
@@ -177,15 +177,14 @@ async fn list_errors(state: State, asked: Asked<(WindowParams, ErrorParams)>) ->
     asked.answer(&state, "list_errors", ask).await
 }
 
-/// Get active calls
+/// Number of calls that are active now
 ///
-/// How many calls are active now, over all servers. A call whose end never comes is closed after a while (4 hours
-/// unless configured otherwise).
+/// Counted over all servers. A call without an end is closed after 4 hours, unless configured otherwise.
 ///
-/// A dashboard does well to ask every 10 seconds.
+/// Suggested polling interval: 10 seconds.
 #[utoipa::path(
     tag = "Analytics",
-    responses((status = 200, description = "The count", body = ActiveCallsResponse), ReadProblems),
+    responses((status = 200, description = "The number of active calls", body = ActiveCallsResponse), ReadProblems),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/active-calls")]

@@ -141,7 +141,8 @@ pub fn describe(document: &mut OpenApi) {
         if let Some(RefOr::T(answer)) = responses.get_mut("200") {
             answer.headers.extend(headers());
         }
-        let not_modified = ResponseBuilder::new().description("The answer is the one that `If-None-Match` names");
+        let not_modified =
+            ResponseBuilder::new().description("The answer has not changed since the one named in `If-None-Match`");
         let mut not_modified = not_modified.build();
         not_modified.headers.extend(headers());
         responses.insert("304".to_owned(), not_modified.into());
@@ -150,8 +151,8 @@ pub fn describe(document: &mut OpenApi) {
 
 /// What is said of them.
 const HEADERS: &[(&str, &str)] = &[
-    ("ETag", "Strong: of these bytes. Send it as `If-None-Match`, and an answer that is the same has no body (304)"),
-    ("Cache-Control", "The client may keep the answer, and must ask before it uses it again"),
+    ("ETag", "A strong validator. Send it as `If-None-Match` to get 304 without a body while the answer is the same"),
+    ("Cache-Control", "The client may keep the answer, and must revalidate it before each use"),
     ("Vary", "The headers that carry the credential"),
 ];
 

@@ -18,7 +18,8 @@ macro_rules! codes {
         }
 
         impl FieldCode {
-            const ALL: &[Self] = &[$(Self::$name),+];
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
             const DESCRIPTION: &str = concat!(
                 "Which rule the field breaks, for programs.", $("\n- `", $word, "`:", $($doc,)*)+
             );

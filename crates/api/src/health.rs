@@ -1,6 +1,7 @@
-//! Whether the server lives, and whether it can work. Without a credential.
+//! Health checks: whether the server runs, and whether its database answers. They need no credential.
 
-use crate::openapi::UnavailableProblem;
+use crate::openapi::{HealthProblems, LivenessProblems};
+use crate::params::NoParams;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use actix_web::{get, web};
@@ -16,10 +17,10 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
     config.service(get_health).service(get_liveness).service(get_readiness);
 }
 
-/// How the server is.
+/// The state of the server.
 #[derive(Serialize, ToSchema)]
 struct HealthResponse {
-    /// Always `ok`; a server that is not answers with a problem, or not at all.
+    /// Always `ok`: any other state is answered with a problem.
     #[schema(example = "ok")]
     status: &'static str,
     /// The server's version.
@@ -29,40 +30,40 @@ struct HealthResponse {
 
 const HEALTHY: HealthResponse = HealthResponse { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
-/// Get health
+/// Check server and database
 ///
-/// Whether the server can work: it runs, and its database answers.
+/// Returns 200 when the server runs and its database answers, else 503.
 #[utoipa::path(
     tag = "Health",
-    responses((status = 200, description = "The server can work", body = HealthResponse), UnavailableProblem)
+    responses((status = 200, description = "Server and database work", body = HealthResponse), HealthProblems)
 )]
 #[get("/health")]
-async fn get_health(state: web::Data<ApiState>) -> Result<web::Json<HealthResponse>, Problem> {
+async fn get_health(_: NoParams, state: web::Data<ApiState>) -> Result<web::Json<HealthResponse>, Problem> {
     state.analytics.ping().await?;
     Ok(web::Json(HEALTHY))
 }
 
-/// Get liveness
+/// Check that the server runs
 ///
-/// Whether the server runs. It asks nothing of the database: restarting a server does not bring a database back.
+/// For liveness probes. The database is not asked, because restarting the server does not repair a database.
 #[utoipa::path(
     tag = "Health",
-    responses((status = 200, description = "The server runs", body = HealthResponse))
+    responses((status = 200, description = "The server runs", body = HealthResponse), LivenessProblems)
 )]
 #[get("/health/live")]
-async fn get_liveness() -> web::Json<HealthResponse> {
+async fn get_liveness(_: NoParams) -> web::Json<HealthResponse> {
     web::Json(HEALTHY)
 }
 
-/// Get readiness
+/// Check that requests can be served
 ///
-/// Whether requests should be sent here: the database answers.
+/// For readiness probes: returns 200 when the database answers, else 503.
 #[utoipa::path(
     tag = "Health",
-    responses((status = 200, description = "The server takes requests", body = HealthResponse), UnavailableProblem)
+    responses((status = 200, description = "Requests can be served", body = HealthResponse), HealthProblems)
 )]
 #[get("/health/ready")]
-async fn get_readiness(state: web::Data<ApiState>) -> Result<web::Json<HealthResponse>, Problem> {
+async fn get_readiness(_: NoParams, state: web::Data<ApiState>) -> Result<web::Json<HealthResponse>, Problem> {
     state.analytics.ping().await?;
     Ok(web::Json(HEALTHY))
 }

@@ -96,11 +96,11 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Put a call
+/// Store one call
 ///
-/// Stores the whole state of one call: creates it, or replaces what is known of it. Sending a record twice changes
-/// nothing. An `active` record never reopens a finished call. Where calls are kept for a time only, a record of a call
-/// that started before that is refused. The answer means that the data is durable.
+/// Stores the whole state of one call: creates it, or replaces the stored record. Sending a record twice changes
+/// nothing. An `active` record never reopens a finished call. Where a retention time is configured, a
+/// record of a call that started before it is refused. When the answer arrives, the data is durable.
 #[utoipa::path(
     tag = "Ingestion",
     params(("call_id" = Uuid, Path, description = "The call's id, unique within the tenant",
@@ -109,8 +109,9 @@ const fn is_zero(number: &u64) -> bool {
         that of the path. `Content-Encoding` may be gzip or zstd."),
     responses(
         (status = 201, description = "The call is new", body = PutResult),
-        (status = 200, description = "The call was known; it was replaced, unchanged or left alone",
-         body = PutResult),
+        (status = 200, description = "The call was known; it was replaced or left unchanged",
+         body = PutResult,
+         example = json!({"call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "result": "replaced", "dropped_samples": 0, "ignored_fields": []})),
         PutProblems
     ),
     security(("api_key" = []), ("bearer" = []))
@@ -176,12 +177,12 @@ fn refused(record: RefusedRecord) -> Problem {
     }
 }
 
-/// Ingest calls
+/// Store a batch of calls
 ///
-/// Stores many records, in order, each as a `PUT` of its own would. A bad record never costs the good ones: it is
-/// named in `rejected`, with each field at fault; so is a record of a call that started before the retention horizon,
-/// where calls are kept for a time only. The answer means that the data is durable. At most 50,000 records
-/// and 64 MiB, as sent and after decompression, unless configured otherwise.
+/// Stores many records, in order, each as a `PUT` of its own would. An invalid record does not affect the others: it is
+/// listed in `rejected` with each invalid field, as is a record of a call that started before the retention horizon,
+/// if one is configured. When the answer arrives, the data is durable. At most 50,000 records and 64 MiB, as sent and
+/// after decompression, unless configured otherwise.
 #[utoipa::path(
     tag = "Ingestion",
     request_body(
@@ -193,7 +194,7 @@ fn refused(record: RefusedRecord) -> Problem {
         description = "A JSON array of records, or one record a line. `Content-Encoding` may be gzip or zstd."
     ),
     responses(
-        (status = 200, description = "Every record was accepted or is named in `rejected`",
+        (status = 200, description = "Every record was accepted, or is listed in `rejected`",
          body = IngestResult),
         WriteProblems
     ),

@@ -81,7 +81,7 @@ struct KeyResponse {
     #[schema(required, format = DateTime, example = "2027-01-01T00:00:00Z")]
     expires_at: Option<String>,
     /// Since when it is refused because somebody revoked it; null when nobody did.
-    #[schema(required, format = DateTime, example = "2026-01-18T12:00:00Z")]
+    #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
     /// Most requests a second, 0 for no limit; null when the server's own limit holds.
     #[schema(required, minimum = 0, example = 20)]
@@ -126,10 +126,10 @@ impl From<&ApiKey> for KeyResponse {
     }
 }
 
-/// Create a key
+/// Create an API key and get its secret
 ///
-/// Makes an API key of the tenant and shows it, once. It can do no more than the credential that asks for it: neither
-/// have a scope that this one lacks, nor a wider limit of requests.
+/// The answer is the only place where the secret is shown. The new key cannot do more than the credential that creates
+/// it: no further scope, and no higher rate limit.
 #[utoipa::path(
     tag = "Access",
     request_body(content = CreateKeyRequest, description = "The key to make"),
@@ -157,10 +157,9 @@ async fn create_key(
     Ok(response.insert_header((CACHE_CONTROL, "no-store")))
 }
 
-/// List keys
+/// API keys of the tenant, oldest first
 ///
-/// The tenant's API keys, the oldest first, without their secrets, which nobody has but their owners. Keys that have
-/// expired or were revoked stay in the list.
+/// The keys without their secrets, which are not stored. Expired and revoked keys stay in the list.
 #[utoipa::path(
     tag = "Access",
     params(PageParams),
@@ -180,13 +179,13 @@ async fn list_keys(
     Ok(web::Json(KeyListResponse { items: keys.iter().map(Into::into).collect(), total }))
 }
 
-/// Revoke a key
+/// Revoke an API key
 ///
-/// The key opens nothing any more. To revoke it again changes nothing. Servers that share a database may let it in for a
-/// moment longer.
+/// The key becomes invalid. Revoking it again changes nothing. Other servers on the same database may accept it for a
+/// few seconds more.
 #[utoipa::path(
     tag = "Access",
-    params(("key_id" = Uuid, Path, description = "The key's id, as the list shows it",
+    params(("key_id" = Uuid, Path, description = "The key's id, as `GET /api/v1/keys` returns it",
             example = "31c02e4f-12e0-4af0-869b-aab222503a09")),
     responses(
         (status = 204, description = "The key is revoked"),

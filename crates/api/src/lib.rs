@@ -32,6 +32,7 @@ mod responses;
 mod schemas;
 mod signatures;
 mod state;
+mod swagger;
 mod telemetry;
 mod tickets;
 mod traceparent;
@@ -59,10 +60,11 @@ use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpMessage, web};
 use utoipa_actix_web::AppExt;
-use utoipa_swagger_ui::SwaggerUi;
 
 /// Where the OpenAPI document is served.
 pub const OPENAPI_PATH: &str = "/api-docs/openapi.json";
+/// Leads to Swagger UI.
+const ROOT_PATH: &str = "/";
 /// Where Swagger UI is served.
 pub const SWAGGER_PATH: &str = "/swagger-ui/";
 
@@ -81,10 +83,8 @@ pub fn app(
     let serves_metrics = state.serves_metrics;
     let cors = state.cors.middleware();
     let (app, _) = App::new().into_utoipa_app().configure(openapi::routes).split_for_parts();
-    let swagger = SwaggerUi::new(openapi::swagger_template()).url(OPENAPI_PATH, openapi_document());
     app.app_data(state)
-        .service(web::redirect(SWAGGER_PATH.trim_end_matches('/'), SWAGGER_PATH))
-        .service(swagger)
+        .configure(swagger::routes)
         .configure(|config| {
             if serves_metrics {
                 metrics::routes(config);

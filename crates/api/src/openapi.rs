@@ -1,10 +1,14 @@
 //! The OpenAPI document, generated from the annotated handlers, and what hangs on it: which methods a path knows.
 
+mod examples;
+
 use crate::field::{FieldCode, Rule};
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::metrics::METRICS_PATH;
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode};
-use crate::{OPENAPI_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest, keys, live, tickets, words};
+use crate::{
+    OPENAPI_PATH, ROOT_PATH, SWAGGER_PATH, analytics, asked, auth, health, ingest, keys, live, tickets, words,
+};
 use actix_web::dev::ResourceDef;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse};
@@ -23,21 +27,25 @@ use utoipa_actix_web::service_config::ServiceConfig;
 #[openapi(
     info(
         title = "callscope",
-        description = "Analytics of voice-AI calls: records in, exact figures out, for one tenant at a time.\n\n\
-            The tenant comes from the credential. Every error is a problem document (RFC 9457) with a `code` for \
-            programs and, where fields are at fault, their names in `errors`. Every answer carries `X-Request-Id`.\n\n\
-            Requests are counted by credential. Where there is a limit, every answer says in `RateLimit-Limit` how many \
-            requests may come at once, in `RateLimit-Remaining` how many of them are left, and in `RateLimit-Reset` in \
-            how many seconds all will be; and the same in `X-RateLimit-…`. Past the limit: 429 with `Retry-After`.",
+        description = "Analytics of voice-AI calls. Clients send one record per call; the analytics endpoints return exact \
+            counts, averages and percentiles.\n\n\
+            The credential decides the tenant. Send an API key in `X-API-Key`, or a key or token as \
+            `Authorization: Bearer`. Every error is a problem document (RFC 9457): `code` identifies the kind of \
+            problem, and `errors` names each invalid field. Every answer carries `X-Request-Id`.\n\n\
+            Rate limits apply per credential. Answers to a limited credential carry `RateLimit-Limit` (the largest \
+            burst), `RateLimit-Remaining` (requests left now) and `RateLimit-Reset` (seconds until the full burst is \
+            available), also as `X-RateLimit-…`. A request over the limit gets 429 with `Retry-After`.",
+        contact(name = "The operator of this server"),
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
+    servers((url = "/", description = "This server")),
     tags(
-        (name = "Analytics", description = "Figures, series, latencies and errors of the calls of a window"),
-        (name = "Ingestion", description = "Records of calls"),
-        (name = "Live", description = "Calls as they happen. Beside this stream there are two WebSockets: `/ws/calls`, \
-            which says the same, and `/ws/analytics`, which sends figures when they change"),
-        (name = "Access", description = "API keys of the tenant, and tickets for sockets"),
-        (name = "Health", description = "Whether the server lives and can work")
+        (name = "Analytics", description = "Totals, time series, workflow and provider figures, and errors of the calls that started in a time window"),
+        (name = "Ingestion", description = "Send call records: one call, or a batch"),
+        (name = "Live", description = "Call events as they happen. Two WebSockets complement this stream: `/ws/calls` \
+            sends the same events, and `/ws/analytics` sends updated figures"),
+        (name = "Access", description = "Create, list and revoke API keys of the tenant; create tickets for sockets"),
+        (name = "Health", description = "Health checks for load balancers and orchestrators. They need no credential")
     ),
     // Those that no answer and no body names: the builder does not look for them among parameters.
     components(schemas(Problem, words::Period, words::Interval, words::Level, words::Service)),
@@ -54,7 +62,7 @@ impl Modify for Credentials {
         components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The same API key, or a JSON Web Token of the issuer that the server is told of"))
+            .description(Some("The same API key, or a JSON Web Token of the issuer that the server is configured for"))
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     }
@@ -72,6 +80,7 @@ pub fn document() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);
     let (_, mut document) = app.split_for_parts();
     asked::describe(&mut document);
+    examples::complete(&mut document);
     document
 }
 
@@ -80,6 +89,7 @@ static PATHS: LazyLock<Vec<(ResourceDef, String)>> = LazyLock::new(|| {
     let document = document();
     let described = document.paths.paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item)));
     let pages = [
+        ResourceDef::new(ROOT_PATH),
         ResourceDef::new(OPENAPI_PATH),
         ResourceDef::new(CALLS_SOCKET_PATH),
         ResourceDef::new(ANALYTICS_SOCKET_PATH),
@@ -149,7 +159,7 @@ problems! {
     MalformedRequest = "the query string is not valid percent-encoded UTF-8",
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope analytics:read",
-    ValidationError = "period: must be one of 1h, 24h, 7d, 30d, 90d",
+    ValidationError = "period unknown_value: must be one of 1h, 24h, 7d, 30d, 90d",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
@@ -161,7 +171,7 @@ problems! {
     MalformedRequest = "the query string is not valid percent-encoded UTF-8",
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope analytics:read",
-    ValidationError = "since: must be the id of an event, a whole number from 0 on",
+    ValidationError = "since invalid_format: must be the id of an event, a whole number from 0 on",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Overloaded = "this tenant has too many sockets open; close some",
@@ -176,7 +186,7 @@ problems! {
     RequestTimeout = "the body must arrive within a minute",
     PayloadTooLarge = "the body must hold at most 50000 records; split it",
     UnsupportedMediaType = "Content-Type must be application/x-ndjson or application/json",
-    ValidationError = "(body): must hold at least one record",
+    ValidationError = "(body) empty: must hold at least one record",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Overloaded = "too many records are waiting to be written; nothing was stored",
@@ -191,7 +201,7 @@ problems! {
     RequestTimeout = "the body must arrive within a minute",
     PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
     UnsupportedMediaType = "Content-Type must be application/json",
-    ValidationError = "ended_at: must not be before started_at",
+    ValidationError = "ended_at inconsistent: must not be before started_at",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Overloaded = "too many records are waiting to be written; nothing was stored",
@@ -206,7 +216,7 @@ problems! {
     RequestTimeout = "the body must arrive within a minute",
     PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
     UnsupportedMediaType = "Content-Type must be application/json",
-    ValidationError = "scopes: must name at least one scope",
+    ValidationError = "scopes empty: must name at least one scope",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
@@ -218,7 +228,7 @@ problems! {
     MalformedRequest = "the query string is not valid percent-encoded UTF-8",
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope keys:manage",
-    ValidationError = "limit: must be a whole number from 1 to 200",
+    ValidationError = "limit out_of_range: must be a whole number from 1 to 200",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
@@ -231,7 +241,7 @@ problems! {
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope keys:manage",
     NotFound = "the tenant has no key with this id",
-    ValidationError = "key_id: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09",
+    ValidationError = "key_id invalid_format: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09",
     RateLimitExceeded = "the credential's limit of requests is reached",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
@@ -250,8 +260,17 @@ problems! {
 }
 
 problems! {
-    /// What a health check answers when the database is away.
-    UnavailableProblem:
+    /// What a check that asks nothing of the database may answer instead.
+    LivenessProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    ValidationError = "x unknown: is not known here; this operation takes no parameters",
+}
+
+problems! {
+    /// What a check of the database may answer instead.
+    HealthProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    ValidationError = "x unknown: is not known here; this operation takes no parameters",
     InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
     Unavailable = "the database is not available; try again later",
 }
@@ -264,10 +283,8 @@ fn responses(problems: &[(ProblemCode, &'static str)]) -> BTreeMap<String, RefOr
 }
 
 fn response(code: ProblemCode, detail: &'static str) -> Response {
-    let example = match (code, detail.split_once(": ")) {
-        (ProblemCode::ValidationError, Some((field, message))) => {
-            Problem::invalid_field(field, Rule::new(FieldCode::InvalidFormat, message))
-        }
+    let example = match code {
+        ProblemCode::ValidationError => invalid_field(detail),
         _ => Problem::new(code, detail),
     };
     let content = ContentBuilder::new()
@@ -281,6 +298,14 @@ fn response(code: ProblemCode, detail: &'static str) -> Response {
             response.header(name, HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build());
     }
     response.build()
+}
+
+/// The example that `field code: message` describes.
+fn invalid_field(example: &'static str) -> Problem {
+    let (at_fault, message) = example.split_once(": ").unwrap_or(("(body)", example));
+    let (field, word) = at_fault.split_once(' ').unwrap_or((at_fault, ""));
+    let code = FieldCode::ALL.iter().copied().find(|code| code.as_str() == word);
+    Problem::invalid_field(field, Rule::new(code.unwrap_or(FieldCode::InvalidFormat), message))
 }
 
 fn header_of(code: ProblemCode) -> Option<(&'static str, &'static str, Type)> {

@@ -3,8 +3,11 @@
 use crate::field::{FieldCode, FieldError, Rule, Violation};
 use crate::problem::{Problem, ProblemCode};
 use crate::words::{self, timestamp};
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
 use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
 use callscope_domain::{Interval, Level, Period, Service, Slug, Timestamp, Window, Zone};
+use std::future::{Ready, ready};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use utoipa::IntoParams;
@@ -128,8 +131,17 @@ fn percent_decoded(query_string: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// For operations without parameters.
+/// For operations without parameters. As an extractor it is for operations without a credential.
 pub struct NoParams;
+
+impl FromRequest for NoParams {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::from_query_string(request.query_string()))
+    }
+}
 
 impl QueryParams for NoParams {
     fn take(_: &mut Query) -> Self {
@@ -143,13 +155,14 @@ impl QueryParams for NoParams {
 pub struct WindowParams {
     /// The length of a window that has no `started_after`: it begins this long before its end. Ignored when
     /// `started_after` is given.
-    #[param(value_type = words::Period, example = "24h", required = false)]
+    #[param(value_type = words::Period, required = false)]
     pub period: Period,
-    /// The first instant of the window, RFC 3339, inclusive. Without `started_before` the window lasts until now. A `+` in an offset must be sent as `%2B`.
-    #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
+    /// The first instant of the window, RFC 3339, inclusive. Without `started_before` the window lasts until
+    /// now. Example: `2026-01-01T00:00:00Z`. A `+` in an offset must be sent as `%2B`.
+    #[param(value_type = Option<String>, format = DateTime)]
     pub started_after: Option<Timestamp>,
     /// The end of the window, RFC 3339, exclusive; must be later than `started_after`. Without it the window ends now.
-    #[param(value_type = Option<String>, format = DateTime, example = "2026-01-15T23:59:59Z")]
+    #[param(value_type = Option<String>, format = DateTime)]
     pub started_before: Option<Timestamp>,
 }
 
@@ -178,8 +191,8 @@ impl WindowParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct WorkflowParam {
-    /// Only calls of the workflow with this slug. A slug that no call has used gives zeros and nulls.
-    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$", example = "daily-call")]
+    /// Only calls of the workflow with this slug, such as `daily-call`. A slug that no call has used gives zeros and nulls.
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     pub workflow: Option<Slug>,
 }
 
@@ -200,10 +213,10 @@ impl From<WorkflowParam> for CallScope {
 #[into_params(parameter_in = Query)]
 pub struct SeriesParams {
     /// The width of a bucket. More than 10,000 buckets are refused.
-    #[param(value_type = words::Interval, example = "hour", required = false)]
+    #[param(value_type = words::Interval, required = false)]
     pub interval: Interval,
-    /// The IANA time zone whose hours, days and weeks the buckets are, daylight saving included.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_+/-]+$", default = "UTC", example = "Europe/Berlin", required = false)]
+    /// The IANA time zone of the buckets, such as `Europe/Berlin`; daylight saving is applied.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_+/-]+$", default = "UTC", required = false)]
     pub timezone: Zone,
 }
 
@@ -220,8 +233,8 @@ impl QueryParams for SeriesParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct WorkflowLimit {
-    /// Most workflows to return.
-    #[param(minimum = 1, maximum = 50, default = 10, example = 10, required = false)]
+    /// The largest number of workflows to return.
+    #[param(minimum = 1, maximum = 50, default = 10, required = false)]
     pub limit: u32,
 }
 
@@ -235,17 +248,17 @@ impl QueryParams for WorkflowLimit {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ErrorParams {
-    /// Only errors of this service.
-    #[param(value_type = words::Service, required = false, example = "stt")]
+    /// Only errors of this service. Default: all.
+    #[param(value_type = words::Service, required = false)]
     pub service: Option<Service>,
-    /// Only errors of this level.
-    #[param(value_type = words::Level, required = false, example = "error")]
+    /// Only errors of this level. Default: all.
+    #[param(value_type = words::Level, required = false)]
     pub level: Option<Level>,
-    /// How many errors to pass over.
-    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, example = 0, required = false)]
+    /// How many errors to skip.
+    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, required = false)]
     pub offset: u32,
-    /// Most errors to return.
-    #[param(minimum = 1, maximum = 200, default = 50, example = 50, required = false)]
+    /// The largest number of errors to return.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     pub limit: u32,
 }
 
@@ -292,11 +305,11 @@ impl QueryParams for IngestParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageParams {
-    /// How many to pass over.
-    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, example = 0, required = false)]
+    /// How many keys to skip.
+    #[param(format = Int64, minimum = 0, maximum = 4_294_967_295_u64, default = 0, required = false)]
     pub offset: u32,
-    /// Most to return.
-    #[param(minimum = 1, maximum = 200, default = 50, example = 50, required = false)]
+    /// The largest number of keys to return.
+    #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     pub limit: u32,
 }
 

@@ -26,6 +26,7 @@ pub struct RejectedRecord {
     pub call_id: Option<String>,
     /// What is wrong with it: at most 20 faults, and after the first 1,000 rejected records only one. Empty where the
     /// answer would become longer than 1 MiB.
+    #[schema(example = json!([{"field": "started_at", "code": "required", "message": "is required"}]))]
     pub errors: Vec<FieldError>,
 }
 

@@ -26,20 +26,20 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 /// A ticket.
 #[derive(Serialize, ToSchema)]
 struct TicketResponse {
-    /// The ticket, for the parameter `ticket` of a socket's address.
+    /// The ticket: the value of the parameter `ticket` in the address of a socket or stream.
     #[schema(example = "cs_ticket_31c02e4f12e04af0869baab222503a09_\
         0000000000000000000000000000000000000000000000000000000000000000")]
     ticket: String,
-    /// From when on it is refused.
+    /// When it becomes invalid.
     #[schema(format = DateTime, example = "2026-01-17T12:00:30Z")]
     expires_at: String,
 }
 
-/// Create a ticket
+/// Create a ticket for one socket or stream
 ///
-/// Makes a ticket that opens one WebSocket or stream of events, once, within seconds (30, unless configured otherwise):
-/// browsers cannot send headers there, and an address with a key or a token in it ends up in logs. The socket may read
-/// analytics and nothing else, and ends when the credential ends that the ticket was made with.
+/// For browsers, which cannot send a credential in a header there; a key or token in an address would end up in logs.
+/// The ticket opens one WebSocket or event stream, once, within 30 seconds unless configured otherwise. The socket can
+/// read analytics only, and is closed when the credential that created the ticket becomes invalid.
 #[utoipa::path(
     tag = "Access",
     responses(

@@ -15,15 +15,15 @@ pub const CALLS_MAX: usize = 1000;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct FollowParams {
-    /// Only events of calls of the workflow with this slug.
-    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$", example = "daily-call")]
+    /// Only events of calls of the workflow with this slug, such as `daily-call`.
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     pub workflow: Option<Slug>,
-    /// Only events of these types, separated by commas: call.started, call.ended, call.failed, call.error. All if not
-    /// given.
-    #[param(value_type = Option<String>, pattern = "^call\\.(started|ended|failed|error)(,call\\.(started|ended|failed|error))*$", example = "call.ended,call.failed")]
+    /// Only events of these types, separated by commas: `call.started`, `call.ended`, `call.failed`, `call.error`.
+    /// Default: all.
+    #[param(value_type = Option<String>, pattern = "^call\\.(started|ended|failed|error)(,call\\.(started|ended|failed|error))*$")]
     pub types: Option<Vec<EventKind>>,
-    /// The last event that was seen: what came after it is told first, as far as it is kept.
-    #[param(value_type = Option<i64>, minimum = 0, example = 1041)]
+    /// The id of the last event that was received: later events that are still kept are sent first.
+    #[param(value_type = Option<i64>, minimum = 0)]
     pub since: Option<EventId>,
 }
 

@@ -44,7 +44,7 @@ impl IntoParams for LastEventId {
         let header = ParameterBuilder::new()
             .name("Last-Event-ID")
             .parameter_in(ParameterIn::Header)
-            .description(Some("The id of the last event that was seen"))
+            .description(Some("The id of the last event that was received"))
             .required(Required::False)
             .schema(Some(id));
         vec![header.build()]
@@ -56,21 +56,27 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
     config.service(stream_calls);
 }
 
-/// Stream calls
+/// Call events as they happen
 ///
-/// The calls of the tenant as they happen, as server-sent events, until the client closes the connection. First comes
-/// `connected` with the number of active calls and the last event so far; then `call.started`, `call.ended`,
-/// `call.failed` and `call.error`, each with an id; `active_count` when the number of active calls changes; `dropped`
-/// with the number of events that a slow client has missed.
+/// Server-sent events of the tenant's calls, until the client closes the connection. The first event is `connected`, with
+/// the number of active calls and the id of the last event. Then follow `call.started`, `call.ended`, `call.failed` and
+/// `call.error`, each with an id; `active_count` when the number of active calls changes; and `dropped` with the number
+/// of events that a slow client has missed.
 ///
-/// A client that comes back with `Last-Event-ID`, as browsers do, is first told what it has missed, as long as that is
-/// kept (an hour unless configured otherwise); else `reset`. The parameter `since` does the same and yields to the
-/// header. A comment comes every 30 seconds, so that proxies keep the connection open.
+/// A client that reconnects with `Last-Event-ID`, as browsers do, first gets the events that it missed, if they are still
+/// kept (1 hour unless configured otherwise), else `reset`. The parameter `since` does the same; the header wins. A
+/// comment is sent every 30 seconds, so that proxies keep the connection open.
+///
+/// The answer does not end, so a browser form cannot show it. To try it:
+///
+/// ```sh
+/// curl -N -H "X-API-Key: $CALLSCOPE_KEY" http://localhost:8080/api/v1/sse/calls/stream
+/// ```
 #[utoipa::path(
     tag = "Live",
     params(FollowParams, LastEventId),
     responses(
-        (status = 200, description = "The events", body = String, content_type = "text/event-stream",
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream",
          example = "event: call.ended\nid: 1042\ndata: {\"type\":\"call.ended\",\"id\":1042}\n\n"),
         StreamProblems
     ),

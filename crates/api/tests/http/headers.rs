@@ -12,7 +12,8 @@ use std::time::Duration;
 
 on_each_backend!(every_operation_and_page_bounds_what_browsers_and_caches_do, answers_of_bugs_are_bound_as_well);
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
+    "/",
     "/swagger-ui/",
     "/swagger-ui/index.html",
     "/swagger-ui/swagger-ui-bundle.js",
