@@ -149,7 +149,8 @@ impl From<WorkflowFigures> for WorkflowStats {
     }
 }
 
-/// The latency of one provider. Percentiles are nearest-rank over every turn, within 0.5 % of the true value.
+/// The latency of one provider. Percentiles are nearest-rank over every turn, within 0.5 % of the true value
+/// and never outside the samples.
 #[derive(Serialize, ToSchema)]
 pub struct ProviderLatency {
     /// The stage that it serves.
@@ -176,7 +177,7 @@ pub struct ProviderLatency {
 
 impl From<(Provider, ProviderTotals)> for ProviderLatency {
     fn from((provider, totals): (Provider, ProviderTotals)) -> Self {
-        let percentile = |percent| totals.histogram.percentile_ms(percent).map(rounded);
+        let percentile = |percent| totals.percentile_ms(percent).map(rounded);
         Self {
             provider_type: words::ProviderType(provider.provider_type),
             provider_name: provider.provider_name.to_string(),

@@ -180,6 +180,12 @@ impl ProviderTotals {
         mean(self.latency_us, self.histogram.len()).map(|micros| micros / 1e3)
     }
 
+    /// The nearest-rank percentile of its latencies in milliseconds, as [`LatencyHistogram::percentile_ms`] gives it.
+    #[must_use]
+    pub fn percentile_ms(&self, percent: u8) -> Option<f64> {
+        self.histogram.percentile_ms(percent, self.latency_us)
+    }
+
     /// Adds a call that used the provider, as in [`Contribution::of`], for answers that need no other part.
     pub fn count(&mut self, latencies: &[Latency]) {
         self.calls = self.calls.wrapping_add(1);

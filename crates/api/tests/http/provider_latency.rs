@@ -48,36 +48,36 @@ async fn stages_in_pipeline_order_then_the_busiest_then_by_name(backend: Backend
         "provider_type":"stt",
         "provider_name":"deepgram",
         "avg_latency_ms":130.0,
-        "p50_latency_ms":119.8,
-        "p95_latency_ms":140.6,
-        "p99_latency_ms":140.6,
+        "p50_latency_ms":120.0,
+        "p95_latency_ms":139.4,
+        "p99_latency_ms":139.4,
         "call_count":2
       },
       {
         "provider_type":"stt",
         "provider_name":"azure",
         "avg_latency_ms":90.0,
-        "p50_latency_ms":89.6,
-        "p95_latency_ms":89.6,
-        "p99_latency_ms":89.6,
+        "p50_latency_ms":90.0,
+        "p95_latency_ms":90.0,
+        "p99_latency_ms":90.0,
         "call_count":1
       },
       {
         "provider_type":"stt",
         "provider_name":"whisper",
         "avg_latency_ms":100.0,
-        "p50_latency_ms":100.1,
-        "p95_latency_ms":100.1,
-        "p99_latency_ms":100.1,
+        "p50_latency_ms":100.0,
+        "p95_latency_ms":100.0,
+        "p99_latency_ms":100.0,
         "call_count":1
       },
       {
         "provider_type":"llm",
         "provider_name":"openai",
         "avg_latency_ms":280.0,
-        "p50_latency_ms":261.2,
-        "p95_latency_ms":328.8,
-        "p99_latency_ms":328.8,
+        "p50_latency_ms":260.5,
+        "p95_latency_ms":328.5,
+        "p99_latency_ms":328.5,
         "call_count":1
       },
       {
@@ -171,18 +171,18 @@ async fn a_provider_that_stands_twice_in_a_record_is_one_provider_of_one_call(ba
         "provider_type":"stt",
         "provider_name":"Deepgram",
         "avg_latency_ms":400.0,
-        "p50_latency_ms":401.6,
-        "p95_latency_ms":401.6,
-        "p99_latency_ms":401.6,
+        "p50_latency_ms":400.0,
+        "p95_latency_ms":400.0,
+        "p99_latency_ms":400.0,
         "call_count":1
       },
       {
         "provider_type":"stt",
         "provider_name":"deepgram",
         "avg_latency_ms":200.0,
-        "p50_latency_ms":199.4,
-        "p95_latency_ms":300.5,
-        "p99_latency_ms":300.5,
+        "p50_latency_ms":200.0,
+        "p95_latency_ms":298.8,
+        "p99_latency_ms":298.8,
         "call_count":1
       }
     ]
@@ -206,9 +206,9 @@ async fn the_window_decides_which_calls_count(backend: Backend) {
         "provider_type":"stt",
         "provider_name":"deepgram",
         "avg_latency_ms":200.0,
-        "p50_latency_ms":100.1,
-        "p95_latency_ms":300.5,
-        "p99_latency_ms":300.5,
+        "p50_latency_ms":100.3,
+        "p95_latency_ms":298.8,
+        "p99_latency_ms":298.8,
         "call_count":2
       }
     ]
