@@ -1,10 +1,11 @@
 //! What a batch changes: from the calls as they are and the records that arrive, to the calls as they will be and the
 //! differences of the rollups. Pure.
 
+use crate::kept::{Balance, Keeping};
 use crate::ports::{LockedCalls, TenantChanges};
 use callscope_domain::{
-    Call, CallFacts, CallId, Contribution, Incoming, Resolution, Timestamp, TransitionKind, Workflow, WorkflowId,
-    call_events, transition,
+    Call, CallFacts, CallId, Contribution, Incoming, Resolution, Timestamp, Transition, TransitionKind, Workflow,
+    WorkflowId, call_events, transition,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -92,23 +93,33 @@ pub struct Moment {
 }
 
 /// Applies what arrived, in its order, to calls of one tenant; `minutes` is what [`expect_minutes`] made of it. Gives
-/// the changes, and what became of each arrival.
+/// the changes, and what became of each arrival. What meets a bound on what is kept is refused or regrouped before it is
+/// counted, so that rollups stay the sums of what is stored.
 #[must_use]
 pub fn plan_changes(
     stored: LockedCalls,
     arrivals: impl IntoIterator<Item = Incoming>,
     mut minutes: Minutes,
     moment: Moment,
+    keeping: Keeping,
 ) -> (TenantChanges, Vec<TransitionKind>) {
+    let mut ledger = keeping.begin(stored.counts, moment.now);
+    let logged = |id| stored.logged_errors.get(&id).copied().unwrap_or(0);
+    let calls = stored.calls.into_iter();
     let mut calls: HashMap<CallId, Progress> =
-        stored.calls.into_iter().map(|facts| (facts.id, Progress::stored(facts))).collect();
+        calls.map(|facts| (facts.id, Progress::stored(logged(facts.id), facts))).collect();
     let mut kinds = Vec::new();
     let mut order = Vec::new();
     let mut events = Vec::new();
-    for incoming in arrivals {
+    for mut incoming in arrivals {
         let id = incoming.call_id();
         let progress = calls.entry(id).or_default();
-        let outcome = transition(progress.current.as_ref(), &incoming, stored.kept_from);
+        let mut outcome = transition(progress.current.as_ref(), &incoming, stored.kept_from);
+        if let Incoming::Record(call) = &incoming
+            && let Some(refusal) = ledger.refuse(outcome.kind, call.facts())
+        {
+            outcome = Transition { kind: TransitionKind::Refused(refusal), next: None };
+        }
         kinds.push(outcome.kind);
         if outcome.next.is_none() {
             if let Incoming::Record(call) = incoming {
@@ -118,6 +129,17 @@ pub fn plan_changes(
         }
         if !std::mem::replace(&mut progress.touched, true) {
             order.push(id);
+        }
+        if let Incoming::Record(call) = &mut incoming
+            && let Some(regrouped) = ledger.regroup(call)
+        {
+            *minute_of(&mut minutes, call.facts()) -= &Contribution::of(call.facts());
+            *minute_of(&mut minutes, regrouped.facts()) += &Contribution::of(regrouped.facts());
+            outcome.next = Some(regrouped.facts().clone());
+            *call = Arc::new(regrouped);
+        }
+        if let Some(next) = &outcome.next {
+            progress.logged_errors = ledger.apply(progress.current.as_ref(), next, progress.logged_errors);
         }
         if let Incoming::Record(call) = &incoming {
             let news = call_events(progress.current.as_ref(), call).into_iter();
@@ -131,7 +153,9 @@ pub fn plan_changes(
             *minute_of(&mut minutes, earlier.facts()) -= &Contribution::of(earlier.facts());
         }
     }
-    (TenantChanges { events, ..changes(calls, &order, minutes, moment.now) }, kinds)
+    let Balance { counts, counts_changed, new_values, bounds_met } = ledger.close();
+    let changes = changes(calls, &order, minutes, moment.now);
+    (TenantChanges { events, new_values, counts, counts_changed, bounds_met, ..changes }, kinds)
 }
 
 /// What is known of one call while a batch is applied.
@@ -144,11 +168,15 @@ struct Progress {
     /// Whether a timeout came after the last record.
     timed_out: bool,
     touched: bool,
+    /// Errors of it that the log has, before the batch and from now on.
+    logged_before: usize,
+    logged_errors: usize,
 }
 
 impl Progress {
-    fn stored(facts: CallFacts) -> Self {
-        Self { before: Some(facts.clone()), current: Some(facts), ..Self::default() }
+    fn stored(logged: usize, facts: CallFacts) -> Self {
+        let (logged_before, logged_errors) = (logged, logged);
+        Self { before: Some(facts.clone()), current: Some(facts), logged_before, logged_errors, ..Self::default() }
     }
 }
 
@@ -176,8 +204,11 @@ fn changes(
             if let Some(workflow) = call.workflow() {
                 sight(&mut workflows, workflow, call.facts().started_at);
             }
-            if progress.before.is_some_and(|before| !before.error_kinds.is_empty()) {
+            if progress.logged_before > 0 {
                 changes.stale_errors.push(call.facts().id);
+            }
+            if progress.logged_errors < call.errors().len() {
+                changes.logged_errors.insert(call.facts().id, progress.logged_errors);
             }
             changes.calls.push(call);
         }

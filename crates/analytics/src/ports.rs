@@ -3,13 +3,14 @@
 //! Implementations promise that one call of a reading function sees one state of the database.
 
 use crate::deltas::RollupDeltas;
+use crate::kept::{BoundsMet, KeptCounts};
 use async_trait::async_trait;
 use callscope_domain::{
-    Actor, ApiKey, Call, CallError, CallEvent, CallFacts, CallId, CallTotals, Contribution, ErrorKind, EventId, KeyId,
-    Level, Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window, WindowPlan,
-    Workflow, WorkflowId,
+    Actor, ApiKey, Call, CallError, CallEvent, CallFacts, CallId, CallTotals, Contribution, DimensionValue, ErrorKind,
+    EventId, KeyId, Level, Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window,
+    WindowPlan, Workflow, WorkflowId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -212,6 +213,16 @@ pub struct TenantChanges {
     pub rollups: RollupDeltas,
     /// What followers are told, in order. Calls of `timed_out` come after these.
     pub events: Vec<CallEvent>,
+    /// How many of a call's errors go into the log, the first ones, where that is not all of them.
+    pub logged_errors: HashMap<CallId, usize>,
+    /// Values of dimensions that the tenant does not have yet.
+    pub new_values: Vec<DimensionValue>,
+    /// The counts from now on.
+    pub counts: KeptCounts,
+    /// Whether they were others before.
+    pub counts_changed: bool,
+    /// What met a bound; nothing to store.
+    pub bounds_met: BoundsMet,
 }
 
 impl TenantChanges {
@@ -219,7 +230,21 @@ impl TenantChanges {
     #[must_use]
     pub fn at(decided_at: Timestamp) -> Self {
         let (calls, timed_out, stale_errors, workflows, rollups, events) = Default::default();
-        Self { decided_at, calls, timed_out, stale_errors, workflows, rollups, events }
+        let (logged_errors, new_values, counts, counts_changed, bounds_met) = Default::default();
+        Self {
+            decided_at,
+            calls,
+            timed_out,
+            stale_errors,
+            workflows,
+            rollups,
+            events,
+            logged_errors,
+            new_values,
+            counts,
+            counts_changed,
+            bounds_met,
+        }
     }
 }
 
@@ -230,6 +255,10 @@ pub struct LockedCalls {
     pub kept_from: Option<Timestamp>,
     /// Those of the asked calls that exist.
     pub calls: Vec<CallFacts>,
+    /// How many errors of these the log has, where it has any.
+    pub logged_errors: HashMap<CallId, usize>,
+    /// What is stored of the tenant.
+    pub counts: KeptCounts,
 }
 
 /// Opens the transactions that change calls.
@@ -267,6 +296,10 @@ pub trait CallTransaction: Send {
     /// Loads the calls that exist, and makes sure that no other transaction changes any of `ids`, existing or not,
     /// until this one ends. `ids` holds each id once.
     async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError>;
+
+    /// Every value of the tenant's dimensions. Called after [`Self::lock_calls`] of the tenant, before its
+    /// [`Self::save`].
+    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError>;
 
     /// Writes changes.
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError>;

@@ -10,6 +10,8 @@
 use crate::clock::{Clock, SystemClock};
 use crate::deltas::{Moment, expect_minutes, plan_changes};
 use crate::ingestion::{IngestLimits, Submission, SubmitError};
+use crate::kept::KeptLimits;
+use crate::known_values::KnownValues;
 use crate::live::Commits;
 use crate::pace::Pace;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
@@ -55,6 +57,8 @@ struct Target {
     commits: Commits,
     /// What happened longer ago is no event.
     event_age_max: Span,
+    /// The bounds on what is kept of a tenant.
+    known: Arc<KnownValues>,
 }
 
 /// A batch that is done with, whatever came of it.
@@ -91,7 +95,8 @@ impl Writer {
     ) -> Self {
         let (lanes, filling, ready, commits, pace) = Default::default();
         let event_age_max = Span::from_micros(i64::try_from(limits.event_age_max.as_micros()).unwrap_or(i64::MAX));
-        let target = Target { store, clock: Arc::new(SystemClock), commits, event_age_max };
+        let known = Arc::new(KnownValues::new(KeptLimits::NONE));
+        let target = Target { store, clock: Arc::new(SystemClock), commits, event_age_max, known };
         Self { target, receiver, closing, limits, pace, lanes, filling, ready, writing: JoinSet::new() }
     }
 
@@ -99,6 +104,13 @@ impl Writer {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.target.clock = clock;
+        self
+    }
+
+    /// With bounds on what is kept of each tenant; without this there are none.
+    #[must_use]
+    pub fn with_kept_limits(mut self, limits: KeptLimits) -> Self {
+        self.target.known = Arc::new(KnownValues::new(limits));
         self
     }
 
@@ -318,7 +330,7 @@ async fn write_once(target: &Target, group: &[Submission]) -> Result<Kinds, Stor
     let moment = Moment { now, events_from: now - target.event_age_max };
     let mut kinds = Kinds::new();
     for (tenant, arrivals) in arrivals {
-        kinds.insert(tenant, write_tenant(&mut *transaction, tenant, arrivals, moment).await?.into());
+        kinds.insert(tenant, write_tenant(&mut *transaction, tenant, arrivals, moment, &target.known).await?.into());
     }
     transaction.commit().await?;
     Ok(kinds)
@@ -329,6 +341,7 @@ async fn write_tenant(
     tenant: TenantId,
     arrivals: Vec<Incoming>,
     moment: Moment,
+    known: &KnownValues,
 ) -> Result<Vec<TransitionKind>, StoreError> {
     let ids: BTreeSet<CallId> = arrivals.iter().map(Incoming::call_id).collect();
     let ids: Vec<CallId> = ids.into_iter().collect();
@@ -337,7 +350,9 @@ async fn write_tenant(
     let expected = tokio::task::spawn_blocking(move || expect_minutes(Questions::here().go_before(&arrived)));
     let stored = transaction.lock_calls(tenant, &ids).await?;
     let expected = expected.await.map_err(|error| StoreError::Broken(error.into()))?;
-    let (changes, kinds) = plan_changes(stored, Questions::here().go_before(arrivals), expected, moment);
+    let keeping = known.keeping(transaction, tenant, &stored).await?;
+    let (changes, kinds) = plan_changes(stored, Questions::here().go_before(arrivals), expected, moment, keeping);
     transaction.save(tenant, &changes).await?;
+    known.warn(tenant, &changes.bounds_met);
     Ok(kinds)
 }

@@ -49,7 +49,7 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 #[get("/api/v1/analytics/summary")]
 async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) -> Answered {
     let ask = async |tenant, (window, workflow): (WindowParams, WorkflowParam)| {
-        let window = window.window(state.clock.now())?;
+        let window = window.window(state.clock.now(), state.limits.window_max)?;
         answer(state.analytics.summary(tenant, window, &workflow.into()).await?, SummaryResponse::from)
     };
     asked.answer(&state, "get_summary", ask).await
@@ -78,7 +78,7 @@ async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) 
 #[get("/api/v1/analytics/call-volume")]
 async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams, WorkflowParam)>) -> Answered {
     let ask = async |tenant, (window, series, workflow): (WindowParams, SeriesParams, WorkflowParam)| {
-        let window = window.window(state.clock.now())?;
+        let window = window.window(state.clock.now(), state.limits.window_max)?;
         let SeriesParams { interval, timezone } = series;
         let buckets = state.analytics.call_volume(tenant, window, interval, timezone, &workflow.into()).await?;
         answer(buckets, |buckets| CallVolumeResponse::new(interval, buckets))
@@ -109,7 +109,7 @@ async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams,
 #[get("/api/v1/analytics/workflow-stats")]
 async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLimit)>) -> Answered {
     let ask = async |tenant, (window, WorkflowLimit { limit }): (WindowParams, WorkflowLimit)| {
-        let window = window.window(state.clock.now())?;
+        let window = window.window(state.clock.now(), state.limits.window_max)?;
         let figures = state.analytics.workflow_stats(tenant, window, limit as usize).await?;
         answer(figures, |figures| figures.into_iter().map(WorkflowStats::from).collect::<Vec<_>>())
     };
@@ -139,7 +139,7 @@ async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLi
 #[get("/api/v1/analytics/provider-latency")]
 async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answered {
     let ask = async |tenant, window: WindowParams| {
-        let window = window.window(state.clock.now())?;
+        let window = window.window(state.clock.now(), state.limits.window_max)?;
         let figures = state.analytics.provider_latency(tenant, window).await?;
         answer(figures, |figures| figures.into_iter().map(ProviderLatency::from).collect::<Vec<_>>())
     };
@@ -170,7 +170,7 @@ async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answe
 #[get("/api/v1/analytics/errors")]
 async fn list_errors(state: State, asked: Asked<(WindowParams, ErrorParams)>) -> Answered {
     let ask = async |tenant, (window, errors): (WindowParams, ErrorParams)| {
-        let window = window.window(state.clock.now())?;
+        let window = window.window(state.clock.now(), state.limits.window_max)?;
         let log = state.analytics.errors(tenant, window, errors.filter(), errors.page()).await?;
         answer(log, ErrorLogResponse::from)
     };

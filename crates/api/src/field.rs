@@ -1,6 +1,8 @@
 //! Faults of single fields: what is wrong, for people and for programs.
 
-use callscope_domain::{CallFault, RateFault, SeriesFault, SlugFault, TextFault, UnknownWord, WindowFault, ZoneFault};
+use callscope_domain::{
+    CallFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault, UnknownWord, WindowFault, ZoneFault,
+};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -232,6 +234,15 @@ impl Violation for CallFault {
             Self::EndBeforeStart | Self::TooLong | Self::ErrorOutsideCall(_) => FieldCode::Inconsistent,
             Self::StartInFuture | Self::TokensOutOfBounds => FieldCode::OutOfRange,
             Self::TooManyProviders | Self::TooManySamples | Self::TooManyErrors => FieldCode::TooMany,
+        }
+    }
+}
+
+impl Violation for Refusal {
+    fn code(&self) -> FieldCode {
+        match self {
+            Self::StartTooOld { .. } => FieldCode::OutOfRange,
+            Self::ActiveCalls { .. } | Self::Rows { .. } => FieldCode::LimitReached,
         }
     }
 }

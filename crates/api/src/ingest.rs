@@ -17,7 +17,7 @@ use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
 use callscope_analytics::ingestion::rows;
 use callscope_analytics::questions::Questions;
-use callscope_domain::{CallId, Incoming, TenantId, TransitionKind};
+use callscope_domain::{CallId, Incoming, Refusal, TenantId, TransitionKind};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -99,8 +99,9 @@ const fn is_zero(number: &u64) -> bool {
 /// Store one call
 ///
 /// Stores the whole state of one call: creates it, or replaces the stored record. Sending a record twice changes
-/// nothing. An `active` record never reopens a finished call. Where a retention time is configured, a
-/// record of a call that started before it is refused. When the answer arrives, the data is durable.
+/// nothing. An `active` record never reopens a finished call. Where a retention time is configured, a record of a call
+/// that started before it is refused; so is a record that meets a bound on what one tenant may keep. When the answer
+/// arrives, the data is durable.
 #[utoipa::path(
     tag = "Ingestion",
     params(("call_id" = Uuid, Path, description = "The call's id, unique within the tenant",
@@ -157,14 +158,33 @@ fn outcome_of(kind: TransitionKind) -> Result<PutOutcome, Problem> {
         TransitionKind::Created => Ok(PutOutcome::Created),
         TransitionKind::Replaced => Ok(PutOutcome::Replaced),
         TransitionKind::TimedOut | TransitionKind::Ignored => Ok(PutOutcome::Ignored),
-        TransitionKind::Expired => Err(Problem::invalid(vec![expired_record()])),
+        TransitionKind::Expired | TransitionKind::Refused(_) => {
+            Err(Problem::invalid(fault_of(kind).into_iter().collect()))
+        }
     }
 }
 
-/// The fault of a record whose call started before the retention horizon.
+/// The fault of a record that was understood and not stored, if it was not.
 #[must_use]
-pub fn expired_record() -> FieldError {
+pub fn fault_of(kind: TransitionKind) -> Option<FieldError> {
+    match kind {
+        TransitionKind::Created | TransitionKind::Replaced | TransitionKind::TimedOut | TransitionKind::Ignored => None,
+        TransitionKind::Expired => Some(expired_record()),
+        TransitionKind::Refused(refusal) => Some(refused_record(refusal)),
+    }
+}
+
+fn expired_record() -> FieldError {
     FieldError::new("started_at", Rule::new(FieldCode::Expired, EXPIRED))
+}
+
+fn refused_record(refusal: Refusal) -> FieldError {
+    let field = match refusal {
+        Refusal::StartTooOld { .. } => "started_at",
+        Refusal::ActiveCalls { .. } => "status",
+        Refusal::Rows { .. } => "call_id",
+    };
+    FieldError::new(field, refusal)
 }
 
 /// One refused record as a whole refused request.
@@ -181,8 +201,8 @@ fn refused(record: RefusedRecord) -> Problem {
 ///
 /// Stores many records, in order, each as a `PUT` of its own would. An invalid record does not affect the others: it is
 /// listed in `rejected` with each invalid field, as is a record of a call that started before the retention horizon,
-/// if one is configured. When the answer arrives, the data is durable. At most 50,000 records and 64 MiB, as sent and
-/// after decompression, unless configured otherwise.
+/// if one is configured, and a record that meets a bound on what one tenant may keep. When the answer arrives, the data
+/// is durable. At most 50,000 records and 64 MiB, as sent and after decompression, unless configured otherwise.
 #[utoipa::path(
     tag = "Ingestion",
     request_body(
@@ -241,12 +261,12 @@ struct AcceptedRecord {
     dropped_samples: u64,
 }
 
-/// The answer to a batch that was written: records whose calls are no longer kept are rejected as well.
+/// The answer to a batch that was written: records that met a bound on what is kept are rejected as well.
 fn answer(accepted: &[AcceptedRecord], kinds: &[TransitionKind], mut rejections: Rejections) -> IngestResult {
     let (mut taken, mut dropped_samples) = (0, 0);
     for (record, kind) in accepted.iter().zip(kinds) {
-        if *kind == TransitionKind::Expired {
-            rejections.add(record.index, Some(record.call_id.0.to_string()), vec![expired_record()]);
+        if let Some(fault) = fault_of(*kind) {
+            rejections.add(record.index, Some(record.call_id.0.to_string()), vec![fault]);
         } else {
             taken += 1;
             dropped_samples += record.dropped_samples;

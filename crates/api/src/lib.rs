@@ -44,7 +44,7 @@ pub use access::{Access, AccessOptions, Credential};
 pub use cache::CacheLimits;
 pub use cors::{CorsFault, CorsOptions, CorsRules};
 pub use field::{FieldCode, FieldError, Rule, Violation};
-pub use ingest::expired_record;
+pub use ingest::fault_of;
 pub use jwks::{KeySet, KeySetFault, KeySource};
 pub use jwt::{JwtKeys, JwtOptions};
 pub use live::LiveLimits;

@@ -6,7 +6,7 @@ use crate::words::{self, timestamp};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
-use callscope_domain::{Interval, Level, Period, Service, Slug, Timestamp, Window, Zone};
+use callscope_domain::{Interval, Level, Period, Service, Slug, Span, Timestamp, Window, Zone};
 use std::future::{Ready, ready};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -25,6 +25,9 @@ const KEYS_DEFAULT: u32 = 50;
 /// The rule of a window that has no end of its own.
 const STARTS_IN_FUTURE: Rule =
     Rule::new(FieldCode::OutOfRange, "must be in the past: without started_before the window lasts until now");
+/// What is wrong with a window that reaches out of the years that RFC 3339 can name.
+const LEAVES_CALENDAR: Rule =
+    Rule::new(FieldCode::OutOfRange, "must leave the window within the years 0000 to 9999 of UTC");
 
 /// Most faults that are named of one query string.
 const FAULTS_MAX: usize = 20;
@@ -177,13 +180,23 @@ impl QueryParams for WindowParams {
 }
 
 impl WindowParams {
-    /// The window that is meant at this moment.
-    pub fn window(&self, now: Timestamp) -> Result<Window, Problem> {
+    /// The window that is meant at this moment, at most so wide.
+    pub fn window(&self, now: Timestamp, widest: Span) -> Result<Window, Problem> {
+        let given = if self.started_before.is_some() { "started_before" } else { "started_after" };
         let window = Window::resolve(self.period, self.started_after, self.started_before, now);
-        window.map_err(|fault| match self.started_before {
-            Some(_) => Problem::invalid_field("started_before", fault),
-            None => Problem::invalid_field("started_after", STARTS_IN_FUTURE),
-        })
+        let window = window.map_err(|fault| match self.started_before {
+            Some(_) => Problem::invalid_field(given, fault),
+            None => Problem::invalid_field(given, STARTS_IN_FUTURE),
+        })?;
+        if !window.start().is_nameable() || !window.end().is_nameable() {
+            return Err(Problem::invalid_field(given, LEAVES_CALENDAR));
+        }
+        if window.end().since(window.start()) > widest {
+            let days = widest.as_whole_days();
+            let message = format!("makes the window wider than {days} days: ask for parts of at most {days} days each");
+            return Err(Problem::invalid_field(given, Rule::owned(FieldCode::OutOfRange, message)));
+        }
+        Ok(window)
     }
 }
 
@@ -356,5 +369,5 @@ fn boolean(text: &str) -> Result<bool, Rule> {
 fn instant(text: &str) -> Result<Timestamp, Rule> {
     // There, `+` means a space.
     let hint = if text.contains(' ') { "; send the + of an offset as %2B" } else { "" };
-    timestamp(text).map_err(|rule| Rule::owned(FieldCode::InvalidFormat, format!("{rule}{hint}")))
+    timestamp(text).map_err(|rule| Rule::owned(rule.code(), format!("{rule}{hint}")))
 }

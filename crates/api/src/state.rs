@@ -12,6 +12,7 @@ use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::live::Live;
 use callscope_analytics::service::Analytics;
+use callscope_domain::Span;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -36,6 +37,8 @@ pub struct ApiLimits {
     pub body_timeout: Duration,
     /// How long an answer may take, once the request is there.
     pub request_timeout: Duration,
+    /// The widest window of a question.
+    pub window_max: Span,
 }
 
 /// What all handlers share.

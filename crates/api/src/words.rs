@@ -9,11 +9,14 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// An instant in RFC 3339.
+/// An instant in RFC 3339, and one that RFC 3339 can name in UTC: an offset may lead out of the years 0000 to 9999.
 pub fn timestamp(text: &str) -> Result<Timestamp, Rule> {
-    let instant = DateTime::parse_from_rfc3339(text);
-    let rule = Rule::new(FieldCode::InvalidFormat, "must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z");
-    instant.map(|instant| instant.with_timezone(&Utc).into()).map_err(|_| rule)
+    const FORM: Rule =
+        Rule::new(FieldCode::InvalidFormat, "must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z");
+    const YEARS: Rule = Rule::new(FieldCode::OutOfRange, "must lie within the years 0000 to 9999 of UTC");
+    let instant = DateTime::parse_from_rfc3339(text).map_err(|_| FORM)?;
+    let instant = Timestamp::from(instant.with_timezone(&Utc));
+    if instant.is_nameable() { Ok(instant) } else { Err(YEARS) }
 }
 
 /// A word of the domain with its schema, and what is meant where it is left out. Each is a component of the document, so

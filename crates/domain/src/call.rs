@@ -3,6 +3,7 @@
 use crate::errors::{CallError, ErrorKind};
 use crate::ids::{CallId, WorkflowId};
 use crate::provider::ProviderUse;
+use crate::refusal::Refusal;
 use crate::text::{AgentName, EndReason};
 use crate::time::{Span, Timestamp};
 use crate::words;
@@ -151,6 +152,14 @@ impl Call {
         Ok(Self { facts, end_reason, workflow, agent, errors })
     }
 
+    /// The same call with other values of its dimensions; uses of the same provider are merged.
+    #[must_use]
+    pub fn regrouped(&self, workflow: Option<Workflow>, agent: Option<AgentName>, providers: Vec<ProviderUse>) -> Self {
+        let workflow_id = workflow.as_ref().map(|workflow| workflow.id);
+        let facts = CallFacts { workflow_id, providers: merge_same(providers), ..self.facts.clone() };
+        Self { facts, workflow, agent, ..self.clone() }
+    }
+
     /// What figures are made of.
     #[must_use]
     pub const fn facts(&self) -> &CallFacts {
@@ -257,6 +266,8 @@ pub enum TransitionKind {
     /// Nothing changes: the record's call started so long ago that such calls are no longer kept. It may have been
     /// counted and deleted before, so it cannot be counted again.
     Expired,
+    /// Nothing changes: the record meets a bound on what is kept of its tenant.
+    Refused(Refusal),
 }
 
 /// A call's next state.

@@ -315,11 +315,12 @@ mod tests {
     fn percentiles_of_one_or_two_latencies_lie_among_them() {
         let percentiles = |samples: &[u32]| {
             let samples: Vec<Latency> = samples.iter().map(|&micros| Latency::from_micros(micros).unwrap()).collect();
-            [50, 95].map(|percent| histogram(&samples).percentile_ms(percent, sum_us(&samples)).unwrap())
+            let percentile = |percent| histogram(&samples).percentile_ms(percent, sum_us(&samples)).unwrap();
+            [50, 95].map(|percent| format!("{:.3}", percentile(percent)))
         };
-        assert_eq!(percentiles(&[402_000]), [402.0, 402.0]);
-        assert_eq!(percentiles(&[402_000, 403_000]), [402.5, 402.5]);
-        assert_eq!(percentiles(&[402_000, 655_100]), [403.036, 653.753]);
+        assert_eq!(percentiles(&[402_000]), ["402.000", "402.000"]);
+        assert_eq!(percentiles(&[402_000, 403_000]), ["402.500", "402.500"]);
+        assert_eq!(percentiles(&[402_000, 655_100]), ["403.036", "653.753"]);
     }
 
     #[test]

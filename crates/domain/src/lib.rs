@@ -8,10 +8,12 @@ mod call;
 mod contribution;
 mod errors;
 mod event;
+mod groups;
 mod histogram;
 mod ids;
 mod plan;
 mod provider;
+mod refusal;
 mod series;
 mod tenant;
 mod text;
@@ -31,10 +33,12 @@ pub use call::{
 pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
 pub use errors::{CallError, ErrorKind, Level, Service};
 pub use event::{CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, EventWorkflow, call_events};
+pub use groups::{Dimension, DimensionValue, DimensionValues, OTHER, other_agent};
 pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
 pub use plan::{BucketRange, Resolution, WindowPlan, answered_window};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
+pub use refusal::Refusal;
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
 pub use tenant::{ApiKey, DISPLAY_NAME_MAX, DisplayName, Scope, Tenant};
 pub use text::{

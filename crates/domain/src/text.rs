@@ -68,6 +68,11 @@ impl<const MAX: usize> Text<MAX> {
         Ok(Self(text))
     }
 
+    /// A text of this crate's own, which keeps the bounds.
+    pub(crate) fn constant(text: &'static str) -> Self {
+        Self(text.into())
+    }
+
     /// The characters.
     #[must_use]
     pub const fn as_str(&self) -> &str {
@@ -116,6 +121,11 @@ impl Slug {
         let first_is_sound = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
         let all_are_sound = bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
         if first_is_sound && all_are_sound && bytes.len() <= SLUG_MAX { Ok(Self(text)) } else { Err(SlugFault) }
+    }
+
+    /// A slug of this crate's own, which follows the pattern.
+    pub(crate) fn constant(text: &'static str) -> Self {
+        Self(text.into())
     }
 
     /// The characters.

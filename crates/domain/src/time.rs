@@ -9,7 +9,18 @@ use chrono::{DateTime, Utc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// The first instant that RFC 3339 can name: the start of the year 0.
+const NAMEABLE_FROM: Timestamp = Timestamp(-62_167_219_200_000_000);
+/// The first one that it cannot: the start of the year 10,000.
+const NAMEABLE_TO: Timestamp = Timestamp(253_402_300_800_000_000);
+
 impl Timestamp {
+    /// Whether RFC 3339, whose years have four digits, can name it in UTC.
+    #[must_use]
+    pub fn is_nameable(self) -> bool {
+        NAMEABLE_FROM <= self && self < NAMEABLE_TO
+    }
+
     /// From microseconds since the epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
@@ -107,5 +118,31 @@ impl Span {
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Whole days of 24 hours, the rest cut off.
+    #[must_use]
+    pub const fn as_whole_days(self) -> i64 {
+        self.0 / Self::from_hours(24).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn years_of_four_digits_are_nameable() {
+        let at = |text: &str| Timestamp::from(text.parse::<DateTime<Utc>>().unwrap());
+        let micro = Span::from_micros(1);
+        assert_eq!(
+            (at("0000-01-01T00:00:00Z"), at("9999-12-31T23:59:59.999999Z") + micro),
+            (NAMEABLE_FROM, NAMEABLE_TO)
+        );
+        for (instant, is_nameable) in
+            [(NAMEABLE_FROM, true), (NAMEABLE_FROM - micro, false), (NAMEABLE_TO - micro, true), (NAMEABLE_TO, false)]
+        {
+            assert_eq!(instant.is_nameable(), is_nameable, "{instant:?}");
+        }
     }
 }

@@ -3,17 +3,20 @@
 use crate::bulk::{OnConflict, OneOf, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
-use crate::events::save_events;
+use crate::dimension_values::{add_values, load_values};
+use crate::events::save_events_and_counts;
 use crate::fragment::{ForEach, IsActive, IsChosen};
 use crate::rollups::{SumRows, add_rollups};
-use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, WorkflowColumns};
+use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, LockedCallRow, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
 use callscope_analytics::questions::Questions;
-use callscope_domain::{CallFacts, CallId, CallStatus, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow};
+use callscope_domain::{
+    Call, CallFacts, CallId, CallStatus, DimensionValue, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow,
+};
 use diesel::prelude::*;
 use futures_util::join;
 use std::collections::{HashMap, HashSet};
@@ -74,6 +77,7 @@ impl CallTransaction for CallWrite {
     async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
         let state = lock_tenant(&mut self.conn, tenant).await?;
         let mut calls = Vec::with_capacity(ids.len());
+        let mut logged_errors = HashMap::new();
         self.absent = ids.iter().copied().collect();
         let mut keys = CallKeys::default();
         for &id in ids {
@@ -83,15 +87,23 @@ impl CallTransaction for CallWrite {
             let query = calls::table
                 .filter(calls::tenant_id.eq(Id::from(tenant)))
                 .filter(IsChosen(keys.clone()))
-                .select(columns::<CallFactsRow>());
-            let rows: Vec<CallFactsRow> = self.conn.load(ForEach(keys, query)).await?;
-            for row in rows {
+                .select((columns::<CallFactsRow>(), calls::logged_errors));
+            let rows: Vec<LockedCallRow> = self.conn.load(ForEach(keys, query)).await?;
+            for (row, logged) in rows {
                 let call: CallFacts = row.try_into()?;
                 self.absent.remove(&call.id);
+                if let Some(logged) = usize::try_from(logged).ok().filter(|&logged| logged > 0) {
+                    logged_errors.insert(call.id, logged);
+                }
                 calls.push(call);
             }
         }
-        Ok(LockedCalls { kept_from: state.calls_kept_from.map(|time| time.0), calls })
+        let kept_from = state.calls_kept_from.map(|time| time.0);
+        Ok(LockedCalls { kept_from, calls, logged_errors, counts: state.counts() })
+    }
+
+    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+        load_values(&mut self.conn, tenant).await
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
@@ -99,15 +111,17 @@ impl CallTransaction for CallWrite {
         save_workflows(conn, tenant, &changes.workflows).await?;
         delete_errors(conn, tenant, &changes.stale_errors).await?;
         // To insert without looking for the key first is cheaper.
+        let logged_errors =
+            |call: &Call| changes.logged_errors.get(&call.facts().id).copied().unwrap_or(call.errors().len());
         let (mut new_calls, mut known_calls) = (CallColumns::default(), CallColumns::default());
         for call in Questions::here().go_before(&changes.calls) {
             let is_new = self.absent.contains(&call.facts().id);
-            if is_new { &mut new_calls } else { &mut known_calls }.push_call(call);
+            if is_new { &mut new_calls } else { &mut known_calls }.push_call(call, logged_errors(call));
         }
         // While the database inserts the calls, the rows of what follows are made.
         let following = async {
             let mut errors = CallErrorColumns::default();
-            changes.calls.iter().for_each(|call| errors.push_errors_of(call));
+            changes.calls.iter().for_each(|call| errors.push_errors_of(call, logged_errors(call)));
             (errors, SumRows::new(&changes.rollups))
         };
         let (inserted, (errors, sums)) = join!(conn.insert(NEW_CALLS, tenant, new_calls), following);
@@ -116,7 +130,8 @@ impl CallTransaction for CallWrite {
         conn.insert(CALL_ERRORS, tenant, errors).await?;
         close_calls(conn, tenant, &changes.timed_out).await?;
         add_rollups(conn, tenant, &changes.rollups, sums).await?;
-        save_events(conn, tenant, changes).await
+        add_values(conn, tenant, &changes.new_values).await?;
+        save_events_and_counts(conn, tenant, changes).await
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {

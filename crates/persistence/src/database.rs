@@ -3,6 +3,7 @@
 use crate::conn::{Access, Conn, Query};
 use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
+use crate::files;
 use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
 use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, Sockets, SocketsRole};
@@ -10,7 +11,7 @@ use callscope_analytics::ports::StoreError;
 use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
 use futures_util::join;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -144,7 +145,8 @@ impl Database {
     pub async fn migrate(url: &str) -> Result<usize, OpenError> {
         let migrated = match location(url)? {
             Location::Sqlite(path) => {
-                create_folder(&path)?;
+                files::create_folder(&path).map_err(|(folder, source)| OpenError::Folder { folder, source })?;
+                files::create_or_close_to_others(&path);
                 let path = path.to_string_lossy().into_owned();
                 tokio::task::spawn_blocking(move || migrations::migrate_sqlite(&path)).await
             }
@@ -433,9 +435,4 @@ fn location(url: &str) -> Result<Location, DatabaseFault> {
         return Err(DatabaseFault::url(UrlFault::NoPath));
     }
     Ok(Location::Sqlite(PathBuf::from(path)))
-}
-
-fn create_folder(path: &Path) -> Result<(), OpenError> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })
 }

@@ -11,11 +11,12 @@ use std::error::Error;
 /// Small tables that every node has whole.
 const REFERENCE_TABLES: [&str; 2] = ["tenants", "api_keys"];
 /// Tables whose rows are spread by `tenant_id`. The first one chooses the shards, the others lie beside it.
-const DISTRIBUTED_TABLES: [&str; 10] = [
+const DISTRIBUTED_TABLES: [&str; 11] = [
     "calls",
     "call_errors",
     "call_events",
     "call_rollups",
+    "dimension_values",
     "error_rollups",
     "key_audits",
     "provider_rollups",

@@ -7,7 +7,7 @@ use crate::errors::damaged;
 use crate::event_rows::{EventColumns, EventRow};
 use crate::schema::{call_events, calls, tenant_states, workflows};
 use crate::sql::{Id, Time};
-use crate::states::lock_tenant;
+use crate::states::{count_columns, lock_tenant};
 use async_trait::async_trait;
 use callscope_analytics::ports::{EventBounds, EventRange, EventStore, NumberedEvent, StoreError, TenantChanges};
 use callscope_domain::{
@@ -25,16 +25,21 @@ const IDS_PER_STATEMENT_MAX: usize = 5000;
 /// Tenants of one notification: PostgreSQL's have less than 8,000 bytes.
 const TENANTS_PER_NOTIFICATION_MAX: usize = 200;
 
-/// Writes the events of a batch. The transaction holds the tenant's lock, and has written everything else.
-pub async fn save_events(conn: &mut Conn, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
+/// Writes the events of a batch, and the counts of what is stored after it: one statement raises both. The transaction
+/// holds the tenant's lock, and has written everything else.
+pub async fn save_events_and_counts(
+    conn: &mut Conn,
+    tenant: TenantId,
+    changes: &TenantChanges,
+) -> Result<(), StoreError> {
     let closings = closings(conn, tenant, changes).await?;
     let count = i64::try_from(changes.events.len() + closings.len()).unwrap_or(i64::MAX);
-    if count == 0 {
+    if count == 0 && !changes.counts_changed {
         return Ok(());
     }
     let state = tenant_states::table.filter(tenant_states::tenant_id.eq(Id::from(tenant)));
     let raised = diesel::update(state)
-        .set(tenant_states::last_event.eq(tenant_states::last_event + count))
+        .set((tenant_states::last_event.eq(tenant_states::last_event + count), count_columns(changes.counts)))
         .returning(tenant_states::last_event);
     let last: Vec<i64> = conn.load(raised).await?;
     let last = last.first().ok_or_else(|| damaged("the tenant's state is gone"))?;

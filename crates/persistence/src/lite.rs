@@ -114,11 +114,14 @@ pub enum LiteRole {
 impl LiteRole {
     /// WAL lets readers go on beside the writer. `synchronous = FULL` makes a commit durable before it returns. A
     /// cache holds the pages that a batch of writes comes back to; a reader's is small, since an answer touches few.
+    /// The log keeps the 128 MiB that it has at a checkpoint of 32,768 pages, so that it is overwritten and not extended
+    /// again; what a large transaction or a slow reader made of it beyond that is given back.
     const fn pragmas(self) -> &'static str {
         match self {
             Self::Writer => {
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 32768; PRAGMA temp_store = MEMORY;"
+                 PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 32768; \
+                 PRAGMA journal_size_limit = 134217728; PRAGMA temp_store = MEMORY;"
             }
             Self::Reader => {
                 "PRAGMA busy_timeout = 10000; PRAGMA query_only = ON; PRAGMA cache_size = -4096; \

@@ -5,10 +5,10 @@ use crate::conn::{Access, Conn};
 use crate::database::Database;
 use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, workflows};
 use crate::sql::{Id, Time, Word};
-use crate::states::{count_rebuild, find_state, lock_tenant, set_calls_kept_from};
+use crate::states::{count_rebuild, find_state, lock_tenant, set_calls_kept_from, set_counts};
 use async_trait::async_trait;
 use callscope_analytics::ports::{RetentionStore, StoreError};
-use callscope_domain::{Resolution, TenantId, Timestamp, Window};
+use callscope_domain::{CallStatus, Resolution, TenantId, Timestamp, Window};
 use diesel::prelude::*;
 
 /// Workflows whose rollups are deleted in one transaction. A day has 1,561 buckets, so that is some 25,000 rows.
@@ -41,8 +41,15 @@ impl RetentionStore for Database {
         drop(reader);
         // Under the lock, so that no writer works on a call that goes away.
         let mut conn = self.transaction(Access::Write).await?;
-        let Some(kept_from) = lock_tenant(&mut conn, tenant).await?.calls_kept_from else { return Ok(0) };
-        let ids = find_expired(&mut conn, tenant, Some(kept_from), limit).await?;
+        let state = lock_tenant(&mut conn, tenant).await?;
+        let Some(kept_from) = state.calls_kept_from else { return Ok(0) };
+        let expired = find_expired(&mut conn, tenant, Some(kept_from), limit).await?;
+        let mut counts = state.counts();
+        for (_, status, logged_errors) in &expired {
+            counts.active_calls -= i64::from(status.0 == CallStatus::Active);
+            counts.stored_rows -= 1 + i64::from(*logged_errors);
+        }
+        let ids: Vec<Id> = expired.into_iter().map(|(id, ..)| id).collect();
         let errors = call_errors::table
             .filter(call_errors::tenant_id.eq(Id::from(tenant)))
             .filter(call_errors::call_id.eq_any(ids.clone()));
@@ -52,6 +59,7 @@ impl RetentionStore for Database {
             .filter(calls::call_id.eq_any(ids))
             .filter(calls::started_at.lt(kept_from));
         let deleted = conn.execute(diesel::delete(expired)).await?;
+        set_counts(&mut conn, tenant, counts).await?;
         conn.commit().await?;
         Ok(deleted)
     }
@@ -103,19 +111,22 @@ impl Database {
     }
 }
 
+/// A call that is no longer kept: its id, its status, and how many of its errors the log has.
+type ExpiredCall = (Id, Word<CallStatus>, i32);
+
 async fn find_expired(
     conn: &mut Conn,
     tenant: TenantId,
     kept_from: Option<Time>,
     limit: u32,
-) -> Result<Vec<Id>, StoreError> {
+) -> Result<Vec<ExpiredCall>, StoreError> {
     let Some(kept_from) = kept_from else { return Ok(Vec::new()) };
     let query = calls::table
         .filter(calls::tenant_id.eq(Id::from(tenant)))
         .filter(calls::started_at.lt(kept_from))
         .order(calls::started_at)
         .limit(limit.into())
-        .select(calls::call_id);
+        .select((calls::call_id, calls::status, calls::logged_errors));
     conn.load(query).await
 }
 

@@ -5,6 +5,7 @@ use crate::codec::{decode_kinds, decode_providers, encode_kinds, encode_provider
 use crate::errors::damaged;
 use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, workflows};
 use crate::sql::{Id, Instant, Key, Time, Word};
+use callscope_analytics::kept::KeptCounts;
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
     AgentName, Call, CallError, CallFacts, CallStatus, CallTotals, ErrorKind, HistogramSum, LatencyHistogram, Level,
@@ -34,12 +35,13 @@ columns! {
         total_tokens: i64 as BigInt,
         latencies: Vec<u8> as Binary,
         error_kinds: Vec<u8> as Binary,
+        logged_errors: i32 as Integer,
     }
 }
 
 impl CallColumns {
-    /// Adds a call.
-    pub fn push_call(&mut self, call: &Call) {
+    /// Adds a call, so many of whose errors go into the log.
+    pub fn push_call(&mut self, call: &Call, logged_errors: usize) {
         let facts = call.facts();
         self.push((
             facts.id.into(),
@@ -52,6 +54,7 @@ impl CallColumns {
             facts.total_tokens,
             encode_providers(&facts.providers),
             encode_kinds(&facts.error_kinds),
+            i32::try_from(logged_errors).unwrap_or(i32::MAX),
         ));
     }
 }
@@ -70,6 +73,9 @@ pub struct CallFactsRow {
     latencies: Vec<u8>,
     error_kinds: Vec<u8>,
 }
+
+/// The same of a call that a writer has locked, and how many of its errors the log has.
+pub type LockedCallRow = (CallFactsRow, i32);
 
 impl TryFrom<CallFactsRow> for CallFacts {
     type Error = StoreError;
@@ -120,10 +126,10 @@ columns! {
 }
 
 impl CallErrorColumns {
-    /// Adds a call's errors.
-    pub fn push_errors_of(&mut self, call: &Call) {
+    /// Adds the first errors of a call, so many.
+    pub fn push_errors_of(&mut self, call: &Call, logged_errors: usize) {
         let facts = call.facts();
-        for (position, error) in (0..).zip(call.errors()) {
+        for (position, error) in (0..).zip(call.errors().iter().take(logged_errors)) {
             self.push((
                 facts.id.into(),
                 position,
@@ -396,4 +402,22 @@ pub struct TenantStateRow {
     pub calls_kept_from: Option<Time>,
     /// The number of changes of rollups that were not additions of contributions.
     pub rebuilds: i64,
+    active_calls: i64,
+    stored_rows: i64,
+    errors_day: Option<Time>,
+    errors_logged: i64,
+    values_revision: i64,
+}
+
+impl TenantStateRow {
+    /// What is stored of the tenant.
+    pub fn counts(&self) -> KeptCounts {
+        KeptCounts {
+            active_calls: self.active_calls,
+            stored_rows: self.stored_rows,
+            errors_day: self.errors_day.map(|day| day.0),
+            errors_logged: self.errors_logged,
+            values_revision: self.values_revision,
+        }
+    }
 }

@@ -25,6 +25,11 @@ diesel::table! {
         rebuilds -> BigInt,
         last_event -> BigInt,
         events_before -> BigInt,
+        active_calls -> BigInt,
+        stored_rows -> BigInt,
+        errors_day -> Nullable<Instant>,
+        errors_logged -> BigInt,
+        values_revision -> BigInt,
     }
 }
 
@@ -81,6 +86,15 @@ diesel::table! {
 
 diesel::table! {
     use super::sql_types::*;
+    dimension_values (tenant_id, dimension, value) {
+        tenant_id -> Key,
+        dimension -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    use super::sql_types::*;
     calls (tenant_id, call_id) {
         tenant_id -> Key,
         call_id -> Key,
@@ -93,6 +107,7 @@ diesel::table! {
         total_tokens -> BigInt,
         latencies -> Binary,
         error_kinds -> Binary,
+        logged_errors -> Integer,
     }
 }
 

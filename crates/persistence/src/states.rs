@@ -4,8 +4,10 @@ use crate::conn::{Conn, columns};
 use crate::rows::TenantStateRow;
 use crate::schema::tenant_states;
 use crate::sql::{Id, Time};
+use callscope_analytics::kept::KeptCounts;
 use callscope_analytics::ports::StoreError;
 use callscope_domain::{TenantId, Timestamp};
+use diesel::dsl::Eq;
 use diesel::prelude::*;
 
 /// Holds off every other writer of a tenant until the transaction ends, by raising its revision; gives its state. One
@@ -34,6 +36,33 @@ pub async fn set_calls_kept_from(conn: &mut Conn, tenant: TenantId, instant: Tim
     let state = tenant_states::table.filter(tenant_states::tenant_id.eq(Id::from(tenant)));
     let statement = diesel::update(state).set(tenant_states::calls_kept_from.eq(Some(Time(instant))));
     conn.execute(statement).await.map(drop)
+}
+
+/// Sets the counts of what is stored. The transaction holds the tenant's lock.
+pub async fn set_counts(conn: &mut Conn, tenant: TenantId, counts: KeptCounts) -> Result<(), StoreError> {
+    use tenant_states::columns::*;
+    let state = tenant_states::table.filter(tenant_id.eq(Id::from(tenant)));
+    conn.execute(diesel::update(state).set(count_columns(counts))).await.map(drop)
+}
+
+type CountColumns = (
+    Eq<tenant_states::active_calls, i64>,
+    Eq<tenant_states::stored_rows, i64>,
+    Eq<tenant_states::errors_day, Option<Time>>,
+    Eq<tenant_states::errors_logged, i64>,
+    Eq<tenant_states::values_revision, i64>,
+);
+
+/// The columns of a tenant's state that hold the counts.
+pub fn count_columns(counts: KeptCounts) -> CountColumns {
+    use tenant_states::columns::*;
+    (
+        active_calls.eq(counts.active_calls),
+        stored_rows.eq(counts.stored_rows),
+        errors_day.eq(counts.errors_day.map(Time)),
+        errors_logged.eq(counts.errors_logged),
+        values_revision.eq(counts.values_revision),
+    )
 }
 
 /// Counts a change of rollups that is not the addition of contributions, so that a correction that was computed before

@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub async fn migrate(settings: &Settings, distributed: bool) -> anyhow::Result<ExitCode> {
     match Database::migrate(settings.database.url.reveal()).await? {
         0 => println!("the schema is up to date"),
+        1 => println!("ran 1 migration; the schema is up to date"),
         count => println!("ran {count} migrations; the schema is up to date"),
     }
     if distributed {

@@ -57,6 +57,7 @@ async fn fill(settings: &Settings, story: &Story, calls: usize) -> anyhow::Resul
     let tenant = create_tenant(&database, Slug::new("demo")?, Some(DisplayName::new("Demo")?)).await?;
     let (_, secret) = create_key(&database, tenant.id, NewKey::default()).await?;
     let (queue, writer) = ingestion(Arc::new(database), settings.into());
+    let writer = writer.with_kept_limits(settings.into());
     let writer = tokio::spawn(writer.run());
     let now = story.month().end;
     let mut generator = Generator::telling(SEED, story.clone());

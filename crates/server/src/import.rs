@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
-use callscope_api::{FieldCode, FieldError, RecordContext, RefusedRecord, Rule, expired_record, parse_record};
+use callscope_api::{FieldCode, FieldError, RecordContext, RefusedRecord, Rule, fault_of, parse_record};
 use callscope_domain::{Incoming, TenantId, TransitionKind};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +55,7 @@ pub async fn import(settings: &Settings, arguments: &ImportArguments) -> anyhow:
     let database = open(settings).await?;
     let tenant = find_tenant(&database, &arguments.tenant).await?;
     let (queue, writer) = ingestion(Arc::new(database), settings.into());
-    let writer = tokio::spawn(writer.run());
+    let writer = tokio::spawn(writer.with_kept_limits(settings.into()).run());
     let bar = progress_bar(&arguments.files)?;
     let mut importer = Importer {
         tenant: tenant.id,
@@ -174,15 +174,15 @@ impl Importer {
         Ok(())
     }
 
-    /// Waits for the chunk that is being written. Only then it shows which of its calls are no longer kept.
+    /// Waits for the chunk that is being written. Only then it shows which of its records are refused.
     async fn finish_pending(&mut self) -> anyhow::Result<()> {
         let Some(Pending { written, path, lines }) = self.pending.take() else { return Ok(()) };
         let kinds = written.await.context("writing panicked")?.context("a chunk could not be written")?;
-        let expired = lines.iter().zip(kinds).filter(|(_, kind)| *kind == TransitionKind::Expired);
-        for (line, _) in expired {
+        let refused = lines.iter().zip(kinds).filter_map(|(line, kind)| Some((line, fault_of(kind)?)));
+        for (line, fault) in refused {
             self.outcome.accepted -= 1;
             self.outcome.dropped_samples -= line.dropped_samples;
-            self.reject(&path, line.number, &RefusedRecord { call_id: None, errors: vec![expired_record()] });
+            self.reject(&path, line.number, &RefusedRecord { call_id: None, errors: vec![fault] });
         }
         Ok(())
     }

@@ -49,6 +49,7 @@ pub async fn serve(
     let metrics = edge::metrics(&database);
     let calls = Arc::new(MeteredCalls::new(Arc::new(database.clone()), Arc::clone(&metrics)));
     let (queue, writer) = ingestion(calls, settings.into());
+    let writer = writer.with_kept_limits(settings.into());
     let commits = writer.commits();
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);

@@ -14,6 +14,7 @@ mod metrics;
 mod retention;
 mod server;
 mod telemetry;
+mod tenant;
 
 use fault::Faults;
 use layers::Layers;
@@ -33,6 +34,7 @@ pub use metrics::MetricsSettings;
 pub use retention::RetentionSettings;
 pub use server::ServerSettings;
 pub use telemetry::TelemetrySettings;
+pub use tenant::TenantSettings;
 
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// How often credentials may be used.
     pub limits: LimitSettings,
+    /// What one tenant may keep and ask.
+    pub tenant: TenantSettings,
     /// What is kept for a moment.
     pub cache: CacheSettings,
     /// What is counted.
@@ -111,6 +115,7 @@ impl Settings {
         self.retention.check(&mut faults);
         self.auth.check(&mut faults);
         self.limits.check(&mut faults);
+        self.tenant.check(&mut faults);
         self.cache.check(&mut faults);
         self.telemetry.check(&mut faults);
         self.log.check(&mut faults);

@@ -8,8 +8,14 @@ pub mod duration {
     use super::{Deserialize, Deserializer, Serializer, de};
     use std::time::Duration;
 
-    /// Writes one.
+    const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+    /// Writes one: whole days as such, since years and months of settings have no fixed length.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = duration.as_secs();
+        if seconds > 0 && seconds.is_multiple_of(DAY_SECONDS) && duration.subsec_nanos() == 0 {
+            return serializer.collect_str(&format_args!("{}d", seconds / DAY_SECONDS));
+        }
         serializer.collect_str(&humantime::format_duration(*duration))
     }
 

@@ -7,11 +7,28 @@ CREATE TABLE tenants (
     created_at timestamptz NOT NULL
 );
 
--- The number of batches written for a tenant. A writer raises it before it reads anything, and so holds all other
--- writers of the tenant off until it commits.
-CREATE TABLE tenant_revisions (
+-- What a tenant's writers agree on, one row a tenant. A writer raises the revision before it reads anything, and so
+-- holds off all other writers of the tenant until it commits.
+CREATE TABLE tenant_states (
     tenant_id uuid NOT NULL PRIMARY KEY,
-    revision bigint NOT NULL
+    -- The number of batches.
+    revision bigint NOT NULL,
+    -- Calls that started before it are no longer kept; their rollups may be. NULL: every call is kept.
+    calls_kept_from timestamptz,
+    -- The number of corrections by `rollups rebuild`: two rebuilds at one time must not both add what they found missing.
+    rebuilds bigint NOT NULL DEFAULT 0,
+    -- The number of the last event, and of the one before the first that is kept.
+    last_event bigint NOT NULL DEFAULT 0,
+    events_before bigint NOT NULL DEFAULT 0,
+    -- Calls that are active.
+    active_calls bigint NOT NULL DEFAULT 0,
+    -- Rows of calls and of call_errors.
+    stored_rows bigint NOT NULL DEFAULT 0,
+    -- Error entries logged by records that arrived on a day of UTC, and the start of that day.
+    errors_day timestamptz,
+    errors_logged bigint NOT NULL DEFAULT 0,
+    -- Raised with every change of dimension_values.
+    values_revision bigint NOT NULL DEFAULT 0
 );
 
 CREATE TABLE api_keys (
@@ -24,6 +41,9 @@ CREATE TABLE api_keys (
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     revoked_at timestamptz,
+    -- A limit of requests of its own, both or neither; NULL: the server's limit. 0 requests a second: none.
+    requests_per_second integer,
+    burst integer,
     PRIMARY KEY (tenant_id, key_id)
 );
 
@@ -40,6 +60,16 @@ CREATE TABLE workflows (
 );
 CREATE INDEX workflows_by_slug ON workflows (tenant_id, slug);
 
+-- The distinct values of a tenant's dimensions. Past the bound of a dimension, a new value goes into the group (other).
+CREATE TABLE dimension_values (
+    tenant_id uuid NOT NULL,
+    -- workflow, provider or agent
+    dimension text NOT NULL,
+    -- A workflow's id, a provider's type and name as stt:deepgram, or an agent's name.
+    value text NOT NULL,
+    PRIMARY KEY (tenant_id, dimension, value)
+);
+
 CREATE TABLE calls (
     tenant_id uuid NOT NULL,
     call_id uuid NOT NULL,
@@ -55,6 +85,8 @@ CREATE TABLE calls (
     latencies bytea NOT NULL,
     -- The service and level of each error by position, one byte each.
     error_kinds bytea NOT NULL,
+    -- Rows of call_errors: fewer than its errors when it arrived past a bound of the log.
+    logged_errors integer NOT NULL,
     PRIMARY KEY (tenant_id, call_id)
 );
 CREATE INDEX calls_by_start ON calls (tenant_id, started_at);
@@ -85,6 +117,8 @@ CREATE INDEX errors_by_kind
     ON call_errors (tenant_id, service, level, occurred_at DESC, call_id, position, call_started_at);
 
 -- Sums of contributions of the calls that started in a bucket. The nil workflow stands for the whole tenant.
+-- Rollups are updated again and again in columns that no index has: with room on its page (fillfactor), a new version
+-- needs no new entry in the index.
 CREATE TABLE call_rollups (
     tenant_id uuid NOT NULL,
     -- minute, quarter, hour or day
@@ -104,7 +138,7 @@ CREATE TABLE call_rollups (
     tts_samples bigint NOT NULL,
     tts_latency_us bigint NOT NULL,
     PRIMARY KEY (tenant_id, resolution, workflow_id, bucket)
-);
+) WITH (fillfactor = 70);
 
 CREATE TABLE provider_rollups (
     tenant_id uuid NOT NULL,
@@ -118,7 +152,7 @@ CREATE TABLE provider_rollups (
     -- A histogram; its first byte names the layout.
     histogram bytea NOT NULL,
     PRIMARY KEY (tenant_id, resolution, bucket, provider_type, provider_name)
-);
+) WITH (fillfactor = 70);
 
 CREATE TABLE error_rollups (
     tenant_id uuid NOT NULL,
@@ -130,4 +164,54 @@ CREATE TABLE error_rollups (
     level text NOT NULL,
     error_count bigint NOT NULL,
     PRIMARY KEY (tenant_id, resolution, bucket, service, level)
+) WITH (fillfactor = 70);
+
+-- What happened to calls lately, written with the change that it tells of. Numbers of a tenant have no gaps.
+CREATE TABLE call_events (
+    tenant_id uuid NOT NULL,
+    event_id bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    -- call.started, call.ended, call.failed or call.error
+    kind text NOT NULL,
+    call_id uuid NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    workflow_id uuid,
+    workflow_slug text,
+    agent text,
+    -- Of an end: NULL when it never came.
+    duration_us bigint,
+    end_reason text,
+    -- Of an error.
+    position integer,
+    service text,
+    level text,
+    message text,
+    PRIMARY KEY (tenant_id, event_id)
+);
+
+-- Who did what to which key, written in the transaction that did it. Ids are in the order of time.
+CREATE TABLE key_audits (
+    tenant_id uuid NOT NULL,
+    audit_id uuid NOT NULL,
+    audited_at timestamptz NOT NULL,
+    -- "cli", "key:" and the id of an API key, or "jwt:" and the subject of a token.
+    actor text NOT NULL,
+    action text NOT NULL,
+    key_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, audit_id)
+);
+
+-- Tickets that were not used yet: each opens one socket, once, within seconds.
+CREATE TABLE tickets (
+    tenant_id uuid NOT NULL,
+    -- SHA-256 of the ticket's text.
+    ticket_hash bytea NOT NULL,
+    -- Words separated by spaces.
+    scopes text NOT NULL,
+    -- Whose credential it was made with: "key:" and the id of an API key, or "jwt:" and the subject of a token.
+    holder text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    -- When the holder's credential expires.
+    credential_expires_at timestamptz,
+    PRIMARY KEY (tenant_id, ticket_hash)
 );

@@ -8,11 +8,28 @@ CREATE TABLE tenants (
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The number of batches written for a tenant. A writer raises it before it reads anything, and so holds all other
--- writers of the tenant off until it commits.
-CREATE TABLE tenant_revisions (
+-- What a tenant's writers agree on, one row a tenant. A writer raises the revision before it reads anything, and so
+-- holds off all other writers of the tenant until it commits.
+CREATE TABLE tenant_states (
     tenant_id BLOB NOT NULL PRIMARY KEY,
-    revision INTEGER NOT NULL
+    -- The number of batches.
+    revision INTEGER NOT NULL,
+    -- Calls that started before it are no longer kept; their rollups may be. NULL: every call is kept.
+    calls_kept_from INTEGER,
+    -- The number of corrections by `rollups rebuild`: two rebuilds at one time must not both add what they found missing.
+    rebuilds INTEGER NOT NULL DEFAULT 0,
+    -- The number of the last event, and of the one before the first that is kept.
+    last_event INTEGER NOT NULL DEFAULT 0,
+    events_before INTEGER NOT NULL DEFAULT 0,
+    -- Calls that are active.
+    active_calls INTEGER NOT NULL DEFAULT 0,
+    -- Rows of calls and of call_errors.
+    stored_rows INTEGER NOT NULL DEFAULT 0,
+    -- Error entries logged by records that arrived on a day of UTC, and the start of that day.
+    errors_day INTEGER,
+    errors_logged INTEGER NOT NULL DEFAULT 0,
+    -- Raised with every change of dimension_values.
+    values_revision INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE api_keys (
@@ -25,6 +42,9 @@ CREATE TABLE api_keys (
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     revoked_at INTEGER,
+    -- A limit of requests of its own, both or neither; NULL: the server's limit. 0 requests a second: none.
+    requests_per_second INTEGER,
+    burst INTEGER,
     PRIMARY KEY (tenant_id, key_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -40,6 +60,16 @@ CREATE TABLE workflows (
     PRIMARY KEY (tenant_id, workflow_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX workflows_by_slug ON workflows (tenant_id, slug);
+
+-- The distinct values of a tenant's dimensions. Past the bound of a dimension, a new value goes into the group (other).
+CREATE TABLE dimension_values (
+    tenant_id BLOB NOT NULL,
+    -- workflow, provider or agent
+    dimension TEXT NOT NULL,
+    -- A workflow's id, a provider's type and name as stt:deepgram, or an agent's name.
+    value TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, dimension, value)
+) STRICT, WITHOUT ROWID;
 
 -- Rows are wide and ids random, so they lie in order of arrival, and only the key's index is in random order.
 CREATE TABLE calls (
@@ -57,6 +87,8 @@ CREATE TABLE calls (
     latencies BLOB NOT NULL,
     -- The service and level of each error by position, one byte each.
     error_kinds BLOB NOT NULL,
+    -- Rows of call_errors: fewer than its errors when it arrived past a bound of the log.
+    logged_errors INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, call_id)
 ) STRICT;
 CREATE INDEX calls_by_start ON calls (tenant_id, started_at);
@@ -132,4 +164,54 @@ CREATE TABLE error_rollups (
     level TEXT NOT NULL,
     error_count INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, resolution, bucket, service, level)
+) STRICT, WITHOUT ROWID;
+
+-- What happened to calls lately, written with the change that it tells of. Numbers of a tenant have no gaps.
+CREATE TABLE call_events (
+    tenant_id BLOB NOT NULL,
+    event_id INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    -- call.started, call.ended, call.failed or call.error
+    kind TEXT NOT NULL,
+    call_id BLOB NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    workflow_id BLOB,
+    workflow_slug TEXT,
+    agent TEXT,
+    -- Of an end: NULL when it never came.
+    duration_us INTEGER,
+    end_reason TEXT,
+    -- Of an error.
+    position INTEGER,
+    service TEXT,
+    level TEXT,
+    message TEXT,
+    PRIMARY KEY (tenant_id, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- Who did what to which key, written in the transaction that did it. Ids are in the order of time.
+CREATE TABLE key_audits (
+    tenant_id BLOB NOT NULL,
+    audit_id BLOB NOT NULL,
+    audited_at INTEGER NOT NULL,
+    -- "cli", "key:" and the id of an API key, or "jwt:" and the subject of a token.
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    key_id BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, audit_id)
+) STRICT, WITHOUT ROWID;
+
+-- Tickets that were not used yet: each opens one socket, once, within seconds.
+CREATE TABLE tickets (
+    tenant_id BLOB NOT NULL,
+    -- SHA-256 of the ticket's text.
+    ticket_hash BLOB NOT NULL,
+    -- Words separated by spaces.
+    scopes TEXT NOT NULL,
+    -- Whose credential it was made with: "key:" and the id of an API key, or "jwt:" and the subject of a token.
+    holder TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    -- When the holder's credential expires.
+    credential_expires_at INTEGER,
+    PRIMARY KEY (tenant_id, ticket_hash)
 ) STRICT, WITHOUT ROWID;

@@ -4,7 +4,7 @@ use crate::{TENANT, records};
 use async_trait::async_trait;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_domain::{CallId, TenantId, Timestamp, TransitionKind};
+use callscope_domain::{CallId, DimensionValue, TenantId, Timestamp, TransitionKind};
 use futures_util::FutureExt;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -106,6 +106,10 @@ impl CallTransaction for LaneTransaction {
         let mut seen = self.store.seen.subscribe();
         seen.wait_for(|seen| !seen.locked.contains(&tenant)).await.expect("the store lives");
         Ok(LockedCalls::default())
+    }
+
+    async fn load_values(&mut self, _: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn save(&mut self, _: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

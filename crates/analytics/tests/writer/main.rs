@@ -5,7 +5,9 @@ mod lanes;
 use async_trait::async_trait;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_domain::{Call, CallFields, CallId, CallStatus, Incoming, TenantId, Timestamp, TransitionKind};
+use callscope_domain::{
+    Call, CallFields, CallId, CallStatus, DimensionValue, Incoming, TenantId, Timestamp, TransitionKind,
+};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +64,10 @@ struct ObedientTransaction {
 impl CallTransaction for ObedientTransaction {
     async fn lock_calls(&mut self, _: TenantId, _: &[CallId]) -> Result<LockedCalls, StoreError> {
         Ok(LockedCalls::default())
+    }
+
+    async fn load_values(&mut self, _: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn save(&mut self, _: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

@@ -3,8 +3,9 @@
 use super::{Label, registered};
 use crate::state::ApiState;
 use async_trait::async_trait;
+use callscope_analytics::kept::BoundsMet;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_domain::{CallId, TenantId, Timestamp};
+use callscope_domain::{CallId, DimensionValue, TenantId, Timestamp};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -47,6 +48,7 @@ struct TransactionMetrics {
     calls: Histogram,
     commit_seconds: Histogram,
     seconds: Histogram,
+    bounds_met: Family<[Label; 1], Counter>,
 }
 
 impl IngestionMetrics {
@@ -66,6 +68,11 @@ impl IngestionMetrics {
         for (name, help, histogram) in histograms {
             registry.register(name, help, histogram.clone());
         }
+        let bounds_help = "Values, errors and records that met a bound on what is kept of a tenant, by its setting";
+        let bounds_met: Family<[Label; 1], Counter> = registered(registry, "callscope_tenant_bounds_met", bounds_help);
+        for (bound, _) in BoundsMet::default().by_name() {
+            drop(bounds_met.get_or_create_owned(&[("bound", bound)]));
+        }
         let dropped_help = "Latency samples that were no latencies, of accepted records";
         let refused_help = "Bodies that were refused because too many were being received";
         Self {
@@ -83,6 +90,7 @@ impl IngestionMetrics {
                 calls,
                 commit_seconds,
                 seconds,
+                bounds_met,
             },
         }
     }
@@ -122,7 +130,7 @@ impl MeteredCalls {
 impl CallStore for MeteredCalls {
     async fn begin(&self) -> Result<Box<dyn CallTransaction>, StoreError> {
         let (began, metrics) = (Instant::now(), self.metrics.ingestion.transactions.clone());
-        let end = End { metrics, began, calls: 0, is_committed: false };
+        let end = End { metrics, began, calls: 0, bounds_met: Vec::new(), is_committed: false };
         let transaction = self.store.begin().await?;
         Ok(Box::new(MeteredTransaction { transaction, end }))
     }
@@ -159,6 +167,8 @@ struct End {
     metrics: TransactionMetrics,
     began: Instant,
     calls: usize,
+    /// How often bounds on what is kept were met, by their settings.
+    bounds_met: Vec<(&'static str, u64)>,
     is_committed: bool,
 }
 
@@ -167,6 +177,9 @@ impl Drop for End {
         if self.is_committed {
             self.metrics.committed.inc();
             self.metrics.calls.observe(self.calls as f64);
+            for &(bound, met) in &self.bounds_met {
+                self.metrics.bounds_met.get_or_create_owned(&[("bound", bound)]).inc_by(met);
+            }
         } else {
             self.metrics.failed.inc();
         }
@@ -181,7 +194,14 @@ impl CallTransaction for MeteredTransaction {
         self.transaction.lock_calls(tenant, ids).await
     }
 
+    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+        self.transaction.load_values(tenant).await
+    }
+
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
+        for (bound, met) in changes.bounds_met.by_name().into_iter().filter(|(_, met)| *met > 0) {
+            self.end.bounds_met.push((bound, met));
+        }
         self.transaction.save(tenant, changes).await
     }
 

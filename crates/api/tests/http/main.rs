@@ -57,6 +57,7 @@ mod cors;
 mod error_log;
 mod headers;
 mod ingest;
+mod kept;
 mod keys;
 mod live;
 mod metrics;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         field_codes::CASES,
         headers::CASES,
         ingest::CASES,
+        kept::CASES,
         keys::CASES,
         live::CASES,
         metrics::CASES,

@@ -7,6 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web;
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ingestion::{IngestLimits, ingestion};
+use callscope_analytics::kept::KeptLimits;
 use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
 use callscope_analytics::live::Live;
@@ -15,7 +16,7 @@ use callscope_analytics::service::Analytics;
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
 use callscope_api::transport::{self, Transport, TransportLimits, TrustedProxies};
 use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, LiveLimits};
-use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Tenant, TenantId, Text};
+use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId, Text};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,6 +34,7 @@ pub const LIMITS: ApiLimits = ApiLimits {
     bodies_max: 2000,
     body_timeout: Duration::from_mins(1),
     request_timeout: Duration::from_mins(1),
+    window_max: Span::from_hours(24 * 4_000_000),
 };
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -74,6 +76,8 @@ pub struct Setup {
     pub rate: RateLimit,
     /// The bounds of connections.
     pub transport: fn() -> TransportLimits,
+    /// The bounds on what is kept of a tenant.
+    pub kept: fn() -> KeptLimits,
 }
 
 /// How long a ticket is valid.
@@ -101,6 +105,7 @@ impl Default for Setup {
             query_tokens: false,
             rate: RateLimit::NONE,
             transport: transport_limits,
+            kept: || KeptLimits::NONE,
             cache: CacheLimits::OFF,
             serves_metrics: true,
         }
@@ -163,7 +168,7 @@ impl Server {
         let (queue, writer) = ingestion(calls, limits);
         metrics.set_pool("main", PoolConnections { in_use: 1, idle: 2, max: 4 });
         let clock = Arc::new(FixedClock(instant(NOW)));
-        let writer = writer.with_clock(clock.clone());
+        let writer = writer.with_clock(clock.clone()).with_kept_limits((setup.kept)());
         let live = Live::new(Arc::new(store.database.clone()), store.clone(), setup.deliveries_per_second);
         if setup.announces {
             actix_web::rt::spawn(live.clone().run(writer.commits()));

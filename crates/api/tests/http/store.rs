@@ -6,7 +6,9 @@ use callscope_analytics::ports::{
     AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorLogParts, LockedCalls, Page,
     ProviderParts, StoreError, SummaryParts, TenantChanges, TenantStore, WorkflowParts,
 };
-use callscope_domain::{Actor, ApiKey, CallId, KeyId, Slug, Tenant, TenantId, Ticket, Timestamp, Window, WindowPlan};
+use callscope_domain::{
+    Actor, ApiKey, CallId, DimensionValue, KeyId, Slug, Tenant, TenantId, Ticket, Timestamp, Window, WindowPlan,
+};
 use callscope_persistence::Database;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -205,6 +207,10 @@ struct SwitchedTransaction {
 impl CallTransaction for SwitchedTransaction {
     async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError> {
         self.transaction.lock_calls(tenant, ids).await
+    }
+
+    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+        self.transaction.load_values(tenant).await
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

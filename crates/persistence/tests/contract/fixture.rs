@@ -2,11 +2,13 @@
 
 use crate::samples::{at, id, name};
 use crate::statements::OF_TEST;
+use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::deltas::Moment;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
+use callscope_analytics::kept::{Keeping, KeptLimits};
 use callscope_analytics::live::Commits;
 use callscope_analytics::ports::{
-    CallScope, CallStore, ErrorFilter, LoggedError, Page, RollupStore, StoreError, TenantStore,
+    CallScope, CallStore, CallTransaction, ErrorFilter, LoggedError, Page, RollupStore, StoreError, TenantStore,
 };
 use callscope_analytics::rollups::{Audit, rebuild_day, verify_day};
 use callscope_analytics::service::Analytics;
@@ -25,6 +27,12 @@ const CENTURY: Duration = Duration::from_hours(100 * 366 * 24);
 
 /// A moment at which nothing that happens in a test is history.
 pub const MOMENT: Moment = Moment { now: Timestamp::from_micros(0), events_from: Timestamp::from_micros(i64::MIN) };
+
+/// What a batch is held against without bounds. The transaction holds the tenant's lock.
+pub async fn unbounded(transaction: &mut dyn CallTransaction, tenant: TenantId) -> Keeping {
+    let known = transaction.load_values(tenant).await.unwrap().into_iter().collect();
+    Keeping::new(tenant, KeptLimits::NONE, Arc::new(known))
+}
 
 /// A migrated database with one tenant.
 pub struct Fixture {
@@ -130,6 +138,11 @@ impl Fixture {
 impl Server {
     /// Opens a database that is migrated, and starts to write.
     pub async fn start(url: &str) -> Self {
+        Self::start_with(url, KeptLimits::NONE, Arc::new(SystemClock)).await
+    }
+
+    /// The same with bounds on what is kept of a tenant, and another clock.
+    pub async fn start_with(url: &str, kept: KeptLimits, clock: Arc<dyn Clock>) -> Self {
         let options = DatabaseOptions {
             url: url.to_owned(),
             read_url: None,
@@ -147,6 +160,7 @@ impl Server {
             event_age_max: CENTURY,
         };
         let (queue, writer) = ingestion(Arc::new(database.clone()), limits);
+        let writer = writer.with_kept_limits(kept).with_clock(clock);
         let commits = writer.commits();
         tokio::spawn(writer.run());
         Self { analytics: Analytics::new(Arc::new(database.clone())), database, queue, commits }

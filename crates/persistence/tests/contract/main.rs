@@ -12,6 +12,7 @@ mod events;
 mod fixture;
 mod history;
 mod isolation;
+mod kept;
 mod lanes;
 mod lifecycle;
 mod retention;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         tenants::CASES,
         access::CASES,
         isolation::CASES,
+        kept::CASES,
         rollups::CASES,
         retention::CASES,
         audits::CASES,

@@ -5,6 +5,10 @@ use crate::fixture::{Fixture, Server};
 use callscope_persistence::{Database, DatabaseFault, OpenError, UrlFault};
 use callscope_testkit::{Backend, Case, Scratch};
 use futures_util::future::join_all;
+use std::error::Error;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 pub const CASES: &[Case] = cases![
     migrating_again_changes_nothing,
@@ -12,6 +16,9 @@ pub const CASES: &[Case] = cases![
     both_databases_have_the_same_columns_and_keys,
     every_key_and_index_starts_with_the_tenant,
     an_unknown_url_is_refused,
+    a_schema_that_is_newer_than_the_program_is_refused,
+    only_the_owner_can_open_the_files,
+    a_large_transaction_leaves_no_large_log,
 ];
 
 async fn migrating_again_changes_nothing(fixture: Fixture) {
@@ -33,7 +40,7 @@ async fn servers_that_start_at_once_migrate_once(fixture: Fixture) {
         }));
         let mut migrated: Vec<usize> = migrated.await.into_iter().map(|done| done.unwrap().unwrap()).collect();
         migrated.sort_unstable();
-        assert_eq!(migrated, [0, 0, 0, 0, 0, 6]);
+        assert_eq!(migrated, [0, 0, 0, 0, 0, 1]);
         Server::start(scratch.url()).await.analytics.ping().await.unwrap();
     }
 }
@@ -56,7 +63,7 @@ async fn every_key_and_index_starts_with_the_tenant(fixture: Fixture) {
     let columns = columns(&fixture).await;
     let first_keys: Vec<_> = columns.iter().filter(|column| column.ends_with(" key 1")).collect();
     assert!(first_keys.iter().all(|column| column.contains(".tenant_id ")), "{first_keys:?}");
-    assert_eq!(first_keys.len(), 12);
+    assert_eq!(first_keys.len(), 13);
 }
 
 async fn an_unknown_url_is_refused(fixture: Fixture) {
@@ -79,6 +86,62 @@ async fn an_unknown_url_is_refused(fixture: Fixture) {
             "{url}"
         );
     }
+}
+
+async fn a_schema_that_is_newer_than_the_program_is_refused(fixture: Fixture) {
+    fixture.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000001')").await;
+    let refused = Database::migrate(fixture.scratch.url()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Migrate(_)), "{refused:?}");
+    let reason = refused.source().map(ToString::to_string).unwrap_or_default();
+    assert!(reason.contains("newer than this program") && reason.contains("20990101000001"), "{reason}");
+    fixture.execute("DELETE FROM __diesel_schema_migrations WHERE version = '20990101000001'").await;
+    assert_eq!(Database::migrate(fixture.scratch.url()).await.unwrap(), 0);
+}
+
+async fn only_the_owner_can_open_the_files(fixture: Fixture) {
+    if fixture.backend == Backend::Postgres {
+        return;
+    }
+    let above = Path::new(fixture.scratch.url().trim_start_matches("sqlite://")).parent().unwrap().join("data");
+    let file = above.join("of/callscope.db");
+    let url = format!("sqlite://{}", file.display());
+    assert_eq!(Database::migrate(&url).await.unwrap(), 1);
+    let server = Server::start(&url).await;
+    server.analytics.ping().await.unwrap();
+    let beside = |suffix: &str| Path::new(&format!("{}{suffix}", file.display())).to_owned();
+    let files = ["", "-wal", "-shm"].map(beside);
+    assert_eq!([&above, &above.join("of")].map(|folder| mode(folder)), [0o700, 0o700]);
+    assert_eq!(files.each_ref().map(|file| mode(file)), [0o600, 0o600, 0o600]);
+
+    // What other users may do with files that exist already ends; the group is left as it is.
+    for file in &files {
+        std::fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+    }
+    assert_eq!(Database::migrate(&url).await.unwrap(), 0);
+    assert_eq!(files.each_ref().map(|file| mode(file)), [0o640, 0o640, 0o640]);
+}
+
+async fn a_large_transaction_leaves_no_large_log(fixture: Fixture) {
+    if fixture.backend == Backend::Postgres {
+        return;
+    }
+    let log = format!("{}-wal", fixture.scratch.url().trim_start_matches("sqlite://"));
+    let log_bytes = || std::fs::metadata(&log).unwrap().len();
+    fixture.write([crate::samples::completed(1, crate::samples::at(0))]).await;
+    fixture
+        .execute("CREATE TABLE filling (bytes BLOB); INSERT INTO filling VALUES (zeroblob(150 * 1024 * 1024))")
+        .await;
+    assert!(log_bytes() > LOG_BYTES_MAX, "{}", log_bytes());
+    // The transaction above was checkpointed, so the next one begins the log again.
+    fixture.write([crate::samples::completed(2, crate::samples::at(1))]).await;
+    assert!(log_bytes() <= LOG_BYTES_MAX, "{}", log_bytes());
+}
+
+/// What the write-ahead log of SQLite keeps when it begins again.
+const LOG_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 /// Each column of each table, in order: `table.column`, whether it may be NULL, and its place in the primary key.

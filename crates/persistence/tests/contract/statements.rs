@@ -19,11 +19,12 @@ use std::ops::ControlFlow;
 pub const CASES: &[Case] = crate::cases![every_question_reads_ranges_of_indexes];
 
 /// The tables that `migrate --distributed` distributes by tenant.
-pub const DISTRIBUTED: [&str; 10] = [
+pub const DISTRIBUTED: [&str; 11] = [
     "calls",
     "call_errors",
     "call_events",
     "call_rollups",
+    "dimension_values",
     "error_rollups",
     "key_audits",
     "provider_rollups",

@@ -1,7 +1,7 @@
 //! All or nothing, and exact beside others.
 
 use crate::cases;
-use crate::fixture::{Fixture, MOMENT, Server, ever};
+use crate::fixture::{Fixture, MOMENT, Server, ever, unbounded};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
 use crate::samples::{at, completed, error, failed, fields, id, record, usage};
@@ -49,7 +49,8 @@ async fn begin(fixture: &Fixture) -> Box<dyn CallTransaction> {
     let stored = transaction.lock_calls(fixture.tenant, &ids).await.unwrap();
     let arrivals = vec![rich(1, 6), rich(2, 7)];
     let expected = expect_minutes(&arrivals);
-    let (changes, kinds) = plan_changes(stored, arrivals, expected, MOMENT);
+    let keeping = unbounded(&mut *transaction, fixture.tenant).await;
+    let (changes, kinds) = plan_changes(stored, arrivals, expected, MOMENT, keeping);
     assert_eq!(kinds, [TransitionKind::Replaced, TransitionKind::Created]);
     transaction.save(fixture.tenant, &changes).await.unwrap();
     transaction
@@ -79,7 +80,8 @@ async fn a_transaction_that_is_abandoned_at_work_leaves_no_trace(fixture: Fixtur
         let stored = transaction.lock_calls(fixture.tenant, &ids).await.unwrap();
         let arrivals = vec![rich(1, 6), rich(2, 7)];
         let expected = expect_minutes(&arrivals);
-        let (changes, _) = plan_changes(stored, arrivals, expected, MOMENT);
+        let keeping = unbounded(&mut *transaction, fixture.tenant).await;
+        let (changes, _) = plan_changes(stored, arrivals, expected, MOMENT, keeping);
         let mut work = transaction.save(fixture.tenant, &changes);
         for _ in 0..steps {
             if futures_util::poll!(&mut work).is_ready() {

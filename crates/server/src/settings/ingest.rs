@@ -100,6 +100,7 @@ impl From<&Settings> for ApiLimits {
             bodies_max: ingest.bodies_max,
             body_timeout: server.body_timeout,
             request_timeout: server.request_timeout,
+            window_max: settings.tenant.widest_window(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::compare::Comparison;
 use crate::crash::{SLUGS, assert_contains, records};
 use crate::fixture::Fixture;
 use crate::process::{Server, eventually};
-use crate::session::{Session, lock_table, runtime};
+use crate::session::{Session, runtime};
 use crate::windows::windows;
 use crate::world::World;
 use callscope_testkit::{Backend, Postgres, ServerOptions};
@@ -155,7 +155,7 @@ fn while_a_tenant_is_locked_its_records_wait_and_everything_else_is_answered() {
     let client = server.client(&key);
     assert_eq!(client.put(&call(0)).status, 201);
     let session = Session::open(fixture.database_url());
-    session.execute(&format!("BEGIN; SELECT FROM {} FOR UPDATE", lock_table(&session)));
+    session.execute("BEGIN; SELECT FROM tenant_states FOR UPDATE");
     std::thread::scope(|scope| {
         // As many as the server has room for.
         let waiting = scope.spawn(|| client.send(&[1, 2, 3, 4].map(call), Transport::NDJSON));
@@ -237,7 +237,7 @@ fn while_every_tenant_is_locked_questions_are_answered() {
     let clients: Vec<Client> = keys.iter().map(|key| server.client(key)).collect();
     assert!(clients.iter().all(|client| client.put(&call(0)).status == 201));
     let session = Session::open(fixture.database_url());
-    session.execute(&format!("BEGIN; SELECT FROM {} FOR UPDATE", lock_table(&session)));
+    session.execute("BEGIN; SELECT FROM tenant_states FOR UPDATE");
     std::thread::scope(|scope| {
         let waiting: Vec<_> = clients.iter().map(|client| scope.spawn(move || client.put(&call(1)))).collect();
         fixture.wait_for_waiting(1);

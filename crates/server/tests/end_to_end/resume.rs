@@ -3,7 +3,7 @@
 use crate::client::Transport;
 use crate::fixture::Fixture;
 use crate::process::{Finished, Running, eventually, run};
-use crate::session::{Session, lock_table};
+use crate::session::Session;
 use crate::terminal::Terminal;
 use callscope_testkit::Backend;
 use serde_json::{Value, json};
@@ -62,9 +62,8 @@ fn wrong_days(fixture: &Fixture) -> Vec<String> {
 /// A rebuild that waits for a tenant, which somebody holds until the session goes.
 fn rebuild_that_waits(fixture: &Fixture, slug: &str, command: impl FnOnce(Command) -> Running) -> (Running, Session) {
     let session = Session::open(fixture.database_url());
-    let table = lock_table(&session);
     let id = fixture.tenant_id(slug);
-    session.execute(&format!("BEGIN; SELECT FROM {table} WHERE tenant_id = '{id}' FOR UPDATE"));
+    session.execute(&format!("BEGIN; SELECT FROM tenant_states WHERE tenant_id = '{id}' FOR UPDATE"));
     let rebuild = command(fixture.command(&["rollups", "rebuild"]));
     fixture.wait_for_waiting(1);
     (rebuild, session)

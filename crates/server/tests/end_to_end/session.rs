@@ -29,11 +29,6 @@ impl Session {
     }
 }
 
-/// The table with a row for each tenant that its writers lock.
-pub fn lock_table(session: &Session) -> String {
-    session.value("SELECT coalesce(to_regclass('tenant_states'), to_regclass('tenant_revisions'))::text")
-}
-
 /// Runs what is asynchronous, one thing after the other.
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()

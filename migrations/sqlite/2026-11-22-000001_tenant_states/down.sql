@@ -1,3 +1,0 @@
-ALTER TABLE tenant_states DROP COLUMN rebuilds;
-ALTER TABLE tenant_states DROP COLUMN calls_kept_from;
-ALTER TABLE tenant_states RENAME TO tenant_revisions;
