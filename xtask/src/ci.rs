@@ -38,6 +38,7 @@ const REQUIRE_TOOLS: &str = "CALLSCOPE_REQUIRE_TOOLS";
 pub fn run() -> anyhow::Result<()> {
     super::dependencies::check()?;
     super::openapi::run(true)?;
+    super::licenses::run(true)?;
     for check in CHECKS {
         check.run()?;
     }
@@ -48,6 +49,7 @@ pub fn run() -> anyhow::Result<()> {
     }
     let all = std::env::var_os(REQUIRE_TOOLS).is_some();
     super::lint::check(all)?;
+    super::deny::check(all)?;
     super::sdk::check(all)?;
     super::examples::check(all)?;
     super::fuzz::check(all)

@@ -28,8 +28,12 @@ pub struct Arguments {
 /// Tries a server over a throw-away database.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let tools = environment(&Path::new(TARGET).join("python"), &Path::new(FOLDER).join("requirements.txt"))?;
-    // As many requests as come.
-    let trial = Trial::start(&[("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")])?;
+    // As many requests as come, wrong credentials among them, and as many keys as are made.
+    let trial = Trial::start(&[
+        ("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0"),
+        ("CALLSCOPE__LIMITS__FAILED_CREDENTIALS_PER_MINUTE", "0"),
+        ("CALLSCOPE__AUTH__TENANT_KEYS_MAX", "100000"),
+    ])?;
     send_calls(&trial, &trial.create_tenant(TENANT)?)?;
     let scopes = ["--scope", "analytics:read", "--scope", "calls:write", "--scope", "keys:manage"];
     let key = trial.run(&[&["keys", "create", "--tenant", TENANT][..], &scopes].concat())?;

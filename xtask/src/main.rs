@@ -2,9 +2,11 @@
 
 mod bench;
 mod ci;
+mod deny;
 mod dependencies;
 mod examples;
 mod fuzz;
+mod licenses;
 mod lint;
 mod openapi;
 mod python;
@@ -35,6 +37,14 @@ enum Task {
     },
     /// Check that the crates depend on one another in one direction only.
     Dependencies,
+    /// Check licences, duplicates, sources and known vulnerabilities of dependencies, as deny.toml says.
+    Deny,
+    /// Write packaging/third-party.txt, the notices that the program prints with --licenses.
+    Licenses {
+        /// Write nothing; fail if the file is not what would be written.
+        #[arg(long)]
+        check: bool,
+    },
     /// Generate clients from openapi/openapi.json into target/sdk.
     Sdk(sdk::Arguments),
     /// Run the clients in LIVE.md against a server.
@@ -56,6 +66,8 @@ fn main() -> anyhow::Result<()> {
         Task::Openapi { lint: true, .. } => lint::run(),
         Task::Openapi { check, .. } => openapi::run(check),
         Task::Dependencies => dependencies::check(),
+        Task::Deny => deny::run(),
+        Task::Licenses { check } => licenses::run(check),
         Task::Sdk(arguments) => sdk::run(&arguments),
         Task::Examples => examples::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),

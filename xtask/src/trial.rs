@@ -50,6 +50,7 @@ fn command(binary: &Path, folder: &Path) -> Command {
         .env_remove("CALLSCOPE_CONFIG")
         .env("CALLSCOPE__DATABASE__URL", format!("sqlite://{}", database.display()))
         .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
+        .env("CALLSCOPE__METRICS__BIND", "")
         .env("CALLSCOPE__LOG__FORMAT", "json")
         .env("CALLSCOPE__LOG__LEVEL", "warn,callscope::serve=info");
     command

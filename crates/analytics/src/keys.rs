@@ -59,16 +59,21 @@ pub fn hash_key(presented: &str) -> Option<[u8; 32]> {
 /// What the log's lines about keys are told from others by.
 const LOG_TARGET: &str = "callscope::keys";
 
-/// Adds a key, and says so.
+/// Adds a key, and says so. `false` when the tenant has `valid_max` valid keys already.
 pub async fn create(
     store: &dyn TenantStore,
     key: &ApiKey,
     secret: &KeySecret,
     actor: &Actor,
-) -> Result<(), StoreError> {
-    store.create_key(key, &secret.hash(), actor).await?;
-    tracing::info!(target: LOG_TARGET, tenant = %key.tenant_id, key = %key.id, %actor, "created a key");
-    Ok(())
+    valid_max: u32,
+) -> Result<bool, StoreError> {
+    let is_created = store.create_key(key, &secret.hash(), actor, valid_max).await?;
+    if is_created {
+        tracing::info!(target: LOG_TARGET, tenant = %key.tenant_id, key = %key.id, %actor, "created a key");
+    } else {
+        tracing::warn!(target: LOG_TARGET, tenant = %key.tenant_id, %actor, valid_max, "the tenant has too many keys");
+    }
+    Ok(is_created)
 }
 
 /// Revokes a key, and says so. `false` when the tenant has no such key.

@@ -443,8 +443,16 @@ pub trait TenantStore: Send + Sync {
     /// The tenant with a slug.
     async fn find_tenant(&self, slug: &Slug) -> Result<Option<Tenant>, StoreError>;
 
-    /// Adds a key under the hash of its secret, and writes down who did it.
-    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError>;
+    /// Adds a key under the hash of its secret, and writes down who did it. `false`, and no key, when the tenant has
+    /// `valid_max` keys already that are valid when this one is created; of several servers that create keys at once,
+    /// none passes that number.
+    async fn create_key(
+        &self,
+        key: &ApiKey,
+        secret_hash: &[u8; 32],
+        actor: &Actor,
+        valid_max: u32,
+    ) -> Result<bool, StoreError>;
 
     /// A tenant's keys, the oldest first.
     async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError>;

@@ -1,5 +1,6 @@
 //! What a presented credential opens: API keys, tokens and tickets become one [`Credential`], and are counted.
 
+use crate::failed_credentials::FailedCredentials;
 use crate::jwt::{JwtFault, JwtOptions, JwtVerifier};
 use crate::problem::{Problem, ProblemCode};
 use crate::rates::{Allowance, Rates};
@@ -11,9 +12,10 @@ use callscope_analytics::access::AccessStore;
 use callscope_analytics::keys::hash_key;
 use callscope_analytics::ports::{StoreError, TenantStore};
 use callscope_analytics::tickets::read_ticket;
-use callscope_domain::{ApiKey, Principal, RateLimit, Scope, TenantId, Timestamp};
+use callscope_domain::{ApiKey, Principal, RateLimit, Scope, Span, TenantId, Timestamp};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,21 @@ pub struct AccessOptions {
     pub ticket_ttl: Duration,
     /// How often credentials may be used that have no limit of their own.
     pub rate: RateLimit,
+    /// Failed credentials of one client address in a minute; 0 for any number.
+    pub failed_credentials_per_minute: u32,
+    /// What keys over HTTP can be.
+    pub keys: KeyRules,
+}
+
+/// What keys can be that are made over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyRules {
+    /// Longest life of a key that a token makes; zero: tokens make none.
+    pub token_ttl_max: Span,
+    /// Whether such a key may outlive the token.
+    pub outlive_token: bool,
+    /// Most valid keys of a tenant.
+    pub tenant_max: u32,
 }
 
 /// Lets clients in.
@@ -47,6 +64,9 @@ pub struct Access {
     pub(crate) ticket_ttl: Duration,
     rate: RateLimit,
     rates: Rates,
+    failed: FailedCredentials,
+    /// What keys over HTTP can be.
+    pub(crate) keys: KeyRules,
     known_tenants: Mutex<HashMap<TenantId, Instant>>,
 }
 
@@ -61,6 +81,8 @@ pub struct Credential {
     pub principal: Principal,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
+    /// When it ends by its own word: for a token earlier than `expires_at`, which allows for the issuer's clock.
+    pub(crate) ends_at: Option<Timestamp>,
     /// Its limit, if it has one of its own.
     pub(crate) own_rate: Option<RateLimit>,
 }
@@ -77,6 +99,8 @@ impl Access {
             ticket_ttl: options.ticket_ttl,
             rate: options.rate,
             rates: Rates::default(),
+            failed: FailedCredentials::new(options.failed_credentials_per_minute),
+            keys: options.keys,
             known_tenants: Mutex::default(),
         }
     }
@@ -112,7 +136,7 @@ impl Credential {
         principal: Principal,
         expires_at: Option<Timestamp>,
     ) -> Self {
-        Self { tenant, scopes, principal, expires_at, own_rate: None }
+        Self { tenant, scopes, principal, expires_at, ends_at: expires_at, own_rate: None }
     }
 
     fn of_key(key: ApiKey) -> Self {
@@ -121,6 +145,7 @@ impl Credential {
             scopes: key.scopes,
             principal: Principal::Key(key.id),
             expires_at: key.expires_at,
+            ends_at: key.expires_at,
             own_rate: key.rate,
         }
     }
@@ -144,15 +169,60 @@ impl Credential {
     }
 }
 
-/// The credential that a key or a token is.
-pub async fn authenticate(state: &ApiState, presented: &str) -> Result<Credential, Problem> {
+/// The address that a client's failures are counted for.
+fn client_address(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
+}
+
+/// The credential that a key or a token is. Failures are counted: past their limit the answer is 429, and keys are looked
+/// up only if they were valid a while ago.
+pub async fn authenticate(state: &ApiState, request: &HttpRequest, presented: &str) -> Result<Credential, Problem> {
     if is_token(presented) {
-        return authenticate_token(state, presented).await;
+        // The database is asked for the tenant of sound tokens alone, so these need not wait.
+        return count_failure(state, request, authenticate_token(state, presented).await);
     }
-    let hash = hash_key(presented).ok_or_else(|| unauthenticated("the API key is not valid"))?;
-    let key = state.access.tenants.find_key(&hash).await?.ok_or_else(|| unauthenticated("the API key is not valid"))?;
+    let hash = hash_key(presented);
+    if !hash.is_some_and(|hash| state.access.failed.was_valid(&hash)) {
+        refuse_guesses(state, request)?;
+    }
+    count_failure(state, request, authenticate_key(state, hash).await)
+}
+
+async fn authenticate_key(state: &ApiState, hash: Option<[u8; 32]>) -> Result<Credential, Problem> {
+    let unknown = || unauthenticated("the API key is not valid");
+    let hash = hash.ok_or_else(unknown)?;
+    let key = state.access.tenants.find_key(&hash).await?.ok_or_else(unknown)?;
     let key = valid_key(key, state.clock.now())?;
+    state.access.failed.remember(&hash);
     Ok(Credential::of_key(key))
+}
+
+/// Refuses a credential of a client address with too many failures.
+fn refuse_guesses(state: &ApiState, request: &HttpRequest) -> Result<(), Problem> {
+    match state.access.failed.wait(client_address(request)) {
+        None => Ok(()),
+        Some(wait) => {
+            state.metrics.credentials.limited.inc();
+            let detail = "too many credentials of this client address were not valid; try again later";
+            Err(too_many(detail, wait.as_secs() + 1))
+        }
+    }
+}
+
+/// Counts a failure; the one that is past the limit is told so.
+fn count_failure(
+    state: &ApiState,
+    request: &HttpRequest,
+    outcome: Result<Credential, Problem>,
+) -> Result<Credential, Problem> {
+    let problem = match outcome {
+        Err(problem) if problem.is_unauthenticated() => problem,
+        outcome => return outcome,
+    };
+    refuse_guesses(state, request)?;
+    state.metrics.credentials.failed.inc();
+    state.access.failed.count(client_address(request));
+    Err(problem)
 }
 
 /// A token has three parts, and a key has no dots.
@@ -183,6 +253,7 @@ async fn authenticate_token(state: &ApiState, token: &str) -> Result<Credential,
         scopes: verified.scopes,
         principal: Principal::Subject(verified.subject),
         expires_at: Some(verified.expires_at),
+        ends_at: Some(verified.ends_at),
         own_rate: None,
     })
 }
@@ -195,8 +266,13 @@ fn refused_token(fault: JwtFault) -> Problem {
 }
 
 /// The credential that a ticket is, which it is once: with the rights of the ticket, and as long as the one that the
-/// ticket was made with.
-pub async fn redeem(state: &ApiState, presented: &str) -> Result<Credential, Problem> {
+/// ticket was made with. Failures are counted with those of keys and tokens.
+pub async fn redeem(state: &ApiState, request: &HttpRequest, presented: &str) -> Result<Credential, Problem> {
+    refuse_guesses(state, request)?;
+    count_failure(state, request, redeem_ticket(state, presented).await)
+}
+
+async fn redeem_ticket(state: &ApiState, presented: &str) -> Result<Credential, Problem> {
     let refused = || unauthenticated("the ticket is not valid: it was used, has expired, or never was one");
     let (tenant, hash) = read_ticket(presented).ok_or_else(refused)?;
     let now = state.clock.now();
@@ -212,6 +288,7 @@ pub async fn redeem(state: &ApiState, presented: &str) -> Result<Credential, Pro
             scopes: Vec::new(),
             principal: ticket.holder,
             expires_at: ticket.credential_expires_at,
+            ends_at: ticket.credential_expires_at,
             own_rate: None,
         },
     };

@@ -68,7 +68,7 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
         Box::pin(async move {
             let state = state(&request)?;
             let presented = credential(request.headers())?.ok_or_else(|| unauthenticated(ABSENT))?;
-            let credential = authenticate(state, presented).await?;
+            let credential = authenticate(state, &request, presented).await?;
             admit(state, &request, &credential, R::SCOPE)?;
             let params = P::from_query_string(request.query_string())?;
             Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
@@ -125,12 +125,12 @@ impl Secrets {
             return Err(unauthenticated("access_token is not accepted here; send a ticket from /api/v1/auth/tickets"));
         }
         match (credential(request.headers())?, self.tickets.as_slice(), self.tokens.as_slice()) {
-            (Some(presented), [], []) => authenticate(state, presented).await,
+            (Some(presented), [], []) => authenticate(state, request, presented).await,
             (None, [ticket], []) => {
                 must_open(request)?;
-                redeem(state, ticket).await
+                redeem(state, request, ticket).await
             }
-            (None, [], [token]) => authenticate(state, token).await,
+            (None, [], [token]) => authenticate(state, request, token).await,
             (None, [], []) => Err(unauthenticated(ABSENT_FOR_SOCKET)),
             _ => Err(unauthenticated(DIFFERENT)),
         }

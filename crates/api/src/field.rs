@@ -1,7 +1,7 @@
 //! Faults of single fields: what is wrong, for people and for programs.
 
 use callscope_domain::{
-    CallFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault, UnknownWord, WindowFault, ZoneFault,
+    CallFault, LabelFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault, UnknownWord, WindowFault, ZoneFault,
 };
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -186,6 +186,15 @@ impl Violation for TextFault {
             Self::Empty => FieldCode::Empty,
             Self::TooLong { .. } => FieldCode::TooLong,
             Self::ContainsNul => FieldCode::InvalidFormat,
+        }
+    }
+}
+
+impl Violation for LabelFault {
+    fn code(&self) -> FieldCode {
+        match self {
+            Self::Text(fault) => fault.code(),
+            Self::Control => FieldCode::InvalidFormat,
         }
     }
 }

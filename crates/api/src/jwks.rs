@@ -104,10 +104,19 @@ impl KeySet {
     }
 }
 
+/// How old keys become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAges {
+    /// From this age on they are fetched again.
+    pub refresh: Duration,
+    /// From this age on they are not used any more.
+    pub max: Duration,
+}
+
 /// A key set that is kept up to date.
 pub struct Jwks {
     source: Arc<dyn KeySource>,
-    refresh: Duration,
+    ages: KeyAges,
     runtime: Handle,
     state: Mutex<State>,
     /// One fetch at a time; who waits for it finds it done.
@@ -129,23 +138,23 @@ pub enum Found {
     Key(Arc<TrustedKey>),
     /// The issuer has no such key.
     Unknown,
-    /// The issuer's keys could never be fetched.
+    /// The issuer's keys could never be fetched, or not for so long that they may have been withdrawn.
     NoKeys,
 }
 
 impl Jwks {
-    /// A set that is fetched again when it is older than `refresh`. Must be called inside a runtime, on whose threads
-    /// for blocking work it will be fetched.
-    pub fn new(source: Arc<dyn KeySource>, refresh: Duration) -> Self {
+    /// A set that is fetched when it is needed. Must be called inside a runtime, on whose threads for blocking work it
+    /// will be fetched.
+    pub fn new(source: Arc<dyn KeySource>, ages: KeyAges) -> Self {
         let (state, turn) = (Mutex::default(), tokio::sync::Mutex::new(()));
-        Self { source, refresh, runtime: Handle::current(), state, turn }
+        Self { source, ages, runtime: Handle::current(), state, turn }
     }
 
     /// The key that a token names. A set that has grown old is fetched again while its keys go on being used.
     pub async fn find(self: &Arc<Self>, id: Option<&str>, algorithm: Algorithm) -> Found {
         let (keys, age) = self.current();
         if let (Some(key), Some(age)) = (keys.find(id, algorithm), age) {
-            if age >= self.refresh && self.may_fetch() {
+            if age >= self.ages.refresh && self.may_fetch() {
                 let jwks = Arc::clone(self);
                 drop(self.runtime.spawn(async move { jwks.fetch().await }));
             }
@@ -156,20 +165,22 @@ impl Jwks {
         let _ = self.runtime.spawn(async move { jwks.fetch().await }).await;
         let (keys, age) = self.current();
         match (keys.find(id, algorithm), age) {
-            (Some(key), _) => Found::Key(key),
+            (_, None) => Found::NoKeys,
+            (Some(key), Some(_)) => Found::Key(key),
             (None, Some(_)) => Found::Unknown,
-            (None, None) => Found::NoKeys,
         }
     }
 
+    /// The keys and their age, if they may be used.
     fn current(&self) -> (Arc<KeySet>, Option<Duration>) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (Arc::clone(&state.keys), state.fetched.map(|fetched| fetched.elapsed()))
+        let age = state.fetched.map(|fetched| fetched.elapsed());
+        (Arc::clone(&state.keys), age.filter(|&age| age < self.ages.max))
     }
 
     /// Whether the last try is long enough ago.
     fn may_fetch(&self) -> bool {
-        let pause = REFETCH_PAUSE.min(self.refresh);
+        let pause = REFETCH_PAUSE.min(self.ages.refresh);
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tried.is_none_or(|tried| tried.elapsed() >= pause)
     }
@@ -194,7 +205,16 @@ impl Jwks {
             }
             Ok(Err(error)) => {
                 let error = &*error as &dyn Error;
-                tracing::warn!(error, "the keys that tokens are signed with cannot be fetched; the last ones stay");
+                if self.current().1.is_some() {
+                    tracing::warn!(error, "the keys that tokens are signed with cannot be fetched; the last ones stay");
+                } else {
+                    // The last ones may have been withdrawn since.
+                    tracing::error!(
+                        error,
+                        "the keys that tokens are signed with cannot be fetched, and there are none, or none that are \
+                         young enough (auth.jwks_age_max); tokens are refused"
+                    );
+                }
             }
             Err(error) => tracing::warn!(%error, "the fetching of the keys that tokens are signed with was lost"),
         }
@@ -215,6 +235,10 @@ mod tests {
 
     fn set(keys: &[Value]) -> Result<KeySet, KeySetFault> {
         KeySet::parse(json!({"keys": keys}).to_string().as_bytes())
+    }
+
+    fn ages(refresh: Duration) -> KeyAges {
+        KeyAges { refresh, max: Duration::from_hours(24) }
     }
 
     /// Keys `0`, `1`, … one more with each fetch.
@@ -257,7 +281,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_key_is_looked_for_once_in_a_while() {
         let source = Arc::new(Growing(AtomicUsize::new(0)));
-        let jwks = Arc::new(Jwks::new(source.clone(), Duration::from_hours(1)));
+        let jwks = Arc::new(Jwks::new(source.clone(), ages(Duration::from_hours(1))));
         assert!(matches!(jwks.find(Some("0"), Algorithm::EdDSA).await, Found::Key(_)));
         for _ in 0..100 {
             assert!(matches!(jwks.find(Some("1"), Algorithm::EdDSA).await, Found::Unknown));
@@ -270,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn an_old_set_is_fetched_again_while_it_is_used() {
         let source = Arc::new(Growing(AtomicUsize::new(0)));
-        let jwks = Arc::new(Jwks::new(source.clone(), Duration::ZERO));
+        let jwks = Arc::new(Jwks::new(source.clone(), ages(Duration::ZERO)));
         let find = async || matches!(jwks.find(Some("0"), Algorithm::EdDSA).await, Found::Key(_));
         while source.0.load(Ordering::Relaxed) < 3 {
             assert!(find().await);
@@ -286,7 +310,31 @@ mod tests {
                 Err("refused".into())
             }
         }
-        let jwks = Arc::new(Jwks::new(Arc::new(Away), Duration::from_hours(1)));
+        let jwks = Arc::new(Jwks::new(Arc::new(Away), ages(Duration::from_hours(1))));
         assert!(matches!(jwks.find(None, Algorithm::EdDSA).await, Found::NoKeys));
+    }
+
+    #[tokio::test]
+    async fn a_set_that_is_too_old_is_not_used() {
+        struct OnceOnly(AtomicUsize);
+        impl KeySource for OnceOnly {
+            fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+                match self.0.fetch_add(1, Ordering::Relaxed) {
+                    0 => Ok(json!({"keys": [ed25519("a")]}).to_string().into_bytes()),
+                    _ => Err("refused".into()),
+                }
+            }
+        }
+        let source = Arc::new(OnceOnly(AtomicUsize::new(0)));
+        let mut jwks = Jwks::new(source.clone(), ages(Duration::from_hours(1)));
+        jwks = {
+            let jwks = Arc::new(jwks);
+            assert!(matches!(jwks.find(Some("a"), Algorithm::EdDSA).await, Found::Key(_)));
+            Arc::into_inner(jwks).expect("no fetch is under way")
+        };
+        jwks.ages = KeyAges { refresh: Duration::ZERO, max: Duration::ZERO };
+        let jwks = Arc::new(jwks);
+        assert!(matches!(jwks.find(Some("a"), Algorithm::EdDSA).await, Found::NoKeys));
+        assert_eq!(source.0.load(Ordering::Relaxed), 2, "it was tried to fetch them again");
     }
 }

@@ -1,11 +1,12 @@
 //! Tokens that somebody else signs: JSON Web Tokens (RFC 7519), as people's browsers carry them.
 
-use crate::jwks::{Found, Jwks, KeySource, TrustedKey};
+use crate::jwks::{Found, Jwks, KeyAges, KeySource, TrustedKey};
 use crate::signatures;
 use callscope_domain::{Scope, Span, Subject, TenantId, Timestamp};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +38,8 @@ pub enum JwtKeys {
     Public {
         /// Where they come from.
         source: Arc<dyn KeySource>,
-        /// When they are fetched again.
-        refresh: Duration,
+        /// When they are fetched again, and when they are used no longer.
+        ages: KeyAges,
     },
 }
 
@@ -51,7 +52,9 @@ pub struct Verified {
     pub subject: Subject,
     /// What it may do; words that are not known here are left out.
     pub scopes: Vec<Scope>,
-    /// From when on it is refused.
+    /// Its `exp`.
+    pub ends_at: Timestamp,
+    /// From when on it is refused, which allows for the issuer's clock.
     pub expires_at: Timestamp,
 }
 
@@ -76,8 +79,8 @@ pub enum JwtFault {
     /// A claim is not what it must be.
     #[error("a claim of the token is not of its type")]
     ClaimType,
-    /// The subject is too long.
-    #[error("the token's sub is empty or too long")]
+    /// The subject is no name.
+    #[error("the token's sub is empty, too long or contains control characters")]
     Subject,
     /// The tenant is no UUID.
     #[error("the token's tenant_id is no UUID")]
@@ -94,7 +97,7 @@ pub enum JwtFault {
     /// Made by others.
     #[error("the token's iss is not accepted here")]
     Issuer,
-    /// The issuer's keys could not be fetched.
+    /// The issuer's keys could not be fetched, or not for too long.
     #[error("the keys that tokens are signed with cannot be fetched; try again later")]
     KeysUnavailable,
 }
@@ -124,6 +127,8 @@ struct Claims {
     exp: Option<f64>,
     nbf: Option<f64>,
     iat: Option<f64>,
+    /// One text (RFC 7519, 4.1.1). The library compares it with the issuer that is wanted, but takes lists as well.
+    iss: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -165,7 +170,7 @@ impl JwtVerifier {
         signatures::install();
         let keys = match options.keys {
             JwtKeys::Secret(secret) => Keys::Secret(Arc::new(TrustedKey::secret(&secret))),
-            JwtKeys::Public { source, refresh } => Keys::Public(Arc::new(Jwks::new(source, refresh))),
+            JwtKeys::Public { source, ages } => Keys::Public(Arc::new(Jwks::new(source, ages))),
         };
         let (audience, issuer) = (options.audience.as_deref(), options.issuer.as_deref());
         let validations = ALGORITHMS.map(|algorithm| validation(algorithm, audience, issuer));
@@ -198,7 +203,8 @@ impl JwtVerifier {
     }
 
     fn accept(&self, claims: Claims, now: Timestamp) -> Result<Verified, JwtFault> {
-        let expires_at = instant(claims.exp.ok_or(JwtFault::Missing("exp"))?) + self.leeway;
+        let ends_at = instant(claims.exp.ok_or(JwtFault::Missing("exp"))?);
+        let expires_at = ends_at + self.leeway;
         if now >= expires_at {
             return Err(JwtFault::Expired);
         }
@@ -206,11 +212,14 @@ impl JwtVerifier {
         if is_early(claims.nbf) || is_early(claims.iat) {
             return Err(JwtFault::NotYet);
         }
+        if claims.iss.is_some_and(|issuer| !issuer.is_string()) {
+            return Err(JwtFault::Issuer);
+        }
         let subject = Subject::new(claims.sub.ok_or(JwtFault::Missing("sub"))?).map_err(|_| JwtFault::Subject)?;
         let tenant = claims.tenant_id.ok_or(JwtFault::Missing("tenant_id"))?;
         let tenant = TenantId(Uuid::try_parse(&tenant).map_err(|_| JwtFault::TenantId)?);
         let scopes = claims.scopes.map(|scopes| scopes.known()).unwrap_or_default();
-        Ok(Verified { tenant, subject, scopes, expires_at })
+        Ok(Verified { tenant, subject, scopes, ends_at, expires_at })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tenant's API keys.
 
-use crate::access::{Credential, forbidden};
+use crate::access::{Credential, KeyRules, forbidden};
 use crate::auth::{Authorized, KeysManage};
 use crate::body::{self, Expected, Format};
 use crate::field::{FieldCode, FieldError, Rule, Violation};
@@ -19,7 +19,8 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder, delete, get, post, web};
 use callscope_analytics::keys::{self, KeySecret};
 use callscope_domain::{
-    Actor, ApiKey, DISPLAY_NAME_MAX, DisplayName, KeyId, Principal, RATE_MAX, RateLimit, Scope, Timestamp, UnknownWord,
+    Actor, ApiKey, DISPLAY_NAME_MAX, DisplayName, KeyId, Principal, RATE_MAX, RateLimit, Scope, Span, Timestamp,
+    UnknownWord,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,12 +47,19 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
                           "requests_per_second": 20, "burst": 40}))]
 struct CreateKeyRequest {
     /// What it is for.
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "Dashboard")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        example = "Dashboard",
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069]*$"
+    )]
     name: Option<String>,
     /// What it may do: at least one, and none that the asking credential lacks.
     #[schema(value_type = Vec<words::Scope>, required, min_items = 1)]
     scopes: Option<Vec<String>>,
-    /// From when on it is refused, RFC 3339; in the future. Left out, it does not expire.
+    /// From when on it is refused, RFC 3339; in the future, and not later than the end of the asking credential. Left out,
+    /// a key that a key makes does not expire, and one that a token makes ends as late as it may: with the token, and
+    /// after 90 days at most, unless the server is configured otherwise.
     #[schema(format = DateTime, example = "2027-01-01T00:00:00Z")]
     expires_at: Option<String>,
     /// Most requests a second, in the long run. Left out, those of the asking credential. 0 is no limit, which only a
@@ -129,7 +137,8 @@ impl From<&ApiKey> for KeyResponse {
 /// Create an API key and get its secret
 ///
 /// The answer is the only place where the secret is shown. The new key cannot do more than the credential that creates
-/// it: no further scope, and no higher rate limit.
+/// it: no further scope, no higher rate limit, and no later end. A tenant has at most 100 valid keys, unless configured
+/// otherwise.
 #[utoipa::path(
     tag = "Access",
     request_body(content = CreateKeyRequest, description = "The key to make"),
@@ -149,9 +158,13 @@ async fn create_key(
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max: KEY_BYTES_MAX };
     let received = body::receive(&state, &request, payload, expected).await?;
     let wanted = parse(&state, asked.tenant, received, |unpacked| read(&unpacked.bytes)).await?;
-    let key = wanted.key(&asked.credential, state.access.rate(&asked.credential), state.clock.now())?;
-    let secret = KeySecret::generate();
-    keys::create(&*state.access.tenants, &key, &secret, &Actor::Principal(asked.credential.principal)).await?;
+    let rules = state.access.keys;
+    let key = wanted.key(&asked.credential, rules, state.access.rate(&asked.credential), state.clock.now())?;
+    let (secret, actor) = (KeySecret::generate(), Actor::Principal(asked.credential.principal));
+    if !keys::create(&*state.access.tenants, &key, &secret, &actor, rules.tenant_max).await? {
+        let detail = format!("the tenant has {} valid keys, the most it may have; revoke one first", rules.tenant_max);
+        return Err(Problem::new(ProblemCode::LimitReached, detail));
+    }
     let response = CreateKeyResponse { secret: secret.reveal().to_owned(), key: (&key).into() };
     let response = web::Json(response).customize().with_status(StatusCode::CREATED);
     Ok(response.insert_header((CACHE_CONTROL, "no-store")))
@@ -239,7 +252,7 @@ impl Faults {
 
 impl CreateKeyRequest {
     /// The key that is asked for by a credential with a limit of its own or the server's.
-    fn key(self, by: &Credential, rate_of_by: RateLimit, now: Timestamp) -> Result<ApiKey, Problem> {
+    fn key(self, by: &Credential, rules: KeyRules, rate_of_by: RateLimit, now: Timestamp) -> Result<ApiKey, Problem> {
         let mut faults = Faults::default();
         let name = self.name.and_then(|name| faults.check("name", DisplayName::new(name)));
         let scopes = faults.check("scopes", scopes(&self.scopes.unwrap_or_default()));
@@ -260,11 +273,10 @@ impl CreateKeyRequest {
         if let Some(&scope) = scopes.iter().find(|&&scope| !by.allows(scope)) {
             return Err(forbidden(format!("the credential cannot grant the scope {scope}, which it lacks"), scope));
         }
-        let outlives = |own_end| expires_at.is_none_or(|end| end > own_end);
-        if matches!(by.principal, Principal::Key(_)) && by.expires_at.is_some_and(outlives) {
-            let detail = "the credential cannot grant a key that outlives it; give expires_at";
-            return Err(forbidden(detail.to_owned(), Scope::KeysManage));
-        }
+        let expires_at = match by.principal {
+            Principal::Key(_) => end_of_keys_key(expires_at, by)?,
+            Principal::Subject(_) => Some(end_of_tokens_key(expires_at, by, rules, now)?),
+        };
         if rate.is_some_and(|rate| !rate.is_within(rate_of_by)) {
             let detail = "the credential cannot grant a wider limit of requests than its own";
             return Err(forbidden(detail.to_owned(), Scope::KeysManage));
@@ -279,6 +291,46 @@ impl CreateKeyRequest {
             revoked_at: None,
             rate: rate.or(by.own_rate),
         })
+    }
+}
+
+/// The end of a key that a key makes.
+fn end_of_keys_key(wanted: Option<Timestamp>, by: &Credential) -> Result<Option<Timestamp>, Problem> {
+    if by.ends_at.is_some_and(|own_end| wanted.is_none_or(|end| end > own_end)) {
+        let detail = "the credential cannot grant a key that outlives it; give expires_at";
+        return Err(forbidden(detail.to_owned(), Scope::KeysManage));
+    }
+    Ok(wanted)
+}
+
+/// The end of a key that a token makes: as late as it may be, if no other is wanted.
+fn end_of_tokens_key(
+    wanted: Option<Timestamp>,
+    by: &Credential,
+    rules: KeyRules,
+    now: Timestamp,
+) -> Result<Timestamp, Problem> {
+    let refused = |detail: String| Err(forbidden(detail, Scope::KeysManage));
+    if rules.token_ttl_max == Span::ZERO {
+        return refused("tokens make no keys here; use an API key with keys:manage".to_owned());
+    }
+    // Within the leeway a token that has expired is still let in, but grants nothing that lasts.
+    let Some(token_end) = by.ends_at.filter(|&end| end > now) else {
+        return refused("the token has expired, so it makes no keys".to_owned());
+    };
+    let rule_end = now + rules.token_ttl_max;
+    let latest = if rules.outlive_token { rule_end } else { rule_end.min(token_end) };
+    match wanted {
+        None => Ok(latest),
+        Some(end) if end <= latest => Ok(end),
+        Some(_) if latest == rule_end => {
+            let message = format!("must be at most {}, as a token makes the key", rfc3339(latest));
+            Err(Problem::invalid_field("expires_at", Rule::owned(FieldCode::OutOfRange, message)))
+        }
+        Some(_) => refused(format!(
+            "the credential cannot grant a key that outlives it; expires_at must be at most {}",
+            rfc3339(latest)
+        )),
     }
 }
 

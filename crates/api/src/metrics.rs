@@ -57,6 +57,8 @@ pub struct Metrics {
     pub(crate) answers: LookupMetrics,
     /// Credentials that the cache of keys was asked for.
     pub keys: LookupMetrics,
+    /// Credentials that were refused.
+    pub(crate) credentials: CredentialMetrics,
     /// Records on their way into the database.
     pub(crate) ingestion: IngestionMetrics,
     /// Connections.
@@ -103,6 +105,23 @@ impl LookupMetrics {
     }
 }
 
+/// How often credentials were refused.
+pub(crate) struct CredentialMetrics {
+    /// They were not valid.
+    pub failed: Counter,
+    /// Their client address had too many that were not valid.
+    pub limited: Counter,
+}
+
+impl CredentialMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let help = "Credentials that were refused: not valid, or past the limit of the client's address";
+        let family: Family<[Label; 1], Counter> = registered(registry, "callscope_refused_credentials", help);
+        let counter = |reason| family.get_or_create_owned(&[("reason", reason)]);
+        Self { failed: counter("not_valid"), limited: counter("address_limit") }
+    }
+}
+
 /// How many connections of a pool there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConnections {
@@ -130,6 +149,7 @@ impl Metrics {
         let requests = RequestMetrics::new(&mut registry);
         let lookups =
             registered(&mut registry, "callscope_cache_lookups", "What a cache was asked for, by what it had of it");
+        let credentials = CredentialMetrics::new(&mut registry);
         let ingestion = IngestionMetrics::new(&mut registry);
         let transport = TransportMetrics::new(&mut registry);
         let sockets_open = registered(&mut registry, "callscope_sockets_open", "Live streams that are open");
@@ -144,6 +164,7 @@ impl Metrics {
             requests,
             answers: LookupMetrics::new(&lookups, "answers"),
             keys: LookupMetrics::new(&lookups, "keys"),
+            credentials,
             ingestion,
             transport,
             sockets_open,

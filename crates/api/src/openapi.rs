@@ -214,6 +214,7 @@ problems! {
     AuthenticationError = "the API key is not valid",
     AuthorizationError = "the credential lacks the scope keys:manage",
     RequestTimeout = "the body must arrive within a minute",
+    LimitReached = "the tenant has 100 valid keys, the most it may have; revoke one first",
     PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
     UnsupportedMediaType = "Content-Type must be application/json",
     ValidationError = "scopes empty: must name at least one scope",

@@ -65,6 +65,8 @@ codes! {
     NotFound = "not_found", NOT_FOUND, "There is nothing here";
     /// Something at this path, but not for this method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The method is not allowed here";
+    /// A bound of what the tenant may have is reached.
+    LimitReached = "limit_reached", CONFLICT, "A limit of the tenant is reached";
     /// The body took too long.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     /// The body is too large, or holds too many records.
@@ -192,6 +194,11 @@ impl Problem {
     pub fn to_json(&self) -> Vec<u8> {
         // Serialising strings and numbers cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether the request has no valid credential.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.code == ProblemCode::AuthenticationError
     }
 
     /// The same problem with one more header.

@@ -1,8 +1,8 @@
 //! Who acts, how often they may, and what is kept of it.
 
 use crate::ids::{KeyId, TenantId};
+use crate::label::Label;
 use crate::tenant::Scope;
-use crate::text::Text;
 use crate::time::Timestamp;
 use crate::words;
 use std::fmt;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub const SUBJECT_MAX: usize = 255;
 
 /// Whom a token was made for, in its issuer's words.
-pub type Subject = Text<SUBJECT_MAX>;
+pub type Subject = Label<SUBJECT_MAX>;
 
 /// Whom a credential stands for, within its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

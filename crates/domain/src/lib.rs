@@ -11,6 +11,7 @@ mod event;
 mod groups;
 mod histogram;
 mod ids;
+mod label;
 mod plan;
 mod provider;
 mod refusal;
@@ -36,6 +37,7 @@ pub use event::{CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, 
 pub use groups::{Dimension, DimensionValue, DimensionValues, OTHER, other_agent};
 pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
+pub use label::{Label, LabelFault};
 pub use plan::{BucketRange, Resolution, WindowPlan, answered_window};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
 pub use refusal::Refusal;

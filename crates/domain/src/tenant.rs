@@ -2,7 +2,8 @@
 
 use crate::access::RateLimit;
 use crate::ids::{KeyId, TenantId};
-use crate::text::{Slug, Text};
+use crate::label::Label;
+use crate::text::Slug;
 use crate::time::Timestamp;
 use crate::words;
 
@@ -10,7 +11,7 @@ use crate::words;
 pub const DISPLAY_NAME_MAX: usize = 200;
 
 /// What people call a tenant or a key.
-pub type DisplayName = Text<DISPLAY_NAME_MAX>;
+pub type DisplayName = Label<DISPLAY_NAME_MAX>;
 
 /// An organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Tenants and keys.
 
 use crate::access::audit_key;
-use crate::conn::{Access, columns};
+use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::schema::{api_keys, tenants};
 use crate::sql::{Id, Time};
@@ -33,13 +33,23 @@ impl TenantStore for Database {
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }
 
-    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError> {
-        let statement = diesel::insert_into(api_keys::table).values(ApiKeyRow::new(key, secret_hash));
+    async fn create_key(
+        &self,
+        key: &ApiKey,
+        secret_hash: &[u8; 32],
+        actor: &Actor,
+        valid_max: u32,
+    ) -> Result<bool, StoreError> {
         self.want_writer();
         let mut conn = self.transaction(Access::Write).await?;
-        conn.execute(statement).await?;
+        lock_keys(&mut conn, key.tenant_id).await?;
+        if count_valid_keys(&mut conn, key.tenant_id, key.created_at).await? >= i64::from(valid_max) {
+            return Ok(false);
+        }
+        conn.execute(diesel::insert_into(api_keys::table).values(ApiKeyRow::new(key, secret_hash))).await?;
         audit_key(&mut conn, (key.tenant_id, key.id), KeyAction::Created, key.created_at, actor).await?;
-        conn.commit().await
+        conn.commit().await?;
+        Ok(true)
     }
 
     async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError> {
@@ -79,4 +89,20 @@ impl TenantStore for Database {
         let rows: Vec<ApiKeyRow> = self.credentials_connection(Access::Read).await?.load(query).await?;
         rows.into_iter().next().map(TryInto::try_into).transpose()
     }
+}
+
+/// Holds off every other transaction that creates keys of a tenant, until this one ends: an update that changes nothing
+/// locks the tenant's row. Records of calls lock another row and do not wait.
+async fn lock_keys(conn: &mut Conn, tenant: TenantId) -> Result<(), StoreError> {
+    let row = tenants::table.filter(tenants::tenant_id.eq(Id::from(tenant)));
+    conn.execute(diesel::update(row).set(tenants::name.eq(tenants::name))).await.map(drop)
+}
+
+async fn count_valid_keys(conn: &mut Conn, tenant: TenantId, now: Timestamp) -> Result<i64, StoreError> {
+    let valid = api_keys::table
+        .filter(api_keys::tenant_id.eq(Id::from(tenant)))
+        .filter(api_keys::revoked_at.is_null())
+        .filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(Some(Time(now)))));
+    let counts: Vec<i64> = conn.load(valid.count()).await?;
+    Ok(counts.into_iter().sum())
 }

@@ -2,20 +2,27 @@
 
 use crate::jwks::{FileSource, UrlSource};
 use crate::settings::{AuthSettings, Settings};
-use callscope_api::{AccessOptions, JwtKeys, JwtOptions};
+use callscope_api::{AccessOptions, JwtKeys, JwtOptions, KeyAges, KeyRules};
+use callscope_domain::Span;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A duration of the settings, which bound it.
+fn span(duration: Duration) -> Span {
+    Span::from_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+}
 
 impl AuthSettings {
     fn jwt(&self) -> anyhow::Result<Option<JwtOptions>> {
-        let refresh = self.jwks_refresh;
+        let ages = KeyAges { refresh: self.jwks_refresh, max: self.jwks_age_max };
         let (secret, url) = (self.jwt_secret.reveal(), self.jwks_url.reveal());
         let keys = if !secret.is_empty() {
             JwtKeys::Secret(secret.to_owned())
         } else if !self.jwks_file.is_empty() {
-            JwtKeys::Public { source: Arc::new(FileSource::open(Path::new(&self.jwks_file))?), refresh }
+            JwtKeys::Public { source: Arc::new(FileSource::open(Path::new(&self.jwks_file))?), ages }
         } else if !url.is_empty() {
-            JwtKeys::Public { source: Arc::new(UrlSource::new(url)), refresh }
+            JwtKeys::Public { source: Arc::new(UrlSource::new(url)), ages }
         } else {
             return Ok(None);
         };
@@ -33,6 +40,12 @@ impl Settings {
             query_tokens: self.auth.query_tokens,
             ticket_ttl: self.auth.ticket_ttl,
             rate: self.limits.rate()?,
+            failed_credentials_per_minute: self.limits.failed_credentials_per_minute,
+            keys: KeyRules {
+                token_ttl_max: span(self.auth.token_key_ttl_max),
+                outlive_token: self.auth.token_keys_outlive_token,
+                tenant_max: self.auth.tenant_keys_max,
+            },
         })
     }
 }

@@ -69,7 +69,7 @@ pub async fn keys(settings: &Settings, command: KeysCommand) -> anyhow::Result<E
         KeysCommand::Create { tenant, scopes, name, expires_in, rate, burst } => {
             let tenant = find_tenant(&database, &tenant).await?;
             let wanted = NewKey { scopes, name, expires_in, rate: rate_limit(rate, burst)? };
-            let (key, secret) = create_key(&database, tenant.id, wanted).await?;
+            let (key, secret) = create_key(&database, &tenant, wanted, settings.auth.tenant_keys_max).await?;
             // Standard output carries the key and nothing else, so that scripts can take it.
             eprintln!("created key {} of {}; it is shown this once:", key.id, tenant.slug);
             println!("{}", secret.reveal());
@@ -116,8 +116,9 @@ fn rate_limit(rate: Option<u32>, burst: Option<u32>) -> anyhow::Result<Option<Ra
 /// Creates a key.
 pub async fn create_key(
     database: &Database,
-    tenant_id: TenantId,
+    tenant: &Tenant,
     wanted: NewKey,
+    keys_max: u32,
 ) -> anyhow::Result<(ApiKey, KeySecret)> {
     let NewKey { mut scopes, name, expires_in, rate } = wanted;
     if scopes.is_empty() {
@@ -129,9 +130,15 @@ pub async fn create_key(
     let lifetime = expires_in.map(|span| i64::try_from(span.as_micros())).transpose();
     let expires_at = lifetime.context("--expires-in is too long")?.map(|micros| now + Span::from_micros(micros));
     let id = KeyId(Uuid::now_v7());
-    let key = ApiKey { id, tenant_id, name, scopes, created_at: now, expires_at, revoked_at: None, rate };
+    let key = ApiKey { id, tenant_id: tenant.id, name, scopes, created_at: now, expires_at, revoked_at: None, rate };
     let secret = KeySecret::generate();
-    keys::create(database, &key, &secret, &Actor::CommandLine).await?;
+    if !keys::create(database, &key, &secret, &Actor::CommandLine, keys_max).await? {
+        bail!(
+            "{} has {keys_max} valid keys, the most it may have: revoke one (`callscope keys list --tenant {0}` shows \
+             them), or raise auth.tenant_keys_max (CALLSCOPE__AUTH__TENANT_KEYS_MAX)",
+            tenant.slug
+        );
+    }
     Ok((key, secret))
 }
 

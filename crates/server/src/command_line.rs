@@ -18,9 +18,12 @@ pub struct CommandLine {
     /// A TOML file with settings that differ from the defaults; the environment wins over it.
     #[arg(long, global = true, value_name = "FILE", env = "CALLSCOPE_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Print the licences of the work of others in this program.
+    #[arg(long)]
+    pub licenses: bool,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What to do.

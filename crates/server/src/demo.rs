@@ -55,7 +55,7 @@ pub async fn demo(mut settings: Settings, arguments: &DemoArguments) -> anyhow::
 async fn fill(settings: &Settings, story: &Story, calls: usize) -> anyhow::Result<(TenantId, String)> {
     let database = open(settings).await?;
     let tenant = create_tenant(&database, Slug::new("demo")?, Some(DisplayName::new("Demo")?)).await?;
-    let (_, secret) = create_key(&database, tenant.id, NewKey::default()).await?;
+    let (_, secret) = create_key(&database, &tenant, NewKey::default(), settings.auth.tenant_keys_max).await?;
     let (queue, writer) = ingestion(Arc::new(database), settings.into());
     let writer = writer.with_kept_limits(settings.into());
     let writer = tokio::spawn(writer.run());

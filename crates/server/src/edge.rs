@@ -63,7 +63,7 @@ pub fn tenants(settings: &Settings, database: &Database, metrics: &Metrics) -> A
 /// The same state with what the settings say of caches and counters.
 pub fn with_settings(state: ApiState, settings: &Settings, metrics: Arc<Metrics>) -> ApiState {
     let mut state = state.with_metrics(metrics).with_cache((&settings.cache).into());
-    if !settings.telemetry.otlp_endpoint.is_empty() {
+    if !settings.telemetry.otlp_endpoint.reveal().is_empty() {
         state.tracer = Some(Arc::new(RequestTracer));
     }
     state.serves_metrics = settings.metrics.enabled && settings.metrics.bind.is_none();
@@ -75,8 +75,18 @@ pub fn metrics_server(settings: &Settings, state: &web::Data<ApiState>) -> anyho
     let Some(bind) = settings.metrics.bind.filter(|_| settings.metrics.enabled) else { return Ok(None) };
     let state = state.clone();
     let transport = Transport::new(settings.server.transport(1)?, &state.metrics);
-    let listener =
-        transport::listen(bind).with_context(|| format!("cannot listen on {bind}; choose another metrics.bind"))?;
+    let listener = match transport::listen(bind) {
+        Ok(listener) => listener,
+        // Nobody asked for this address, so another server or Prometheus itself may have it.
+        Err(error) if settings.metrics.is_default_bind() => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, %bind, "metrics are not served: cannot listen there; choose another metrics.bind");
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot listen on {bind}; choose another metrics.bind"));
+        }
+    };
     let address = listener.local_addr()?;
     tracing::info!(metrics_address = %address, "metrics are at http://{address}{METRICS_PATH}");
     Ok(Some(transport::serve(&transport, listener, move || metrics_app(state.clone()))?))

@@ -14,7 +14,8 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 const BYTES_MAX: u64 = 1 << 20;
 /// How long fetching one may take, redirections included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most redirections.
+/// Most redirections from an address with TLS, each to another one with TLS. Without TLS none is followed: it could lead
+/// to any machine.
 const REDIRECTS_MAX: u32 = 3;
 
 /// A file with a key set. It is read again now and then, so a new one takes effect.
@@ -54,10 +55,12 @@ impl UrlSource {
         let authorities = rustls_native_certs::load_native_certs().certs;
         let authorities = authorities.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
         let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&authorities.collect::<Vec<_>>())).build();
+        let is_https = url.starts_with("https://");
         let config = Agent::config_builder()
             .tls_config(tls)
             .timeout_global(Some(FETCH_TIMEOUT))
-            .max_redirects(REDIRECTS_MAX)
+            .https_only(is_https)
+            .max_redirects(if is_https { REDIRECTS_MAX } else { 0 })
             .build();
         Self { url: url.to_owned(), agent: config.into() }
     }
@@ -111,6 +114,22 @@ mod tests {
         for what in ["a 404", "too many bytes", "no HTTP"] {
             assert!(source.fetch().is_err(), "{what}");
         }
+    }
+
+    #[test]
+    fn without_tls_no_redirect_is_followed() {
+        let elsewhere = serve(vec![answer("200 OK", SET)]);
+        let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
+        let fetched = UrlSource::new(&serve(vec![redirect])).fetch();
+        assert!(fetched.is_err() || fetched.is_ok_and(|body| body.is_empty()));
+    }
+
+    #[test]
+    fn with_tls_nothing_is_fetched_without() {
+        let mut source = UrlSource::new("https://issuer.example/keys");
+        // As a redirect would.
+        source.url = serve(vec![answer("200 OK", SET)]);
+        assert!(source.fetch().is_err());
     }
 
     #[test]

@@ -18,10 +18,13 @@ mod traces;
 mod units;
 
 use callscope_persistence::yield_to_questions;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use command_line::{Command, CommandLine};
 use rustix::process::{Resource, Rlimit};
 use settings::{LogAudience, Settings};
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use traces::Traces;
 
@@ -33,8 +36,21 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
 const WRITER_THREADS_MAX: usize = 4;
 
+/// The licences of others' work; `cargo xtask licenses` writes the file.
+const LICENSES: &str = include_str!("../../../packaging/third-party.txt");
+
 fn main() -> ExitCode {
-    match start(CommandLine::parse()) {
+    let CommandLine { config, licenses, command } = CommandLine::parse();
+    if licenses {
+        // A reader that has seen enough may have gone.
+        let _ = std::io::stdout().write_all(LICENSES.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = command else {
+        let missing = ErrorKind::MissingSubcommand;
+        CommandLine::command().error(missing, "name a command; --help lists them").exit();
+    };
+    match start(config.as_deref(), command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("callscope: {error:#}");
@@ -43,10 +59,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
-    let file = command_line.config.as_deref();
+fn start(file: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
     // These look at settings and start nothing, not even the log.
-    match &command_line.command {
+    match &command {
         Command::Config { command } => return configuration::config(file, command),
         Command::Health { live } => {
             return probe::health(&Settings::load(file)?, *live).map(|()| ExitCode::SUCCESS);
@@ -54,13 +69,13 @@ fn start(command_line: CommandLine) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let settings = Settings::load(file)?;
-    let traces = traces_of(&command_line.command, &settings)?;
-    settings.log.start(traces.as_ref(), log_audience(&command_line.command))?;
+    let traces = traces_of(&command, &settings)?;
+    settings.log.start(traces.as_ref(), log_audience(&command))?;
     let threads = runtime_threads(&settings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     allow_many_sockets();
     let runtime = builder.worker_threads(threads).on_thread_start(yield_to_questions).enable_all().build()?;
-    let code = runtime.block_on(run(settings, command_line.command));
+    let code = runtime.block_on(run(settings, command));
     if let Some(traces) = traces {
         traces.stop();
     }

@@ -166,18 +166,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn metrics_are_on_this_machine_alone_by_default() {
+        let metrics = read(DEFAULTS).metrics;
+        assert!(metrics.is_default_bind() && metrics.bind.is_some_and(|bind| bind.ip().is_loopback()));
+    }
+
     /// A new secret must have the type of one, and not be a plain string.
     #[test]
     fn no_setting_that_sounds_like_a_secret_is_shown() {
         let mut settings: toml::Table = toml::from_str(DEFAULTS).expect("defaults");
         let is_secret = |key: &str| {
-            ["url", "password", "secret", "token", "credential", "private"].iter().any(|word| key.contains(word))
+            ["url", "endpoint", "password", "secret", "token", "credential", "private"]
+                .iter()
+                .any(|word| key.contains(word))
+                && !key.contains("ttl")
         };
         let mut hidden = 0;
         for (_, keys) in &mut settings {
             let keys = keys.as_table_mut().expect("a section").iter_mut();
             for (key, value) in keys.filter(|(key, value)| is_secret(key) && value.is_str()) {
-                let is_url = key.contains("url");
+                let is_url = key.contains("url") || key.contains("endpoint");
                 *value =
                     if is_url { format!("https://a:{MARKER}@b/c?token={MARKER}") } else { MARKER.to_owned() }.into();
                 hidden += 1;

@@ -35,7 +35,7 @@ pub struct Traces {
 impl Traces {
     /// Starts to gather; `None` where the settings name no endpoint.
     pub fn start(settings: &TelemetrySettings) -> anyhow::Result<Option<Self>> {
-        if settings.otlp_endpoint.is_empty() {
+        if settings.otlp_endpoint.reveal().is_empty() {
             return Ok(None);
         }
         let exporter = SpanExporter::builder()
@@ -43,7 +43,7 @@ impl Traces {
             .with_http_client(Client::new())
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(EXPORT_TIMEOUT)
-            .with_endpoint(format!("{}{TRACES_PATH}", settings.otlp_endpoint.trim_end_matches('/')))
+            .with_endpoint(format!("{}{TRACES_PATH}", settings.otlp_endpoint.reveal().trim_end_matches('/')))
             .build()
             .context("setting telemetry.otlp_endpoint")?;
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sampling_ratio)));

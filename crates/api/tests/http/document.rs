@@ -4,7 +4,7 @@
 use crate::headers;
 use crate::layout::problem;
 use crate::schema::conforms;
-use crate::server::{Server, Setup, TenantClient};
+use crate::server::{KEY_RULES, Server, Setup, TenantClient};
 use crate::slow::slow_body;
 use crate::store::Mode;
 use crate::wire::{Connection, Request, Response};
@@ -168,6 +168,13 @@ async fn produce(server: &Server, client: &TenantClient, operation: Operation, s
         413 => request.body = vec![b' '; server.state.limits.body_bytes_max + 1],
         415 => request.headers = vec![("Content-Type", "text/plain".to_owned())],
         422 => request.target.push_str("?unknown=1"),
+        409 => {
+            let full = server.tenant("full").await;
+            for _ in 1..KEY_RULES.tenant_max {
+                server.key(full.id, &[]).await;
+            }
+            return full.send(&request).await.status;
+        }
         500 => server.store.set(Mode::Broken),
         503 => server.store.set(Mode::Unavailable),
         408 => return slow_body(server, &request).await.status,
@@ -212,7 +219,7 @@ async fn every_documented_status_of_every_operation_is_produced(backend: Backend
         }
     }
     let (reads, writes, stream, health) = (6 * 9, 11 + 12, 8, 5 + 3 + 5);
-    let (tickets, keys) = (8, 11 + 8 + 9);
+    let (tickets, keys) = (8, 12 + 8 + 9);
     assert_eq!(produced, reads + writes + stream + health + tickets + keys);
 }
 

@@ -3,7 +3,7 @@
 use crate::records::{NOW, instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callscope_api::{JwtKeys, JwtOptions, KeySource};
+use callscope_api::{JwtKeys, JwtOptions, KeyAges, KeySource};
 use callscope_domain::{Scope, TenantId};
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -123,6 +123,8 @@ fn options(keys: JwtKeys) -> JwtOptions {
     JwtOptions { keys, audience: Some(AUDIENCE.into()), issuer: Some(ISSUER.into()), leeway }
 }
 
+const AGES: KeyAges = KeyAges { refresh: Duration::from_hours(1), max: Duration::from_hours(24) };
+
 /// A server that shares the secret.
 pub fn shared_secret() -> JwtOptions {
     options(JwtKeys::Secret(SECRET.into()))
@@ -136,7 +138,7 @@ pub fn public_keys() -> JwtOptions {
             Ok(KEYS.set().to_string().into_bytes())
         }
     }
-    options(JwtKeys::Public { source: Arc::new(Published), refresh: Duration::from_hours(1) })
+    options(JwtKeys::Public { source: Arc::new(Published), ages: AGES })
 }
 
 /// A server whose issuer is away.
@@ -147,5 +149,5 @@ pub fn unreachable_keys() -> JwtOptions {
             Err("connection refused by 10.0.0.7".into())
         }
     }
-    options(JwtKeys::Public { source: Arc::new(Away), refresh: Duration::from_hours(1) })
+    options(JwtKeys::Public { source: Arc::new(Away), ages: AGES })
 }

@@ -8,9 +8,10 @@ use std::fmt::Write;
 const LINE_MAX: usize = 116;
 
 /// Each kind of problem with its status and title: what clients may rely on.
-const PROBLEMS: [(&str, u16, &str); 13] = [
+const PROBLEMS: [(&str, u16, &str); 14] = [
     ("malformed_request", 400, "The request cannot be read"),
     ("authentication_error", 401, "A valid credential is required"),
+    ("limit_reached", 409, "A limit of the tenant is reached"),
     ("authorization_error", 403, "The credential does not allow this"),
     ("not_found", 404, "There is nothing here"),
     ("method_not_allowed", 405, "The method is not allowed here"),

@@ -55,6 +55,7 @@ mod call_volume;
 mod connections;
 mod cors;
 mod error_log;
+mod guesses;
 mod headers;
 mod ingest;
 mod kept;
@@ -68,6 +69,7 @@ mod shedding;
 mod summary;
 mod tenancy;
 mod tickets;
+mod token_keys;
 mod tokens;
 mod unknown_fields;
 mod walk;
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         external_ids::CASES,
         failures::CASES,
         field_codes::CASES,
+        guesses::CASES,
         headers::CASES,
         ingest::CASES,
         kept::CASES,
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         summary::CASES,
         tenancy::CASES,
         tickets::CASES,
+        token_keys::CASES,
         tokens::CASES,
         unknown_fields::CASES,
         walk::CASES,

@@ -15,8 +15,10 @@ use callscope_analytics::ports::TenantStore;
 use callscope_analytics::service::Analytics;
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
 use callscope_api::transport::{self, Transport, TransportLimits, TrustedProxies};
-use callscope_api::{Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, LiveLimits};
-use callscope_domain::{Actor, ApiKey, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId, Text};
+use callscope_api::{
+    Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, KeyRules, LiveLimits,
+};
+use callscope_domain::{Actor, ApiKey, DisplayName, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,6 +58,10 @@ pub fn transport_limits() -> TransportLimits {
     }
 }
 
+/// What keys over HTTP are by default.
+pub const KEY_RULES: KeyRules =
+    KeyRules { token_ttl_max: Span::from_hours(90 * 24), outlive_token: false, tenant_max: 100 };
+
 /// What a test may choose.
 #[derive(Clone, Copy)]
 pub struct Setup {
@@ -78,6 +84,10 @@ pub struct Setup {
     pub transport: fn() -> TransportLimits,
     /// The bounds on what is kept of a tenant.
     pub kept: fn() -> KeptLimits,
+    /// Failed credentials of one address in a minute; 0 for any number.
+    pub failed_credentials_per_minute: u32,
+    /// What keys over HTTP can be.
+    pub keys: KeyRules,
 }
 
 /// How long a ticket is valid.
@@ -106,6 +116,8 @@ impl Default for Setup {
             rate: RateLimit::NONE,
             transport: transport_limits,
             kept: || KeptLimits::NONE,
+            failed_credentials_per_minute: 0,
+            keys: KEY_RULES,
             cache: CacheLimits::OFF,
             serves_metrics: true,
         }
@@ -184,6 +196,8 @@ impl Server {
             query_tokens: setup.query_tokens,
             ticket_ttl: TICKET_TTL,
             rate: setup.rate,
+            failed_credentials_per_minute: setup.failed_credentials_per_minute,
+            keys: setup.keys,
         };
         let access = Access::new(tenants, store.clone(), options);
         let state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
@@ -205,7 +219,7 @@ impl Server {
     pub async fn tenant(&self, slug: &str) -> TenantClient {
         // Ids that do not change from run to run make workflow ids that do not change either.
         let id = TenantId(Uuid::new_v5(&Uuid::NAMESPACE_URL, slug.as_bytes()));
-        let (slug, name) = (Slug::new(slug).expect("a slug"), Text::new(slug).expect("a name"));
+        let (slug, name) = (Slug::new(slug).expect("a slug"), DisplayName::new(slug).expect("a name"));
         let tenant = Tenant { id, slug, name, created_at: instant(NOW) };
         self.store.create_tenant(&tenant).await.expect("a tenant");
         let key = self.key(id, Scope::ALL).await;
@@ -231,7 +245,7 @@ impl Server {
         };
         change(&mut key);
         let secret = KeySecret::generate();
-        self.store.create_key(&key, &secret.hash(), &Actor::CommandLine).await.expect("a key");
+        assert!(self.store.create_key(&key, &secret.hash(), &Actor::CommandLine, u32::MAX).await.expect("a key"));
         secret.reveal().to_owned()
     }
 

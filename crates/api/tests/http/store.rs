@@ -239,8 +239,14 @@ impl TenantStore for SwitchedStore {
         self.sound()?.find_tenant(slug).await
     }
 
-    async fn create_key(&self, key: &ApiKey, secret_hash: &[u8; 32], actor: &Actor) -> Result<(), StoreError> {
-        self.sound()?.create_key(key, secret_hash, actor).await
+    async fn create_key(
+        &self,
+        key: &ApiKey,
+        secret_hash: &[u8; 32],
+        actor: &Actor,
+        valid_max: u32,
+    ) -> Result<bool, StoreError> {
+        self.sound()?.create_key(key, secret_hash, actor, valid_max).await
     }
 
     async fn list_keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>, StoreError> {

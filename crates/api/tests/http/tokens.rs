@@ -130,6 +130,8 @@ async fn a_token_that_is_not_sound_is_refused_with_the_reason(backend: Backend) 
         ("other audiences", with(&good, "aud", json!(["other", "another"]))),
         ("no issuer", with(&good, "iss", Value::Null)),
         ("another issuer", with(&good, "iss", json!("https://other.example"))),
+        ("a list of issuers", with(&good, "iss", json!(["https://other.example", ISSUER]))),
+        ("a list of the issuer", with(&good, "iss", json!([ISSUER]))),
         ("scopes that are a number", with(&good, "scopes", json!(7))),
         ("claims that are a list", json!([1])),
     ];
@@ -153,9 +155,9 @@ async fn a_token_that_is_not_sound_is_refused_with_the_reason(backend: Backend) 
     no sub
       401 authentication_error: the token lacks the claim sub
     empty sub
-      401 authentication_error: the token's sub is empty or too long
+      401 authentication_error: the token's sub is empty, too long or contains control characters
     long sub
-      401 authentication_error: the token's sub is empty or too long
+      401 authentication_error: the token's sub is empty, too long or contains control characters
     sub that is a number
       401 authentication_error: a claim of the token is not of its type
     no tenant
@@ -173,6 +175,10 @@ async fn a_token_that_is_not_sound_is_refused_with_the_reason(backend: Backend) 
     no issuer
       401 authentication_error: the token's iss is not accepted here
     another issuer
+      401 authentication_error: the token's iss is not accepted here
+    a list of issuers
+      401 authentication_error: the token's iss is not accepted here
+    a list of the issuer
       401 authentication_error: the token's iss is not accepted here
     scopes that are a number
       401 authentication_error: a claim of the token is not of its type

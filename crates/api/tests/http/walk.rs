@@ -6,9 +6,10 @@ use crate::document::{Operation, operations};
 use crate::issuer::{Keys, claims, now_s, shared_secret, signed};
 use crate::layout::{answer, problem};
 use crate::records::{NOW, completed, error, instant};
-use crate::server::{Server, Setup, TenantClient};
+use crate::server::{KEY_RULES, Server, Setup, TenantClient};
 use crate::wire::{Connection, Request, Response};
-use callscope_domain::{Scope, TenantId};
+use callscope_api::KeyRules;
+use callscope_domain::{Scope, Span, TenantId};
 use callscope_testkit::Backend;
 use serde_json::json;
 
@@ -133,7 +134,9 @@ async fn whoever_is_not_let_in_sees_nothing_anywhere(backend: Backend) {
 }
 
 async fn another_tenant_sees_nothing_of_the_first_and_changes_nothing_of_it(backend: Backend) {
-    let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), ..Setup::default() }).await;
+    // So that a token may make the key of the example.
+    let keys = KeyRules { token_ttl_max: Span::from_hours(365 * 24), outlive_token: true, ..KEY_RULES };
+    let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), keys, ..Setup::default() }).await;
     let acme = marked(&server, "acme").await;
     let globex = server.tenant("globex").await;
     let questions = operations().filter(|operation| operation.method == "GET" && !operation.streams());

@@ -2,8 +2,10 @@
 
 use callscope_domain::{
     Call, CallError, CallFields, CallId, CallStatus, ErrorKind, Incoming, Latency, Level, Provider, ProviderType,
-    ProviderUse, Service, Slug, Span, TenantId, Text, Timestamp, Workflow, WorkflowId,
+    ProviderUse, Service, Slug, Span, TenantId, Timestamp, Workflow, WorkflowId,
 };
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -21,8 +23,8 @@ pub fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-pub fn name<const MAX: usize>(text: &str) -> Text<MAX> {
-    Text::new(text).unwrap()
+pub fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().unwrap()
 }
 
 pub fn slug(text: &str) -> Slug {

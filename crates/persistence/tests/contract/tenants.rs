@@ -72,7 +72,7 @@ async fn a_key_is_found_by_its_hash_as_it_was_created(fixture: Fixture) {
     };
     let without_scopes = ApiKey { scopes: Vec::new(), created_at: at(5), ..key(fixture.tenant, 3) };
     for (hash, key) in [(9, &without_scopes), (1, &plain), (2, &full)] {
-        store.create_key(key, &[hash; 32], CLI).await.unwrap();
+        store.create_key(key, &[hash; 32], CLI, u32::MAX).await.unwrap();
     }
     assert_eq!(store.find_key(&[1; 32]).await.unwrap().as_ref(), Some(&plain));
     assert_eq!(store.find_key(&[2; 32]).await.unwrap().as_ref(), Some(&full));
@@ -83,9 +83,9 @@ async fn a_key_is_found_by_its_hash_as_it_was_created(fixture: Fixture) {
 
 async fn two_keys_never_share_a_hash(fixture: Fixture) {
     let store = &fixture.server.database;
-    store.create_key(&key(fixture.tenant, 1), &[1; 32], CLI).await.unwrap();
+    store.create_key(&key(fixture.tenant, 1), &[1; 32], CLI, u32::MAX).await.unwrap();
     for again in [key(TenantId(id(0xB)), 2), key(fixture.tenant, 3)] {
-        assert!(matches!(store.create_key(&again, &[1; 32], CLI).await, Err(StoreError::Duplicate)));
+        assert!(matches!(store.create_key(&again, &[1; 32], CLI, u32::MAX).await, Err(StoreError::Duplicate)));
     }
     assert_eq!(store.find_key(&[1; 32]).await.unwrap(), Some(key(fixture.tenant, 1)));
 }
@@ -93,7 +93,7 @@ async fn two_keys_never_share_a_hash(fixture: Fixture) {
 async fn a_revoked_key_keeps_the_time_of_its_first_revocation(fixture: Fixture) {
     let (store, tenant) = (&fixture.server.database, fixture.tenant);
     for number in [1, 2] {
-        store.create_key(&key(tenant, number), &[number.to_le_bytes()[0]; 32], CLI).await.unwrap();
+        store.create_key(&key(tenant, number), &[number.to_le_bytes()[0]; 32], CLI, u32::MAX).await.unwrap();
     }
     for revoked_at in [at(7), at(8), at(6)] {
         assert!(store.revoke_key(tenant, KeyId(id(1)), revoked_at, CLI).await.unwrap());
@@ -106,11 +106,11 @@ async fn a_revoked_key_keeps_the_time_of_its_first_revocation(fixture: Fixture) 
 
 async fn a_key_is_revoked_by_its_own_tenant_only(fixture: Fixture) {
     let (store, other) = (&fixture.server.database, TenantId(id(0xB)));
-    store.create_key(&key(fixture.tenant, 1), &[1; 32], CLI).await.unwrap();
+    store.create_key(&key(fixture.tenant, 1), &[1; 32], CLI, u32::MAX).await.unwrap();
     assert!(!store.revoke_key(other, KeyId(id(1)), at(7), CLI).await.unwrap());
     assert_eq!(store.find_key(&[1; 32]).await.unwrap().unwrap().revoked_at, None);
     // Two tenants may have keys of one id.
-    store.create_key(&key(other, 1), &[2; 32], CLI).await.unwrap();
+    store.create_key(&key(other, 1), &[2; 32], CLI, u32::MAX).await.unwrap();
     assert!(store.revoke_key(other, KeyId(id(1)), at(7), CLI).await.unwrap());
     assert_eq!(store.find_key(&[1; 32]).await.unwrap().unwrap().revoked_at, None);
     assert_eq!(store.find_key(&[2; 32]).await.unwrap().unwrap().revoked_at, Some(at(7)));

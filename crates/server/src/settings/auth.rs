@@ -1,9 +1,10 @@
 //! The settings of credentials beside API keys: `[auth]`.
 
 use super::fault::Faults;
-use crate::secret::{Secret, SecretUrl};
+use crate::secret::{Secret, ServiceUrl};
 use crate::units::duration;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Fewest bytes of a secret for HS256: as many as its digest has (RFC 7518, 3.2).
@@ -16,6 +17,12 @@ const TICKET_TTL_MAX: Duration = Duration::from_mins(10);
 /// Bounds of the time between two fetches of a key set.
 const JWKS_REFRESH_MIN: Duration = Duration::from_secs(10);
 const JWKS_REFRESH_MAX: Duration = Duration::from_hours(24);
+/// Longest use of a key set that cannot be fetched again.
+const JWKS_AGE_MAX: Duration = Duration::from_hours(30 * 24);
+/// Longest life of a key that a token makes: ten years.
+const TOKEN_KEY_TTL_MAX: Duration = Duration::from_hours(3650 * 24);
+/// Most valid keys that a tenant can be allowed.
+const TENANT_KEYS_MAX: u32 = 100_000;
 
 /// Credentials beside API keys.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -26,10 +33,15 @@ pub struct AuthSettings {
     /// A file with the public keys of those that tokens are signed with; empty for none.
     pub jwks_file: String,
     /// An address of the same; empty for none.
-    pub jwks_url: SecretUrl,
-    /// How old the keys may become.
+    pub jwks_url: ServiceUrl,
+    /// Whether that address may be one without TLS on another machine.
+    pub jwks_allow_http: bool,
+    /// The age at which the keys are fetched again.
     #[serde(with = "duration")]
     pub jwks_refresh: Duration,
+    /// The age from which on they are not used any more.
+    #[serde(with = "duration")]
+    pub jwks_age_max: Duration,
     /// Whom tokens must be meant for; empty for tokens that do not say.
     pub jwt_audience: String,
     /// Who must have made tokens; empty for anyone who has the key.
@@ -42,6 +54,13 @@ pub struct AuthSettings {
     /// How long a ticket is valid.
     #[serde(with = "duration")]
     pub ticket_ttl: Duration,
+    /// Longest life of a key that a token makes; zero: tokens make none.
+    #[serde(with = "duration")]
+    pub token_key_ttl_max: Duration,
+    /// Whether such a key may outlive the token.
+    pub token_keys_outlive_token: bool,
+    /// Most valid keys of a tenant.
+    pub tenant_keys_max: u32,
 }
 
 impl AuthSettings {
@@ -63,10 +82,53 @@ impl AuthSettings {
             "auth.jwks_url",
             "must start with https:// or http://",
         );
+        faults.require(
+            self.jwks_allow_http || !url.starts_with("http://") || is_loopback(url),
+            "auth.jwks_url",
+            "must start with https://, or name this machine, as whoever can change the keys on their way can make \
+             tokens; auth.jwks_allow_http = true allows it nevertheless",
+        );
         faults.require(self.jwt_leeway <= LEEWAY_MAX, "auth.jwt_leeway", "must be at most 10m");
         let ttl = TICKET_TTL_MIN..=TICKET_TTL_MAX;
         faults.require(ttl.contains(&self.ticket_ttl), "auth.ticket_ttl", "must be between 1s and 10m");
         let refresh = JWKS_REFRESH_MIN..=JWKS_REFRESH_MAX;
         faults.require(refresh.contains(&self.jwks_refresh), "auth.jwks_refresh", "must be between 10s and 24h");
+        let age = self.jwks_refresh..=JWKS_AGE_MAX;
+        let must = "must be at least auth.jwks_refresh and at most 30d";
+        faults.require(age.contains(&self.jwks_age_max), "auth.jwks_age_max", must);
+        let ttl_is_sound = self.token_key_ttl_max <= TOKEN_KEY_TTL_MAX;
+        faults.require(ttl_is_sound, "auth.token_key_ttl_max", "must be at most 3650d; 0s: tokens make no keys");
+        let must = format!("must be between 1 and {TENANT_KEYS_MAX}");
+        faults.require((1..=TENANT_KEYS_MAX).contains(&self.tenant_keys_max), "auth.tenant_keys_max", must);
+    }
+}
+
+/// Whether an address of HTTP is one of this machine.
+fn is_loopback(url: &str) -> bool {
+    let authority = url.trim_start_matches("http://").split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.split(']').next().unwrap_or_default();
+        return address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    }
+    let host = host.split(':').next().unwrap_or_default();
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for url in
+            ["http://localhost/keys", "http://127.0.0.1:8080/keys", "http://[::1]:8080?x", "http://u:p@localhost"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://localhost.example/", "http://127.0.0.1@issuer.example/", "http://[::2]/", "http://10.0.0.7"]
+        {
+            assert!(!is_loopback(url), "{url}");
+        }
     }
 }

@@ -14,6 +14,16 @@ pub struct MetricsSettings {
     pub bind: Option<SocketAddr>,
 }
 
+/// The address that `config/default.toml` names, which a test holds to it.
+const DEFAULT_BIND: &str = "127.0.0.1:9090";
+
+impl MetricsSettings {
+    /// Whether the address is the default one, which nobody may have chosen.
+    pub fn is_default_bind(&self) -> bool {
+        self.bind.is_some_and(|bind| bind.to_string() == DEFAULT_BIND)
+    }
+}
+
 /// An address; `None` where the text is empty.
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;

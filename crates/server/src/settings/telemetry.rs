@@ -1,6 +1,7 @@
 //! The settings of traces: `[telemetry]`.
 
 use super::fault::Faults;
+use crate::secret::ServiceUrl;
 use serde::{Deserialize, Serialize};
 
 /// Traces of requests.
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
     /// Where they go; empty for nowhere.
-    pub otlp_endpoint: String,
+    pub otlp_endpoint: ServiceUrl,
     /// What the server calls itself there.
     pub service_name: String,
     /// The share of traces that is kept, of those that a client did not decide on.
@@ -19,7 +20,7 @@ impl TelemetrySettings {
     pub(super) fn check(&self, faults: &mut Faults) {
         let ratio = self.sampling_ratio;
         faults.require((0.0..=1.0).contains(&ratio), "telemetry.sampling_ratio", "must be from 0.0 to 1.0");
-        let endpoint = &self.otlp_endpoint;
+        let endpoint = self.otlp_endpoint.reveal();
         faults.require(
             endpoint.is_empty() || endpoint.starts_with("http://") || endpoint.starts_with("https://"),
             "telemetry.otlp_endpoint",

@@ -7,6 +7,8 @@ use serde_json::json;
 
 on_each_backend!(
     help_names_every_command,
+    licenses_of_others_are_printed,
+    past_its_number_of_keys_a_tenant_gets_none,
     tenants_are_created_and_listed,
     a_tenant_that_cannot_be_is_refused_with_the_reason,
     a_new_key_is_alone_on_standard_output_and_opens_both_scopes,
@@ -18,6 +20,26 @@ on_each_backend!(
     what_is_done_to_keys_is_written_down,
     a_key_has_the_limit_that_it_is_given,
 );
+
+fn licenses_of_others_are_printed(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    let notices = fixture.run(&["--licenses"]).stdout_of_success();
+    for name in ["actix-web", "diesel", "Swagger UI", "SQLite", "zstd-sys", "Permission is hereby granted"] {
+        assert!(notices.contains(name), "{name}");
+    }
+    assert!(fixture.run(&["--config", "x.toml"]).stderr_of_failure().contains("name a command"));
+}
+
+fn past_its_number_of_keys_a_tenant_gets_none(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    fixture.create_tenant("clinic");
+    let arguments = ["keys", "create", "--tenant", "clinic"];
+    let complaint = fixture.complaint(&arguments, &[("CALLSCOPE__AUTH__TENANT_KEYS_MAX", "1")]);
+    for part in ["clinic has 1 valid keys", "callscope keys list --tenant clinic", "auth.tenant_keys_max"] {
+        assert!(complaint.contains(part), "{complaint}");
+    }
+    fixture.create_key(&arguments[2..]);
+}
 
 fn help_names_every_command(backend: Backend) {
     let fixture = Fixture::new(backend);

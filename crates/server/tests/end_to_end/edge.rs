@@ -1,7 +1,8 @@
 //! What stands between clients and the service: metrics at an address of their own, traces, keys that are kept.
 
+use crate::client::Client;
 use crate::fixture::Fixture;
-use crate::process::eventually;
+use crate::process::{Running, eventually, run};
 use callscope_testkit::Backend;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex};
 on_each_backend!(
     a_key_that_another_process_revokes_is_refused_when_its_time_is_over,
     metrics_have_an_address_of_their_own_if_that_is_wanted,
+    a_taken_address_of_metrics_stops_only_who_chose_it,
+    no_client_writes_lines_of_the_log,
     active_calls_of_all_tenants_are_counted,
     spans_arrive_at_a_collector_with_the_trace_of_the_client,
     a_collector_that_is_away_stops_nothing,
@@ -180,4 +183,56 @@ fn a_collector_that_is_away_stops_nothing(backend: Backend) {
     }
     server.signal("TERM");
     assert!(server.wait().success());
+}
+
+/// The default address may belong to another server of the machine, whose start must not depend on that.
+fn a_taken_address_of_metrics_stops_only_who_chose_it(backend: Backend) {
+    let fixture = Fixture::new(backend);
+    // Whether this test gets it or somebody else has it, it is taken.
+    let _default = TcpListener::bind("127.0.0.1:9090");
+    let server = fixture.serve(&[("CALLSCOPE__METRICS__BIND", "127.0.0.1:9090")]);
+    assert_eq!(server.stranger().get("/health/live").status, 200);
+    assert_eq!(server.stranger().get("/metrics").status, 404);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = fixture.command(&["serve"]);
+    command.env("CALLSCOPE__METRICS__BIND", &address);
+    let complaint = run(command, b"").stderr_of_failure();
+    assert!(complaint.contains(&format!("cannot listen on {address}; choose another metrics.bind")), "{complaint}");
+}
+
+/// Every line of the log is the server's own, whatever names clients send.
+fn no_client_writes_lines_of_the_log(backend: Backend) {
+    const FORGED: &str = "x\n2026-11-24T00:00:00Z  INFO revoked a key tenant=forged\u{1B}[2J";
+    let fixture = Fixture::new(backend);
+    let key = fixture.create_tenant("acme");
+    for arguments in [
+        vec!["tenants", "create", "other", "--name", FORGED],
+        vec!["keys", "create", "--tenant", "acme", "--name", FORGED],
+    ] {
+        assert!(run(fixture.command(&arguments), b"").stderr_of_failure().contains("control characters"));
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let mut command = fixture.command(&["serve"]);
+    command.env("CALLSCOPE__LOG__FORMAT", "pretty").env("CALLSCOPE__SERVER__BIND", &address);
+    let server = Running::start(command, b"");
+    let url = format!("http://{address}");
+    eventually("an answer", || ureq::get(format!("{url}/health/live")).call().ok());
+    let client = Client::new(&url, Some(&key));
+    let name = serde_json::json!({"scopes": ["keys:manage"], "name": FORGED}).to_string();
+    assert!(client.post("/api/v1/keys", "application/json", name.as_bytes()).status >= 400);
+    for head in ["X-Request-Id: a\u{1B}[2J", "X-Request-Id: a\r\n b", "traceparent: 00-\u{9B}", "X-API-Key: \u{1B}[2J"]
+    {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /%0aforged%1b HTTP/1.1\r\nHost: a\r\n{head}\r\nConnection: close\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    server.signal("TERM");
+    let log = server.finish().stderr;
+    assert!(log.lines().count() > 3, "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with("20") && !line.contains("tenant=forged"), "{line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
 }

@@ -57,8 +57,11 @@ impl Fixture {
         let mut command = self.bare_command(arguments);
         command.env("CALLSCOPE__DATABASE__URL", self.database_url());
         command.env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0").env("CALLSCOPE__LOG__FORMAT", "json");
-        // Tests send many requests.
+        // Tests send many requests, and wrong keys.
+        command.env("CALLSCOPE__LIMITS__FAILED_CREDENTIALS_PER_MINUTE", "0");
         command.env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0");
+        // Many servers run at once: each serves its metrics beside everything else.
+        command.env("CALLSCOPE__METRICS__BIND", "");
         // Tests read at once what they have written.
         command.env("CALLSCOPE__CACHE__TTL", "0s");
         command
