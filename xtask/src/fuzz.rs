@@ -31,6 +31,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // As many requests as come, wrong credentials among them, and as many keys as are made.
     let trial = Trial::start(&[
         ("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0"),
+        ("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0"),
         ("CALLSCOPE__LIMITS__FAILED_CREDENTIALS_PER_MINUTE", "0"),
         ("CALLSCOPE__AUTH__TENANT_KEYS_MAX", "100000"),
     ])?;

@@ -5,7 +5,7 @@ use crate::jwt::{JwtFault, JwtOptions, JwtVerifier};
 use crate::problem::{Problem, ProblemCode};
 use crate::rates::{Allowance, Rates};
 use crate::state::ApiState;
-use crate::transport::Connection;
+use crate::transport::{ClientAddress, Connection};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest};
 use callscope_analytics::access::AccessStore;
@@ -34,6 +34,8 @@ pub struct AccessOptions {
     pub ticket_ttl: Duration,
     /// How often credentials may be used that have no limit of their own.
     pub rate: RateLimit,
+    /// How often all credentials of one tenant together may be used.
+    pub tenant_rate: RateLimit,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,
     /// What keys over HTTP can be.
@@ -63,6 +65,7 @@ pub struct Access {
     /// How long a ticket is valid.
     pub(crate) ticket_ttl: Duration,
     rate: RateLimit,
+    tenant_rate: RateLimit,
     rates: Rates,
     failed: FailedCredentials,
     /// What keys over HTTP can be.
@@ -98,6 +101,7 @@ impl Access {
             query_tokens: options.query_tokens,
             ticket_ttl: options.ticket_ttl,
             rate: options.rate,
+            tenant_rate: options.tenant_rate,
             rates: Rates::default(),
             failed: FailedCredentials::new(options.failed_credentials_per_minute),
             keys: options.keys,
@@ -171,7 +175,7 @@ impl Credential {
 
 /// The address that a client's failures are counted for.
 fn client_address(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
+    ClientAddress::of(request).map_or(Ipv4Addr::UNSPECIFIED.into(), |ClientAddress(address)| address)
 }
 
 /// The credential that a key or a token is. Failures are counted: past their limit the answer is 429, and keys are looked
@@ -303,14 +307,26 @@ pub fn admit(state: &ApiState, request: &HttpRequest, credential: &Credential, s
     if let Some(connection) = Connection::of(request) {
         connection.set_tenant(credential.tenant);
     }
-    let holder = (credential.tenant, credential.principal.clone());
-    if let Some(allowance) = state.access.rates.take(&holder, state.access.rate(credential)) {
-        request.extensions_mut().insert::<Allowance>(allowance);
-        if let Some(seconds) = allowance.retry_after_s {
-            return Err(too_many("the credential's limit of requests is reached", seconds));
-        }
-    }
+    count_request(state, request, credential)?;
     if credential.allows(scope) { Ok(()) } else { Err(lacks(scope)) }
+}
+
+/// Counts a request for its principal, and if that may ask for its tenant: keys are free, so that a limit of each alone
+/// would bound nothing.
+fn count_request(state: &ApiState, request: &HttpRequest, credential: &Credential) -> Result<(), Problem> {
+    let Access { rates, tenant_rate, .. } = &state.access;
+    let principal = (credential.tenant, Some(credential.principal.clone()));
+    let own = rates.take(&principal, state.access.rate(credential));
+    let is_refused = own.is_some_and(|allowance| allowance.retry_after_s.is_some());
+    let of_tenant = if is_refused { None } else { rates.take(&(credential.tenant, None), *tenant_rate) };
+    let tightest = own.into_iter().chain(of_tenant).reduce(Allowance::tighter);
+    let Some(allowance) = tightest else { return Ok(()) };
+    request.extensions_mut().insert::<Allowance>(allowance);
+    match allowance.retry_after_s {
+        None => Ok(()),
+        Some(seconds) if is_refused => Err(too_many("the credential's limit of requests is reached", seconds)),
+        Some(seconds) => Err(too_many("the tenant's limit of requests is reached", seconds)),
+    }
 }
 
 /// No valid credential.

@@ -23,8 +23,8 @@ const SHARDS: usize = 16;
 /// Most buckets of a shard; some 150 bytes each.
 const BUCKETS_PER_SHARD_MAX: usize = 4096;
 
-/// Whose requests are counted together.
-pub type Holder = (TenantId, Principal);
+/// Whose requests are counted together: a principal's, or a whole tenant's.
+pub type Holder = (TenantId, Option<Principal>);
 
 /// What is left of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,15 @@ fn ceil_s(duration: Duration) -> u64 {
 impl Default for Rates {
     fn default() -> Self {
         Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl Allowance {
+    /// The one that leaves less.
+    #[must_use]
+    pub fn tighter(self, other: Self) -> Self {
+        let key = |allowance: &Self| (allowance.remaining, std::cmp::Reverse(allowance.retry_after_s));
+        if key(&other) < key(&self) { other } else { self }
     }
 }
 
@@ -157,7 +166,7 @@ mod tests {
     use uuid::Uuid;
 
     fn holder(number: u128) -> Holder {
-        (TenantId(Uuid::nil()), Principal::Key(KeyId(Uuid::from_u128(number))))
+        (TenantId(Uuid::nil()), Some(Principal::Key(KeyId(Uuid::from_u128(number)))))
     }
 
     fn rate(requests_per_second: u32, burst: u32) -> RateLimit {

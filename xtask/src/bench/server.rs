@@ -35,23 +35,31 @@ pub struct Instance {
 
 /// A build of the server.
 #[derive(Clone, Debug)]
-pub struct Program(PathBuf);
+pub struct Program {
+    path: PathBuf,
+    /// Settings that this program knows, and another one may not.
+    environment: &'static [(&'static str, &'static str)],
+}
 
 impl Program {
     /// The release build of this workspace.
     pub fn built() -> Self {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-        Self(target.join("release/callscope"))
+        Self {
+            path: target.join("release/callscope"),
+            environment: &[("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0")],
+        }
     }
 
     /// Another build, such as one of an earlier commit.
     pub fn at(path: &Path) -> Self {
-        Self(path.to_owned())
+        Self { path: path.to_owned(), environment: &[] }
     }
 
     fn command(&self, database: &Database) -> Command {
-        let mut command = Command::new(&self.0);
+        let mut command = Command::new(&self.path);
         command
+            .envs(self.environment.iter().copied())
             .env("CALLSCOPE__DATABASE__URL", database.url())
             .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
             // All clients of a benchmark have one address.

@@ -12,6 +12,7 @@ on_each_backend!(
     past_the_burst_a_key_must_wait,
     every_answer_says_what_is_left,
     a_key_has_a_limit_of_its_own,
+    all_keys_of_a_tenant_share_its_limit,
     a_tokens_requests_are_counted_by_tenant_and_subject,
     without_a_limit_nothing_is_said
 );
@@ -55,6 +56,27 @@ async fn past_the_burst_a_key_must_wait(backend: Backend) {
     assert_eq!(acme.ingest(&[crate::records::completed(1, "2026-01-17T10:00:00Z", 60)]).await.status, 429);
     // Another key of the tenant has a bucket of its own.
     assert_eq!(server.client(&server.key(acme.id, Scope::ALL).await).summary("").await.status, 200);
+}
+
+async fn all_keys_of_a_tenant_share_its_limit(backend: Backend) {
+    let setup = Setup { tenant_rate: rate(1, 20), ..setup(rate(1000, 15)) };
+    let server = Server::start_with(backend, setup).await;
+    let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
+    // The tighter limit is shown: the key's until the tenant has less left.
+    assert_eq!(allowance(&acme.summary("").await).map(|[limit, ..]| limit), Some(15));
+    let mut refused = None;
+    for _ in 0..40 {
+        let another = server.client(&server.key(acme.id, Scope::ALL).await);
+        let response = another.summary("").await;
+        if response.status != 200 {
+            refused = Some(response);
+            break;
+        }
+    }
+    let refused = refused.expect("a tenant with many keys has one limit");
+    assert_eq!(problem(&refused), "429 rate_limit_exceeded: the tenant's limit of requests is reached");
+    assert_eq!((refused.header("Retry-After"), allowance(&refused)), (Some("1"), Some([20, 0, 20])));
+    assert_eq!(globex.summary("").await.status, 200);
 }
 
 async fn every_answer_says_what_is_left(backend: Backend) {

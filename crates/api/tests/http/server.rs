@@ -80,6 +80,8 @@ pub struct Setup {
     pub query_tokens: bool,
     /// How often a credential may be used.
     pub rate: RateLimit,
+    /// How often all credentials of one tenant together may be used.
+    pub tenant_rate: RateLimit,
     /// The bounds of connections.
     pub transport: fn() -> TransportLimits,
     /// The bounds on what is kept of a tenant.
@@ -114,6 +116,7 @@ impl Default for Setup {
             jwt: None,
             query_tokens: false,
             rate: RateLimit::NONE,
+            tenant_rate: RateLimit::NONE,
             transport: transport_limits,
             kept: || KeptLimits::NONE,
             failed_credentials_per_minute: 0,
@@ -154,6 +157,7 @@ impl Server {
         Self::start_with(backend, Setup::default()).await
     }
 
+    #[expect(clippy::large_types_passed_by_value, reason = "a struct literal at each call reads best")]
     pub async fn start_with(backend: Backend, setup: Setup) -> Self {
         let migrate = async |url: String| {
             Database::migrate(&url).await.expect("a database");
@@ -196,6 +200,7 @@ impl Server {
             query_tokens: setup.query_tokens,
             ticket_ttl: TICKET_TTL,
             rate: setup.rate,
+            tenant_rate: setup.tenant_rate,
             failed_credentials_per_minute: setup.failed_credentials_per_minute,
             keys: setup.keys,
         };

@@ -12,6 +12,10 @@ pub struct LimitSettings {
     pub requests_per_second: u32,
     /// Its requests at once.
     pub burst: u32,
+    /// Requests a second of all credentials of one tenant together; 0 for any number.
+    pub tenant_requests_per_second: u32,
+    /// Their requests at once.
+    pub tenant_burst: u32,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,
 }
@@ -19,19 +23,27 @@ pub struct LimitSettings {
 impl LimitSettings {
     pub(super) fn check(self, faults: &mut Faults) {
         faults.check(self.rate());
+        faults.check(self.tenant_rate());
         let must = format!("must be at most {RATE_MAX}; 0: any number");
         let key = "limits.failed_credentials_per_minute";
         faults.require(self.failed_credentials_per_minute <= RATE_MAX, key, must);
     }
 
-    /// The limit; refuses what cannot be one.
+    /// The limit of one credential; refuses what cannot be one.
     pub fn rate(self) -> Result<RateLimit, Fault> {
-        RateLimit::new(self.requests_per_second, self.burst).map_err(|fault| {
-            let key = match fault {
-                RateFault::TooFast => "limits.requests_per_second",
-                RateFault::Burst => "limits.burst",
-            };
-            Fault::new(key, fault)
-        })
+        rate(["limits.requests_per_second", "limits.burst"], self.requests_per_second, self.burst)
     }
+
+    /// The limit of one tenant; refuses what cannot be one.
+    pub fn tenant_rate(self) -> Result<RateLimit, Fault> {
+        let keys = ["limits.tenant_requests_per_second", "limits.tenant_burst"];
+        rate(keys, self.tenant_requests_per_second, self.tenant_burst)
+    }
+}
+
+fn rate(keys: [&str; 2], requests_per_second: u32, burst: u32) -> Result<RateLimit, Fault> {
+    RateLimit::new(requests_per_second, burst).map_err(|fault| match fault {
+        RateFault::TooFast => Fault::new(keys[0], fault),
+        RateFault::Burst => Fault::new(keys[1], fault),
+    })
 }

@@ -63,6 +63,7 @@ fn a_value_that_cannot_be_is_refused_with_its_path(backend: Backend) {
         ("CALLSCOPE__AUTH__TICKET_TTL", "0s", "auth.ticket_ttl"),
         ("CALLSCOPE__AUTH__QUERY_TOKENS", "perhaps", "auth.query_tokens"),
         ("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "1000001", "limits.requests_per_second"),
+        ("CALLSCOPE__LIMITS__TENANT_BURST", "0", "limits.tenant_burst"),
         ("CALLSCOPE__LIMITS__BURST", "0", "limits.burst"),
         ("CALLSCOPE__SERVER__BIND", "localhost", "server.bind"),
         ("CALLSCOPE__SERVER__BODY_TIMEOUT", "0s", "server.body_timeout"),

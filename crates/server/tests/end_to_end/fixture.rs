@@ -60,6 +60,7 @@ impl Fixture {
         // Tests send many requests, and wrong keys.
         command.env("CALLSCOPE__LIMITS__FAILED_CREDENTIALS_PER_MINUTE", "0");
         command.env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0");
+        command.env("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0");
         // Many servers run at once: each serves its metrics beside everything else.
         command.env("CALLSCOPE__METRICS__BIND", "");
         // Tests read at once what they have written.
