@@ -80,7 +80,7 @@ async fn past_the_limit_valid_credentials_are_let_in(backend: Backend) {
 async fn tickets_and_tokens_count_as_well(backend: Backend) {
     let server = start(backend).await;
     let acme = server.tenant("acme").await;
-    let ticket = format!("/ws/calls?ticket=cs_ticket_{}_{}", acme.id, "0".repeat(64));
+    let ticket = format!("/api/v1/sse/calls/stream?ticket=cs_ticket_{}_{}", acme.id, "0".repeat(64));
     let token = Request::get(SUMMARY).header("Authorization", "Bearer a.b.c");
     for _ in 0..2 {
         assert_eq!(server.stranger().send(&Request::get(&ticket)).await.status, 401);
