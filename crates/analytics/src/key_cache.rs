@@ -171,6 +171,7 @@ impl TenantStore for CachedTenants {
 fn same(error: &Arc<StoreError>) -> StoreError {
     let source = || Box::new(Arc::clone(error));
     match **error {
+        StoreError::Overloaded => StoreError::Overloaded,
         StoreError::Unavailable(_) => StoreError::Unavailable(source()),
         StoreError::Conflict(_) => StoreError::Conflict(source()),
         StoreError::Duplicate => StoreError::Duplicate,

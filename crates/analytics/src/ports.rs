@@ -20,6 +20,9 @@ pub enum StoreError {
     /// The database cannot be reached, or is too busy; the same call may succeed later.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Too many calls of this tenant wait already; the same call may succeed later.
+    #[error("too many reads of this tenant are waiting")]
+    Overloaded,
     /// Two transactions stood in each other's way; trying again at once is right.
     #[error("the transaction must be repeated")]
     Conflict(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -5,7 +5,10 @@ use crate::params::NoParams;
 use crate::problem::Problem;
 use crate::state::ApiState;
 use actix_web::{get, web};
+use callscope_analytics::service::Analytics;
 use serde::Serialize;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -30,6 +33,36 @@ struct HealthResponse {
 
 const HEALTHY: HealthResponse = HealthResponse { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
+/// Whether the database answered lately, so that many probes ask it once.
+pub struct Readiness {
+    age_max: Duration,
+    last: Mutex<Option<(Instant, Result<(), Problem>)>>,
+}
+
+impl Readiness {
+    /// Answers are kept for so long; zero: each probe asks the database.
+    pub fn new(age_max: Duration) -> Self {
+        Self { age_max, last: Mutex::new(None) }
+    }
+
+    async fn check(&self, analytics: &Analytics) -> Result<(), Problem> {
+        if self.age_max.is_zero() {
+            return Ok(analytics.ping().await?);
+        }
+        // Held while the database is asked: probes that arrive meanwhile share the answer.
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((asked_at, answer)) if asked_at.elapsed() < self.age_max => answer.clone(),
+            _ => {
+                let asked_at = Instant::now();
+                let answer = analytics.ping().await.map_err(Problem::from);
+                *last = Some((asked_at, answer.clone()));
+                answer
+            }
+        }
+    }
+}
+
 /// Check server and database
 ///
 /// Returns 200 when the server runs and its database answers, else 503.
@@ -39,7 +72,7 @@ const HEALTHY: HealthResponse = HealthResponse { status: "ok", version: env!("CA
 )]
 #[get("/health")]
 async fn get_health(_: NoParams, state: web::Data<ApiState>) -> Result<web::Json<HealthResponse>, Problem> {
-    state.analytics.ping().await?;
+    state.readiness.check(&state.analytics).await?;
     Ok(web::Json(HEALTHY))
 }
 
@@ -64,6 +97,6 @@ async fn get_liveness(_: NoParams) -> web::Json<HealthResponse> {
 )]
 #[get("/health/ready")]
 async fn get_readiness(_: NoParams, state: web::Data<ApiState>) -> Result<web::Json<HealthResponse>, Problem> {
-    state.analytics.ping().await?;
+    state.readiness.check(&state.analytics).await?;
     Ok(web::Json(HEALTHY))
 }

@@ -248,6 +248,9 @@ impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         let source = std::error::Error::source(error);
         match error {
+            StoreError::Overloaded => {
+                Self::new(ProblemCode::Overloaded, "too many reads of this tenant are waiting; try again later")
+            }
             StoreError::Unavailable(_) | StoreError::Conflict(_) => {
                 tracing::error!(%error, source, "the database did not answer");
                 Self::new(ProblemCode::Unavailable, "the database is not available; try again later")

@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::body::BodyRoom;
 use crate::cache::{AnswerCache, CacheLimits};
 use crate::cors::CorsRules;
+use crate::health::Readiness;
 use crate::live::{Boards, LiveLimits, SocketRoom};
 use crate::metrics::Metrics;
 use crate::parsing::Parsers;
@@ -67,6 +68,8 @@ pub struct ApiState {
     pub tracer: Option<Arc<dyn Tracer>>,
     /// Answers that are kept.
     pub(crate) cache: AnswerCache,
+    /// Whether the database answered lately.
+    pub(crate) readiness: Readiness,
     /// Which pages of other origins may use the interface; none, unless it is said.
     pub cors: CorsRules,
     /// Room for bodies.
@@ -104,6 +107,7 @@ impl ApiState {
             serves_metrics: true,
             tracer: None,
             cache: AnswerCache::new(CacheLimits::OFF),
+            readiness: Readiness::new(Duration::ZERO),
             cors: CorsRules::none(),
             bodies: BodyRoom::new(&limits),
             parsers: Parsers::default(),
@@ -114,7 +118,7 @@ impl ApiState {
     /// The same state with answers that are kept.
     #[must_use]
     pub fn with_cache(self, limits: CacheLimits) -> Self {
-        Self { cache: AnswerCache::new(limits), ..self }
+        Self { cache: AnswerCache::new(limits), readiness: Readiness::new(limits.ttl), ..self }
     }
 
     /// The same state with counters that something else counts with as well.

@@ -62,7 +62,7 @@ impl AnalyticsStore for Database {
             }
             Ok(SummaryParts { calls: parts.into_calls(&plan)?, active_calls: active_calls.unsigned_abs() })
         };
-        self.ask(Mixed(groups), read).await
+        self.ask(tenant, Mixed(groups), read).await
     }
 
     async fn load_call_parts(
@@ -80,12 +80,12 @@ impl AnalyticsStore for Database {
             }
             parts.into_calls(&plan)
         };
-        self.ask(Mixed(groups), read).await
+        self.ask(tenant, Mixed(groups), read).await
     }
 
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
         let active = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(IsActive).count();
-        self.ask(active, |counts: Vec<i64>| Ok(counts.iter().sum::<i64>().unsigned_abs())).await
+        self.ask(tenant, active, |counts: Vec<i64>| Ok(counts.iter().sum::<i64>().unsigned_abs())).await
     }
 
     async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
@@ -119,7 +119,7 @@ impl AnalyticsStore for Database {
                 let buckets = buckets.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))).collect();
                 Ok(WorkflowParts { kept_from, buckets, edge_calls: facts(edges)?, workflows })
             };
-        self.ask(Mixed(groups), read).await
+        self.ask(tenant, Mixed(groups), read).await
     }
 
     async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
@@ -141,7 +141,7 @@ impl AnalyticsStore for Database {
             let Parts { kept_from, buckets, edges } = parts.settle(&plan);
             Ok(ProviderParts { kept_from, buckets: sum_by_provider(buckets)?, edge_calls: facts(edges)? })
         };
-        self.ask(Mixed(groups), read).await
+        self.ask(tenant, Mixed(groups), read).await
     }
 
     async fn load_error_log_parts(
@@ -211,7 +211,7 @@ impl AnalyticsStore for Database {
                 let edge_errors = edges.iter().map(ErrorKindsRow::kinds).collect::<Result<Vec<_>, _>>()?.concat();
                 Ok(ErrorLogParts { kept_from, bucket_errors, edge_errors, items })
             };
-        self.ask(Mixed(groups), read).await
+        self.ask(tenant, Mixed(groups), read).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

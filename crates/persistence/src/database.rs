@@ -8,6 +8,7 @@ use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
 use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, Sockets, SocketsRole};
 use callscope_analytics::ports::StoreError;
+use callscope_analytics::turns::{TurnLimits, Turns};
 use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
 use futures_util::join;
@@ -15,6 +16,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// Analytics reads of one tenant that may wait for a connection.
+const READS_WAITING_MAX: usize = 200;
 
 /// How long after a ticket or a key was written to a file the writer of calls keeps its transactions short.
 const WRITER_WANTED_AGE_MAX: Duration = Duration::from_secs(30);
@@ -121,6 +125,8 @@ pub struct Database {
     pools: Pools,
     pool_size: u32,
     writer_wanted: Arc<Mutex<Option<Instant>>>,
+    /// Turns at the connections for analytics reads.
+    reads: Arc<Turns>,
 }
 
 #[derive(Clone)]
@@ -207,7 +213,19 @@ impl Database {
                 }
             }
         };
-        Ok(Self { pools, pool_size: options.pool_size, writer_wanted: Arc::default() })
+        let connections = match &pools {
+            Pools::Pg { .. } => analytics_size(options.pool_size),
+            // One is left for everything else that is read.
+            Pools::Lite { .. } => readers_max(options).saturating_sub(1).max(1),
+        };
+        let max = usize::try_from(connections).unwrap_or(usize::MAX);
+        let reads = Turns::new(TurnLimits {
+            max,
+            holder_max: max.div_ceil(2),
+            waiting_max: READS_WAITING_MAX,
+            timeout: options.acquire_timeout,
+        });
+        Ok(Self { pools, pool_size: options.pool_size, writer_wanted: Arc::default(), reads })
     }
 
     /// How many connections there are, by pool.
@@ -261,12 +279,15 @@ impl Database {
         }
     }
 
-    /// Asks one question of the read endpoints, and makes an answer of its rows.
+    /// Asks one question of the read endpoints for a tenant, in its turn, and makes an answer of its rows. A tenant has at
+    /// most half of the connections.
     pub(crate) async fn ask<U: Send + 'static, T: Send + 'static>(
         &self,
+        tenant: TenantId,
         question: impl Query<U>,
         read: impl FnOnce(Vec<U>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let _turn = self.reads.take(tenant).await.map_err(|_| StoreError::Overloaded)?;
         let mut conn = self.analytics_connection().await?;
         let answer = async move { read(conn.load(question).await?) };
         match &self.pools {
