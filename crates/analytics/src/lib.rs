@@ -6,6 +6,7 @@
 pub mod access;
 pub mod clock;
 pub mod deltas;
+pub mod event_pruner;
 pub mod ingestion;
 pub mod kept;
 pub mod key_cache;

@@ -4,15 +4,19 @@
 //! that reads the rows after the last one it has told, whenever a commit is announced, and passes them on to all
 //! followers. An announcement only says that there may be news; one that gets lost costs a second.
 
-use crate::ports::{AnalyticsStore, EventBounds, EventStore, NumberedEvent, StoreError, TenantStore, source};
-use crate::{clock::Clock, ports::EventRange};
-use callscope_domain::{EventId, Span, TenantId};
+use crate::ports::{AnalyticsStore, EventRange, EventStore, NumberedEvent, StoreError, source};
+use crate::turns::{TurnLimits, Turns};
+use callscope_domain::{EventId, TenantId};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell, broadcast, mpsc, watch};
 use tokio::time::Instant;
+
+/// Pages of missed events are read a few at a time, and of one tenant fewer: a client that has missed much comes with one
+/// request, which no limit of requests bounds.
+const REPLAYS: TurnLimits = TurnLimits { max: 4, holder_max: 2, waiting_max: 10_000, timeout: Duration::from_mins(1) };
 
 /// Events of one page.
 const PAGE_EVENTS: u32 = 500;
@@ -104,6 +108,8 @@ struct Shared {
     closing: watch::Sender<bool>,
     runtime: Handle,
     deliveries_per_second: u32,
+    /// Turns at reading pages of missed events.
+    replays: Arc<Turns>,
 }
 
 /// What is told of one tenant.
@@ -129,7 +135,8 @@ impl Live {
     #[must_use]
     pub fn new(events: Arc<dyn EventStore>, counts: Arc<dyn AnalyticsStore>, deliveries_per_second: u32) -> Self {
         let (topics, closing, runtime) = (Mutex::default(), watch::Sender::new(false), Handle::current());
-        Self { shared: Arc::new(Shared { events, counts, topics, closing, runtime, deliveries_per_second }) }
+        let replays = Turns::new(REPLAYS);
+        Self { shared: Arc::new(Shared { events, counts, topics, closing, runtime, deliveries_per_second, replays }) }
     }
 
     /// Announces commits to topics and to other processes, and hears theirs, until it is dropped.
@@ -382,7 +389,9 @@ impl Follower {
                 return Ok(Some(self.tell(Arc::new(ToldEvent::new(numbered)))));
             }
             if self.last < self.cursor {
+                let turn = self.shared.replays.take(self.tenant).await.map_err(|_| StoreError::Overloaded)?;
                 let page = self.shared.events.load_events(self.tenant, self.last, PAGE_EVENTS).await?;
+                drop(turn);
                 self.page = page.into_iter().take_while(|numbered| numbered.id <= self.cursor).collect();
                 if self.page.is_empty() {
                     // Deleted meanwhile.
@@ -422,50 +431,6 @@ impl Follower {
         let missed = last.0 - self.last.0;
         self.last = last;
         LiveMessage::Dropped(missed)
-    }
-}
-
-/// A task that deletes events that nobody may ask for any more.
-pub struct EventPruner {
-    /// Where events are.
-    pub events: Arc<dyn EventStore>,
-    /// Where the tenants are found.
-    pub tenants: Arc<dyn TenantStore>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// How long events are kept.
-    pub window: Duration,
-    /// Most events of a tenant.
-    pub events_max: u32,
-}
-
-/// Events that are deleted in one transaction.
-const PRUNED_EVENTS_MAX: u32 = 5000;
-
-impl EventPruner {
-    /// Deletes until it is dropped: at a tenth of the window, but between every second and every minute.
-    pub async fn run(self) {
-        let interval = (self.window / 10).clamp(Duration::from_secs(1), Duration::from_mins(1));
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(error) = self.prune().await {
-                tracing::warn!(error = source(&error), "could not delete old events; will try again");
-            }
-        }
-    }
-
-    /// Deletes what is out of bounds now.
-    pub async fn prune(&self) -> Result<(), StoreError> {
-        let window = Span::from_micros(i64::try_from(self.window.as_micros()).unwrap_or(i64::MAX));
-        let bounds = EventBounds { recorded_from: self.clock.now() - window, events_max: self.events_max.into() };
-        for tenant in self.tenants.list_tenants().await? {
-            while self.events.delete_old_events(tenant.id, bounds, PRUNED_EVENTS_MAX).await?
-                == PRUNED_EVENTS_MAX as usize
-            {}
-        }
-        Ok(())
     }
 }
 
