@@ -48,13 +48,20 @@ pub(crate) type Answer = Result<Vec<TransitionKind>, SubmitError>;
 /// Rows of a part of a submission, at least one record: small enough that few fill a small transaction.
 const PART_ROWS_MAX: usize = 500;
 
-/// What a record is to the database, in rows: itself, its errors and its providers' figures.
+/// Latency samples, and bytes of errors, that cost as much as a row.
+const SAMPLES_PER_ROW: usize = 100;
+const ERROR_BYTES_PER_ROW: usize = 1024;
+
+/// What a record costs the writer, in rows: itself, its errors with their texts, and its providers with their samples.
 #[must_use]
 pub fn rows(incoming: &Incoming) -> usize {
-    match incoming {
-        Incoming::Record(call) => 1 + call.facts().error_kinds.len() + call.facts().providers.len(),
-        Incoming::Overdue { .. } => 1,
-    }
+    let Incoming::Record(call) = incoming else { return 1 };
+    let providers = call.facts().providers.iter().map(|usage| 1 + usage.latencies.len() / SAMPLES_PER_ROW);
+    let errors = call.errors().iter().map(|error| {
+        let bytes = error.message.as_str().len() + error.details.as_ref().map_or(0, |details| details.len());
+        1 + bytes / ERROR_BYTES_PER_ROW
+    });
+    1 + providers.sum::<usize>() + errors.sum::<usize>()
 }
 
 /// A part of a submission: records of one tenant that are written together, and the request that waits for them.

@@ -16,7 +16,7 @@ const RECENT: Duration = Duration::from_secs(30);
 /// Fewest rows of a transaction: below, it lasts as long as its commit, whatever is in it.
 const ROWS_MIN: u64 = 200;
 /// What is assumed before anything was measured. Low: a transaction that turns out too short does no harm.
-const FIRST_ROWS_PER_SECOND: u64 = 50_000;
+const FIRST_ROWS_PER_SECOND: u64 = 10_000;
 
 /// Knows how fast rows are written, and by how many tenants.
 pub struct Pace {
@@ -43,7 +43,8 @@ impl Pace {
         if rows >= ROWS_MIN {
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
             let measured = rows.saturating_mul(1_000_000) / micros;
-            self.rows_per_second = u64::midpoint(self.rows_per_second, measured);
+            // Down at once and up by halves: a transaction that is too long makes others wait, one that is too short does not.
+            self.rows_per_second = measured.min(u64::midpoint(self.rows_per_second, measured));
         }
     }
 

@@ -4,6 +4,7 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
@@ -22,6 +23,10 @@ use std::time::{Duration, Instant};
 const SHARDS: usize = 16;
 /// Most buckets of a shard; some 150 bytes each.
 const BUCKETS_PER_SHARD_MAX: usize = 4096;
+
+/// How long a refusal is held back: a client that does not heed it is slowed down to a few requests a second and
+/// connection, and their number has a bound.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whose requests are counted together: a principal's, or a whole tenant's.
 pub type Holder = (TenantId, Option<Principal>);
@@ -144,6 +149,9 @@ const RESET: [HeaderName; 2] =
 /// Says on the answer what is left of the limit of whoever asked.
 pub async fn rate_headers<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     let mut response = next.call(request).await?;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        tokio::time::sleep(REFUSAL_PAUSE).await;
+    }
     let allowance = response.request().extensions().get::<Allowance>().copied();
     if let Some(allowance) = allowance {
         let values = [

@@ -3,6 +3,7 @@
 //! The framework's parser looks at the length of a frame only when all of it is in memory. So the heads of frames are read
 //! here as well, before it sees them.
 
+use crate::transport::Connection;
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::web::{self, Bytes};
@@ -27,8 +28,12 @@ const HEAD_BYTES_MAX: usize = 14;
 /// The payload of a handshake, cut off at the first frame that announces too much; and whether that has happened.
 pub fn guarded(request: &HttpRequest, payload: web::Payload) -> Option<(web::Payload, Rc<Cell<bool>>)> {
     let is_too_large = Rc::new(Cell::new(false));
-    let guard =
-        FrameGuard { payload: payload.into_inner(), frames: Frames::default(), is_too_large: Rc::clone(&is_too_large) };
+    let guard = FrameGuard {
+        payload: payload.into_inner(),
+        frames: Frames::default(),
+        is_too_large: Rc::clone(&is_too_large),
+        connection: Connection::of(request).cloned(),
+    };
     let mut guarded = Payload::Stream { payload: Box::pin(guard) as Pin<Box<dyn Stream<Item = _>>> };
     let payload = web::Payload::from_request(request, &mut guarded).now_or_never()?.ok()?;
     Some((payload, is_too_large))
@@ -38,6 +43,7 @@ struct FrameGuard {
     payload: Payload,
     frames: Frames,
     is_too_large: Rc<Cell<bool>>,
+    connection: Option<Connection>,
 }
 
 impl Stream for FrameGuard {
@@ -52,6 +58,9 @@ impl Stream for FrameGuard {
             && !self.frames.are_small(bytes)
         {
             self.is_too_large.set(true);
+            if let Some(connection) = &self.connection {
+                connection.stop_reading();
+            }
             return Poll::Ready(Some(Err(PayloadError::Overflow)));
         }
         polled

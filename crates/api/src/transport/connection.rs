@@ -39,6 +39,8 @@ struct State {
     phase: Cell<Phase>,
     /// Whether a part of the last request's body was not read.
     is_body_unread: Cell<bool>,
+    /// Whether nothing more is read.
+    is_deaf: Cell<bool>,
     /// Whose request is in progress, as soon as that is known.
     tenant: Cell<Option<TenantId>>,
     /// What is held for the answer in progress.
@@ -96,6 +98,15 @@ impl Connection {
         request.conn_data()
     }
 
+    /// Reads nothing more, so that what the client still sends costs no work. What is written still arrives.
+    pub fn stop_reading(&self) {
+        self.0.is_deaf.set(true);
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.0.is_deaf.get()
+    }
+
     pub(super) fn new(transport: Arc<Transport>, peer: SocketAddr, place: Option<AddressPlace>) -> Self {
         let (peer, now) = (peer.ip().to_canonical(), Instant::now());
         let is_proxied = transport.limits.trusted_proxies.contain(peer);
@@ -106,6 +117,7 @@ impl Connection {
             is_proxied,
             phase: Cell::new(Phase::Head(wait)),
             is_body_unread: Cell::new(false),
+            is_deaf: Cell::new(false),
             tenant: Cell::new(None),
             held: RefCell::default(),
             ended: RefCell::default(),

@@ -186,6 +186,10 @@ impl AsyncRead for GuardedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.connection.is_deaf() {
+            this.check(context)?;
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(context, buffer);
         if polled.is_ready() && buffer.filled().len() > before {
