@@ -1,7 +1,7 @@
 //! How connections are accepted, bounded and ended.
 //!
 //! actix-web's own server limits the time of a connection's first head and nothing else. This one is made of the same
-//! parts with one more: [`GuardedStream`] stands between the socket and HTTP, and ends a connection whose client sends a
+//! parts with one more: `GuardedStream` stands between the socket and HTTP, and ends a connection whose client sends a
 //! head too slowly, whichever request it is, or does not take what was written. Whatever is held for the client is
 //! released with the connection.
 //!
