@@ -9,7 +9,7 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 
 /** Compiles if `A` and `B` are the same type, and not otherwise. */
 function same<A, B>(_: Same<A, B>): void {}
 
-same<callscope.Period, '1h' | '24h' | '7d' | '30d'>(true);
+same<callscope.Period, '1h' | '24h' | '7d' | '30d' | '90d'>(true);
 same<callscope.Interval, 'hour' | 'day' | 'week'>(true);
 same<callscope.CallStatus, 'active' | 'completed' | 'failed'>(true);
 same<callscope.ProviderType, 'stt' | 'llm' | 'tts'>(true);
@@ -19,7 +19,7 @@ same<callscope.SummaryResponse['total_calls'], number>(true);
 same<callscope.SummaryResponse['success_rate'], number | null>(true);
 same<callscope.SummaryResponse['avg_stt_latency_ms'], number | null>(true);
 same<callscope.CallVolumeBucket['timestamp'], Date>(true);
-same<callscope.CallRecord['call_id'], string>(true);
+same<callscope.CallRecord['call_id'], string | null | undefined>(true);
 same<callscope.CallState['call_id'], string | null | undefined>(true);
 same<callscope.CallRecord['started_at'], Date>(true);
 same<callscope.LoggedErrorItem['details'], callscope.ErrorDetails | null>(true);

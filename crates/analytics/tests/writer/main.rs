@@ -163,7 +163,7 @@ async fn a_large_submission_is_written_in_parts_and_another_tenant_is_in_the_fir
     assert_eq!(commits.iter().sum::<usize>(), 20_001);
     assert!(commits_before_other < commits.len(), "{commits_before_other} of {commits:?}");
     // What can be written in a twentieth of a second, as long as nothing is known of the store.
-    assert!((2_000..=3_000).contains(&commits[0]), "{commits:?}");
+    assert!((400..=700).contains(&commits[0]), "{commits:?}");
 }
 
 #[tokio::test]
@@ -177,7 +177,8 @@ async fn a_tenant_that_writes_alone_gets_long_transactions() {
         writer.run().await;
     });
     assert_eq!(written.expect("it is written").len(), 50_000);
-    assert_eq!(store.commits(), [20_000, 20_000, 10_000]);
+    // A second and a half of what is assumed at first, then up to the bound on records.
+    assert_eq!(store.commits(), [15_000, 20_000, 15_000]);
 }
 
 #[tokio::test]
