@@ -1,5 +1,5 @@
 //! Turns at work that only few may do at one time: each waits in the line of its holder (a tenant), and the lines are
-//! served in rotation, so that a long line delays nobody but its own holder.
+//! served in rotation, so that a long line delays its own holder alone.
 
 use callscope_domain::TenantId;
 use std::collections::{HashMap, VecDeque};
@@ -114,7 +114,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
             }
         }
         let next = lines.next(self.limits);
-        // Sent without the lock: a turn that nobody takes any more is given back at once.
+        // Sent without the lock: a turn whose receiver is gone is given back at once.
         drop(lines);
         for (holder, waiting) in next {
             let _ = waiting.send(Turn { turns: Arc::clone(self), holder });

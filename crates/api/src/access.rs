@@ -213,7 +213,7 @@ fn refuse_guesses(state: &ApiState, request: &HttpRequest) -> Result<(), Problem
     }
 }
 
-/// Counts a failure; the one that is past the limit is told so.
+/// Counts a failed credential. Past the limit the answer becomes 429.
 fn count_failure(
     state: &ApiState,
     request: &HttpRequest,

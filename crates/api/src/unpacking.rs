@@ -16,7 +16,7 @@ const RATIO_FREE_BYTES: usize = 1 << 20;
 const STEP_BYTES: usize = 64 << 10;
 
 /// Longest time from the begin of unpacking to the end of parsing. The largest bodies that are accepted take a few
-/// seconds; this ends what nobody thought of.
+/// seconds; this bounds whatever the other limits let through.
 pub const PARSE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How a body is packed.
@@ -59,7 +59,7 @@ pub enum UnpackFault {
 }
 
 impl UnpackFault {
-    /// What the client is told.
+    /// The answer to the client.
     pub fn problem(self, packing: Packing, limits: UnpackLimits) -> Problem {
         let name = match packing {
             Packing::Plain => "identity",

@@ -85,7 +85,7 @@ impl HeadWait {
         }
     }
 
-    /// Whether the client has begun a request, and so is told why the connection ends.
+    /// Whether the client has begun a request, so that the end of the connection is explained with an answer.
     pub const fn is_answered(self) -> bool {
         (self.first_byte_at.is_some() || self.is_first) && !self.is_rest
     }
