@@ -2,9 +2,8 @@
 
 use anyhow::{Context, ensure};
 use callscope_client::types::{
-    CallRecord, CallState, CallStatus, ErrorLevel, ErrorRecord, ErrorService, IngestResult, Interval,
-    LoggedErrorItem, Period, Problem, ProblemCode, ProviderRecord, ProviderType, PutOutcome, SummaryResponse,
-    WorkflowRecord,
+    CallRecord, CallState, CallStatus, ErrorLevel, ErrorRecord, ErrorService, IngestResult, Interval, LoggedErrorItem,
+    Period, Problem, ProblemCode, ProviderRecord, ProviderType, PutOutcome, SummaryResponse, WorkflowRecord,
 };
 use callscope_client::{Client, Error};
 use chrono::{DateTime, Utc};
