@@ -47,7 +47,10 @@ impl Program {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         Self {
             path: target.join("release/callscope"),
-            environment: &[("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0")],
+            environment: &[
+                ("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0"),
+                ("CALLSCOPE__SERVER__CONNECTIONS_PER_ADDRESS_MAX", "20000"),
+            ],
         }
     }
 
@@ -63,7 +66,6 @@ impl Program {
             .env("CALLSCOPE__DATABASE__URL", database.url())
             .env("CALLSCOPE__SERVER__BIND", "127.0.0.1:0")
             // All clients of a benchmark have one address.
-            .env("CALLSCOPE__SERVER__CONNECTIONS_PER_ADDRESS_MAX", "20000")
             .env("CALLSCOPE__METRICS__BIND", "")
             .env("CALLSCOPE__LOG__FORMAT", "json")
             .env("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0")
