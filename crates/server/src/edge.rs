@@ -77,7 +77,7 @@ pub fn metrics_server(settings: &Settings, state: &web::Data<ApiState>) -> anyho
     let transport = Transport::new(settings.server.transport(1)?, &state.metrics);
     let listener = match transport::listen(bind) {
         Ok(listener) => listener,
-        // Nobody asked for this address, so another server or Prometheus itself may have it.
+        // This is the default address, which another server or Prometheus itself may use.
         Err(error) if settings.metrics.is_default_bind() => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, %bind, "metrics are not served: cannot listen there; choose another metrics.bind");

@@ -21,7 +21,7 @@ async fn start(backend: Backend) -> Server {
     Server::start_with(backend, setup).await
 }
 
-/// Asks with a key that nobody has.
+/// Asks with a key that does not exist.
 async fn guess(server: &Server, number: u32) -> Response {
     let key = format!("cs_live_{number:064x}");
     server.stranger().send(&Request::get(SUMMARY).header("X-API-Key", key)).await

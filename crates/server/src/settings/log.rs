@@ -59,7 +59,7 @@ impl LogSettings {
             _ => &self.level,
         };
         let filter = EnvFilter::try_new(level).and_then(|filter| match filter.max_level_hint() {
-            // Whoever asks for less than the framework's warnings gets none of them.
+            // A level below the framework's warnings leaves them out.
             Some(hint) if hint < LevelFilter::WARN => Ok(filter),
             _ => EnvFilter::try_new(format!("{FRAMEWORK_LEVELS},{level}")),
         });

@@ -18,7 +18,7 @@ pub struct MetricsSettings {
 const DEFAULT_BIND: &str = "127.0.0.1:9090";
 
 impl MetricsSettings {
-    /// Whether the address is the default one, which nobody may have chosen.
+    /// Whether the address is the default one, which may not have been chosen on purpose.
     pub fn is_default_bind(&self) -> bool {
         self.bind.is_some_and(|bind| bind.to_string() == DEFAULT_BIND)
     }

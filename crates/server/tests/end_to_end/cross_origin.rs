@@ -46,7 +46,7 @@ fn pages_may_use_what_the_server_has_and_nothing_else() {
 
     let mut exposed = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    // The last of these comes too early, and is told when to come again.
+    // The last of these exceeds the limit, and its answer has Retry-After.
     for _ in 0..4 {
         let answer = agent.get(&url).header("X-API-Key", &key).header("Origin", ORIGIN).call().unwrap();
         exposed.extend(list(answer.headers(), "access-control-expose-headers"));

@@ -36,7 +36,7 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new(
             "forged-tokens",
             STRANGER_NAME,
-            "200 connections send tokens of 7 KiB with a wrong signature and keys that nobody knows.",
+            "200 connections send tokens of 7 KiB with a wrong signature and unknown keys.",
             |attacker| Box::pin(forged_tokens(attacker)),
         )
         .with(TOKENS),
