@@ -18,7 +18,7 @@ pub fn run() -> anyhow::Result<()> {
         program.arg("--locked").arg("check").args(checks);
         program
     };
-    crate::trial::run(&mut deny(&["licenses", "bans", "sources"]))?;
+    crate::program::run(&mut deny(&["licenses", "bans", "sources"]))?;
     advisories(deny(&["advisories"]))
 }
 

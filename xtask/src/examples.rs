@@ -1,7 +1,8 @@
 //! The clients in LIVE.md, run as they stand there against a server, while calls are written to it.
 
+use crate::program::is_installed;
 use crate::python::environment;
-use crate::trial::{Trial, is_installed};
+use crate::smoke::{Process, SmokeServer};
 use anyhow::{Context, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -105,18 +106,18 @@ impl Example {
         };
         std::fs::create_dir_all(FOLDER)?;
         std::fs::write(&file, text)?;
-        let trial = Trial::start(&[])?;
-        let key = trial.create_tenant(TENANT)?;
+        let server = SmokeServer::start(&[])?;
+        let key = server.create_tenant(TENANT)?;
         let mut command = self.language.command()?;
-        command.arg(&file).env("CALLSCOPE_URL", trial.url()).env("CALLSCOPE_KEY", key).stdout(Stdio::piped());
-        let mut program = Program(command.spawn().with_context(|| format!("cannot run {file}"))?);
+        command.arg(&file).env("CALLSCOPE_URL", server.url()).env("CALLSCOPE_KEY", key).stdout(Stdio::piped());
+        let mut program = Process(command.spawn().with_context(|| format!("cannot run {file}"))?);
         let lines = lines(&mut program.0)?;
         let deadline = Instant::now() + PATIENCE;
         let mut missing: Vec<&str> = self.prints.to_vec();
         while !missing.is_empty() {
             ensure!(Instant::now() < deadline, "{file} does not print {missing:?}");
             ensure!(program.0.try_wait()?.is_none(), "{file} ended before it printed {missing:?}");
-            write_call(&trial)?;
+            write_call(&server)?;
             let until = Instant::now() + CALL_INTERVAL;
             while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 missing.retain(|text| !line.starts_with(text));
@@ -124,17 +125,6 @@ impl Example {
         }
         println!("the example {file} works");
         Ok(())
-    }
-}
-
-/// A program that ends when this goes.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -153,7 +143,7 @@ fn lines(child: &mut Child) -> anyhow::Result<Receiver<String>> {
 }
 
 /// Writes a call that has just ended.
-fn write_call(trial: &Trial) -> anyhow::Result<()> {
+fn write_call(server: &SmokeServer) -> anyhow::Result<()> {
     let (id, now) = (Uuid::new_v4(), chrono::Utc::now().to_rfc3339());
     let record = format!(
         "{{\"call_id\":\"{id}\",\"status\":\"completed\",\"started_at\":\"{now}\",\"ended_at\":\"{now}\",\
@@ -161,7 +151,7 @@ fn write_call(trial: &Trial) -> anyhow::Result<()> {
     );
     let file = format!("{FOLDER}/call.ndjson");
     std::fs::write(&file, record)?;
-    trial.run(&["import", "--tenant", TENANT, &file])?;
+    server.run(&["import", "--tenant", TENANT, &file])?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The OpenAPI document by the recommended rules of Redocly and Spectral, whose versions are pinned under
 //! `openapi/lint`. Any finding is a failure, also a warning or a hint.
 
-use crate::trial::{is_installed, run as run_program};
+use crate::program::{is_installed, run as run_program};
 use std::path::Path;
 use std::process::Command;
 

@@ -1,6 +1,5 @@
-//! Developer tasks.
+//! Developer tasks. Nothing here runs in production, and nothing here needs a database: `callscope-bench` does.
 
-mod bench;
 mod ci;
 mod deny;
 mod dependencies;
@@ -9,13 +8,15 @@ mod fuzz;
 mod licenses;
 mod lint;
 mod openapi;
+mod program;
 mod python;
 mod sdk;
-mod siege;
-mod trial;
+mod smoke;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Developer tasks of callscope.
 #[derive(Parser)]
@@ -54,9 +55,18 @@ enum Task {
     /// Run everything that a change must pass.
     Ci,
     /// Measure reads, ingestion, size on disk and memory of the release build, as ratios within one run.
-    Bench(bench::Arguments),
+    #[command(disable_help_flag = true)]
+    Bench(Options),
     /// Attack a server of this program's own, and measure what that costs the tenants that do not take part.
-    Siege(siege::Arguments),
+    #[command(disable_help_flag = true)]
+    Siege(Options),
+}
+
+/// Options of another program, `--help` among them.
+#[derive(Args)]
+struct Options {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<OsString>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,9 +82,16 @@ fn main() -> anyhow::Result<()> {
         Task::Examples => examples::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Ci => ci::run(),
-        Task::Bench(arguments) => bench::run(&arguments),
-        Task::Siege(arguments) => siege::run(&arguments),
+        Task::Bench(options) => bench("measure", &options),
+        Task::Siege(options) => bench("siege", &options),
     }
+}
+
+/// Runs the benchmarks' program, built for release: clients that are not optimized would be what is measured.
+fn bench(command: &str, options: &Options) -> anyhow::Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--release", "--quiet", "--locked", "--package", "callscope-bench", "--", command]);
+    program::run(cargo.args(&options.options))
 }
 
 fn workspace() -> PathBuf {

@@ -1,6 +1,6 @@
 //! Python programs with pinned packages, each set in an environment of its own under `target/`.
 
-use crate::trial::{is_installed, run};
+use crate::program::{is_installed, run};
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;

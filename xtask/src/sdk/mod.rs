@@ -6,7 +6,7 @@ mod python;
 mod rust;
 mod typescript;
 
-use crate::trial::Trial;
+use crate::smoke::SmokeServer;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::path::Path;
@@ -98,9 +98,9 @@ impl Maker {
         println!("wrote {FOLDER}/{}", self.name);
         if test {
             let mut program = (self.test)()?;
-            let trial = Trial::start(&[])?;
-            let key = trial.create_tenant(self.name)?;
-            crate::trial::run(program.env("CALLSCOPE_URL", trial.url()).env("CALLSCOPE_KEY", key))?;
+            let server = SmokeServer::start(&[])?;
+            let key = server.create_tenant(self.name)?;
+            crate::program::run(program.env("CALLSCOPE_URL", server.url()).env("CALLSCOPE_KEY", key))?;
             println!("the {} client works", self.name);
         }
         Ok(())

@@ -17,7 +17,7 @@ pub fn generate(document: &Value) -> anyhow::Result<()> {
     let mut generator = tools()?.program("openapi-python-client");
     generator.args(["generate", "--overwrite", "--fail-on-warning", "--meta", "uv", "--path", &document]);
     generator.args(["--config", &format!("{SOURCE}/config.yml"), "--output-path", &format!("{FOLDER}/python")]);
-    crate::trial::run(&mut generator)?;
+    crate::program::run(&mut generator)?;
     let client = Path::new(FOLDER).join("python");
     std::fs::copy(Path::new(SOURCE).join("README.md"), client.join("README.md"))?;
     let package = client.join(PACKAGE);
@@ -56,7 +56,7 @@ pub fn test() -> anyhow::Result<Command> {
     let client = std::env::current_dir()?.join(FOLDER).join("python");
     let mut check = tools.program("mypy");
     check.args(["--strict", "--cache-dir", &format!("{FOLDER}/build/mypy"), TEST]);
-    crate::trial::run(check.env("MYPYPATH", &client))?;
+    crate::program::run(check.env("MYPYPATH", &client))?;
     let mut program = tools.program("python");
     program.arg(TEST).env("PYTHONPATH", client).env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(program)

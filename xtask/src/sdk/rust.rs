@@ -20,7 +20,7 @@ pub fn generate(document: &Value) -> anyhow::Result<()> {
         std::fs::write(&library, "")?;
     }
     let mut generator = cargo("run", "callscope-client-generator");
-    crate::trial::run(generator.arg("--").arg(document).arg(library))
+    crate::program::run(generator.arg("--").arg(document).arg(library))
 }
 
 /// Checks the format of what is ours, and compiles the test, which checks its types; gives the command that runs it.
@@ -28,8 +28,8 @@ pub fn test() -> anyhow::Result<Command> {
     let mut format = Command::new(env!("CARGO"));
     format.args(["fmt", "--check", "--manifest-path", MANIFEST]);
     format.args(["--package", "callscope-client-generator", "--package", "callscope-client-test"]);
-    crate::trial::run(&mut format)?;
-    crate::trial::run(&mut cargo("build", "callscope-client-test"))?;
+    crate::program::run(&mut format)?;
+    crate::program::run(&mut cargo("build", "callscope-client-test"))?;
     Ok(cargo("run", "callscope-client-test"))
 }
 

@@ -1,7 +1,7 @@
 //! The TypeScript client, by @hey-api/openapi-ts: one function an operation, requests with fetch, dates as `Date`.
 
 use super::{FOLDER, write};
-use crate::trial::{is_installed, run};
+use crate::program::{is_installed, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;

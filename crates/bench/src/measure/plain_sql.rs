@@ -1,12 +1,12 @@
 //! What the same answers cost as plain SQL aggregates over raw rows of the same database.
 
-use crate::bench::Bench;
-use crate::bench::database::Database;
-use crate::bench::postgres::Session;
-use crate::bench::reads::{Window, Windows};
-use crate::bench::records::Records;
-use crate::bench::report::{Bound, percentile_ms};
-use crate::bench::server::Instance;
+use crate::database::Database;
+use crate::measure::Bench;
+use crate::measure::reads::{Window, Windows};
+use crate::postgres::Session;
+use crate::records::Records;
+use crate::report::{Bound, percentile_ms};
+use crate::server::Instance;
 use anyhow::Context;
 use callscope_synthetic::CallRecord;
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -1,10 +1,10 @@
 //! How fast the rows of calls could go in at most: bulk-loaded by the fastest path of each database into a bare table
 //! like `calls`, with as many rows a transaction as a request has, as durable as the server's.
 
-use crate::bench::database::{Database, Engine};
-use crate::bench::postgres::Session;
-use crate::bench::records::BATCH_RECORDS;
-use crate::bench::server::Instance;
+use crate::database::{Database, Engine};
+use crate::postgres::Session;
+use crate::records::BATCH_RECORDS;
+use crate::server::Instance;
 use anyhow::Context;
 use rusqlite::Connection;
 use rusqlite::types::Value;

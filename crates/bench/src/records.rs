@@ -1,6 +1,6 @@
 //! The records of a run: made from a seed, so that the same ones can be sent, imported and loaded into raw tables.
 
-use crate::bench::client::Batch;
+use crate::client::Batch;
 use anyhow::Context;
 use callscope_synthetic::{CallRecord, Generator, Profile, even_start_times, write_ndjson};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,8 +1,8 @@
 //! What the neighbours of an attacker feel: reads and writes of another tenant, and health checks, at a modest rate.
 
-use crate::bench::database::Database;
-use crate::bench::reads::Windows;
-use crate::bench::report::percentile_ms;
+use crate::database::Database;
+use crate::measure::reads::Windows;
+use crate::report::percentile_ms;
 use crate::siege::records::{call, new_id};
 use crate::siege::target::{Target, Usage, usage};
 use std::collections::BTreeMap;

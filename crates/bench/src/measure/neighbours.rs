@@ -1,10 +1,10 @@
 //! What a tenant's reads cost when many others share its tables.
 
-use crate::bench::client::Batch;
-use crate::bench::records::{BATCH_RECORDS, Records, batches};
-use crate::bench::report::{Bound, short};
-use crate::bench::server::{Instance, create_tenant};
-use crate::bench::{Bench, reads};
+use crate::client::Batch;
+use crate::measure::{Bench, reads};
+use crate::records::{BATCH_RECORDS, Records, batches};
+use crate::report::{Bound, short};
+use crate::server::{Instance, create_tenant};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

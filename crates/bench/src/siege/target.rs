@@ -1,8 +1,8 @@
 //! The attacked server: in its memory limit, over a new database with three tenants, and what it takes of the machine.
 
-use crate::bench::database::{Database, Engine};
-use crate::bench::records::Records;
-use crate::bench::server::Server;
+use crate::database::{Database, Engine};
+use crate::records::Records;
+use crate::server::Server;
 use crate::siege::attacker::Keys;
 use crate::siege::cage::Cage;
 use anyhow::{Context, bail, ensure};

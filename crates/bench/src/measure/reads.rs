@@ -1,8 +1,8 @@
 //! How fast questions are answered, uncached, over 30 days with unaligned edges.
 
-use crate::bench::client::Asker;
-use crate::bench::report::{percentile_ms, print_row};
-use crate::bench::server::Instance;
+use crate::client::Asker;
+use crate::report::{percentile_ms, print_row};
+use crate::server::Instance;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};

@@ -9,7 +9,7 @@ mod kept;
 mod questions;
 mod sockets;
 
-use crate::bench::database::Engine;
+use crate::database::Engine;
 use crate::siege::attacker::Attacker;
 use std::pin::Pin;
 use std::time::Duration;

@@ -1,11 +1,11 @@
 //! How long answers take while records of the same tenant go in at full speed.
 
-use crate::bench::Bench;
-use crate::bench::client::Asker;
-use crate::bench::reads::{Latency, Windows};
-use crate::bench::records::{Records, batches};
-use crate::bench::report::{Bound, short};
-use crate::bench::server::Instance;
+use crate::client::Asker;
+use crate::measure::Bench;
+use crate::measure::reads::{Latency, Windows};
+use crate::records::{Records, batches};
+use crate::report::{Bound, short};
+use crate::server::Instance;
 use std::time::Duration;
 
 /// Between two questions: modest, so that the reader itself is no load.

@@ -1,8 +1,8 @@
 //! Release servers of the benchmark's own, and the commands of the release build.
 
-use crate::bench::client::{Asker, Batch, send};
-use crate::bench::database::{Database, Engine};
-use crate::bench::records::Records;
+use crate::client::{Asker, Batch, send};
+use crate::database::{Database, Engine};
+use crate::records::Records;
 use anyhow::Context;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -44,9 +44,8 @@ pub struct Program {
 impl Program {
     /// The release build of this workspace.
     pub fn built() -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         Self {
-            path: target.join("release/callscope"),
+            path: release_build(),
             environment: &[
                 ("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0"),
                 ("CALLSCOPE__SERVER__CONNECTIONS_PER_ADDRESS_MAX", "20000"),
@@ -207,6 +206,19 @@ fn pass_on(line: &str) {
     if !line.contains(r#""level":"INFO""#) {
         eprintln!("{line}");
     }
+}
+
+/// Builds the server for release; gives the program.
+pub fn build() -> anyhow::Result<PathBuf> {
+    let arguments = ["build", "--quiet", "--release", "--locked", "--package", "callscope-server"];
+    let status = Command::new(env!("CARGO")).args(arguments).status()?;
+    anyhow::ensure!(status.success(), "the server cannot be built");
+    Ok(release_build())
+}
+
+fn release_build() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    target.join("release/callscope")
 }
 
 /// Creates a tenant; gives a key of it.

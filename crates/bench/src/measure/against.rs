@@ -1,10 +1,10 @@
 //! How this build compares with another one: the same records and the same questions for both, in turn.
 
-use crate::bench::client::Batch;
-use crate::bench::records::{Order, Records, batches};
-use crate::bench::report::{Bound, print_row, short};
-use crate::bench::server::{Instance, Program};
-use crate::bench::{Bench, reads};
+use crate::client::Batch;
+use crate::measure::{Bench, reads};
+use crate::records::{Order, Records, batches};
+use crate::report::{Bound, print_row, short};
+use crate::server::{Instance, Program};
 use std::time::{Duration, Instant};
 
 /// Requests that one build gets before the other has its turn: some seconds of work.

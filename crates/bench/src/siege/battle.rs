@@ -1,6 +1,6 @@
 //! One attack on one server: prepared, measured idle, measured under attack, judged, and looked at afterwards.
 
-use crate::bench::database::Engine;
+use crate::database::Engine;
 use crate::siege::attacker::Attacker;
 use crate::siege::attacks::Attack;
 use crate::siege::measured::{Measured, measure};

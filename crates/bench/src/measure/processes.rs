@@ -1,10 +1,10 @@
 //! How fast several server processes on one PostgreSQL take records in, of one tenant and of many.
 
-use crate::bench::Bench;
-use crate::bench::client::{Batch, send};
-use crate::bench::records::{BATCH_RECORDS, batches};
-use crate::bench::report::{print_row, short};
-use crate::bench::server::{Server, create_tenant};
+use crate::client::{Batch, send};
+use crate::measure::Bench;
+use crate::records::{BATCH_RECORDS, batches};
+use crate::report::{print_row, short};
+use crate::server::{Server, create_tenant};
 use std::sync::Arc;
 
 /// Connections of the clients, however many processes there are.

@@ -3,31 +3,24 @@
 
 mod against;
 mod cached;
-mod client;
 mod contention;
-pub mod database;
 mod floor;
 mod growth;
 mod ingestion;
 mod live;
 mod neighbours;
 mod plain_sql;
-mod postgres;
 mod processes;
 pub mod reads;
-pub mod records;
-pub mod report;
-pub mod server;
 
+use crate::database::Engine;
+use crate::records::{self, Records};
+use crate::report::{Report, short};
+use crate::server::{Instance, Program, build};
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
-use database::Engine;
-use records::Records;
-use report::{Report, short};
-use server::{Instance, Program};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// How to measure.
 #[derive(Args)]
@@ -115,10 +108,7 @@ struct Bench<'a> {
 
 /// Runs every benchmark and prints its figures.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if cfg!(debug_assertions) {
-        return run_optimized();
-    }
-    cargo(&["build", "--release", "--locked", "--package", "callscope-server"])?;
+    build()?;
     let parent = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
     std::fs::create_dir_all(&parent)?;
     let folder = tempfile::Builder::new().prefix("callscope-bench-").tempdir_in(parent)?;
@@ -135,20 +125,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         reports.push(bench.report);
     }
     reports.iter().for_each(Report::print);
-    Ok(())
-}
-
-/// Clients that are not optimized would be what is measured: runs this command once more, from a release build.
-pub fn run_optimized() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut command = vec!["run", "--release", "--quiet", "--locked", "--package", "xtask", "--"];
-    command.extend(arguments.iter().map(String::as_str));
-    cargo(&command)
-}
-
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).args(arguments).status()?;
-    anyhow::ensure!(status.success(), "cargo {} failed", arguments.join(" "));
     Ok(())
 }
 

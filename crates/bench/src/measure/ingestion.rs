@@ -1,10 +1,10 @@
 //! How fast records go in over HTTP: in time order, against the floor, and in disorder.
 
-use crate::bench::Bench;
-use crate::bench::floor;
-use crate::bench::records::{Order, Records, batches};
-use crate::bench::report::{Bound, short};
-use crate::bench::server::Instance;
+use crate::measure::Bench;
+use crate::measure::floor;
+use crate::records::{Order, Records, batches};
+use crate::report::{Bound, short};
+use crate::server::Instance;
 
 /// Measures ingestion; gives the database that was loaded in time order.
 pub fn measure(bench: &mut Bench) -> anyhow::Result<Instance> {

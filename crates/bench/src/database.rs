@@ -1,6 +1,6 @@
 //! Where the benchmark's databases are, how they are made, and how large they are.
 
-use crate::bench::postgres::Session;
+use crate::postgres::Session;
 use anyhow::Context;
 use callscope_testkit::{Postgres, ServerOptions};
 use rusqlite::Connection;

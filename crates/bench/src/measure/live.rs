@@ -1,10 +1,10 @@
 //! Followers: what a socket costs, how soon all are told, and what they cost those who send.
 
-use crate::bench::Bench;
-use crate::bench::client::Batch;
-use crate::bench::reads::Latency;
-use crate::bench::report::{Bound, short};
-use crate::bench::server::Instance;
+use crate::client::Batch;
+use crate::measure::Bench;
+use crate::measure::reads::Latency;
+use crate::report::{Bound, short};
+use crate::server::Instance;
 use anyhow::Context;
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use std::collections::HashMap;

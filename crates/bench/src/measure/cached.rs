@@ -1,8 +1,8 @@
 //! How fast answers come that are kept, against a bare server of the same framework that knows nothing but the bytes.
 
-use crate::bench::Bench;
-use crate::bench::report::{Bound, print_row};
-use crate::bench::server::{Instance, Server};
+use crate::measure::Bench;
+use crate::report::{Bound, print_row};
+use crate::server::{Instance, Server};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};

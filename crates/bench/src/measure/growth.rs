@@ -1,9 +1,9 @@
 //! Reads at several sizes of one tenant, and what its calls take on disk.
 
-use crate::bench::records::Records;
-use crate::bench::report::{Bound, short};
-use crate::bench::server::Instance;
-use crate::bench::{Bench, plain_sql, reads};
+use crate::measure::{Bench, plain_sql, reads};
+use crate::records::Records;
+use crate::report::{Bound, short};
+use crate::server::Instance;
 
 /// The most workflows that the generator knows.
 const MANY_WORKFLOWS: usize = 200;

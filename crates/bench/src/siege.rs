@@ -12,14 +12,14 @@ mod target;
 mod verdict;
 mod wire;
 
-use crate::bench::database::Engine;
+use crate::database::Engine;
+use crate::server::build;
 use anyhow::ensure;
 use attacks::{Attack, COVERED_BY_TESTS, all};
 use battle::{Options, fight};
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 use verdict::Row;
 
@@ -68,7 +68,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let binary = match &arguments.binary {
         Some(binary) => binary.canonicalize()?,
-        None if cfg!(debug_assertions) => return crate::bench::run_optimized(),
         None => build()?,
     };
     raise_descriptors();
@@ -101,14 +100,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn is_chosen(arguments: &Arguments, attack: &Attack) -> bool {
     arguments.only.is_empty() || arguments.only.iter().any(|name| name == attack.name)
-}
-
-/// Builds the server; gives the program.
-fn build() -> anyhow::Result<PathBuf> {
-    let mut command = Command::new(env!("CARGO"));
-    crate::trial::run(command.args(["build", "--quiet", "--release", "--locked", "--package", "callscope-server"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    Ok(target.join("release/callscope"))
 }
 
 /// The attacks, as Markdown.
