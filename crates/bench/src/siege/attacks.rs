@@ -76,18 +76,33 @@ pub fn all() -> Vec<Attack> {
 
 /// What needs no load to be shown, and the test that shows it.
 pub const COVERED_BY_TESTS: &[(&str, &str)] = &[
-    ("a token that is about to expire makes a key that outlives it", "crates/api/tests/http/"),
-    ("answers without security headers, or that a shared cache may keep", "crates/api/tests/http/"),
-    ("line breaks and escape sequences in the log", "crates/server/tests/end_to_end/"),
-    ("metrics on the public address", "crates/server/tests/end_to_end/"),
-    ("secrets in `callscope config show`", "crates/server/tests/end_to_end/settings.rs"),
-    ("an older program on a newer schema", "crates/persistence/tests/contract/"),
+    ("a token that is about to expire makes a key that outlives it", "api http: a_key_that_a_token_makes_ends_with_it"),
+    (
+        "answers without security headers, or that a shared cache may keep",
+        "api http: every_operation_and_page_bounds_what_browsers_and_caches_do",
+    ),
+    (
+        "line breaks and escape sequences in the log",
+        "api http: names_hold_no_control_characters; server end_to_end: no_client_writes_lines_of_the_log",
+    ),
+    ("metrics on the public address", "server end_to_end: metrics_have_an_address_of_their_own_if_that_is_wanted"),
+    ("secrets in `callscope config show`", "server end_to_end: the_settings_in_force_are_shown_without_secrets"),
+    ("an older program on a newer schema", "persistence contract: a_schema_that_is_newer_than_the_program_is_refused"),
     (
         "keys of tokens that can no longer be fetched, and redirects",
-        "crates/api/src/jwks.rs, crates/server/src/jwks.rs",
+        "api: a_set_that_is_too_old_is_not_used; server: without_tls_no_redirect_is_followed",
     ),
-    ("years outside of RFC 3339, and windows without end", "crates/api/tests/http/"),
-    ("a list of issuers in a token", "crates/api/tests/http/tokens.rs"),
-    ("malformed requests without an answer that can be traced", "crates/api/tests/http/"),
-    ("a ticket that a link preview uses up", "crates/api/tests/http/tickets.rs"),
+    (
+        "years outside of RFC 3339, and windows without end",
+        "api http: a_window_that_is_too_wide_or_leaves_the_calendar_is_refused",
+    ),
+    ("a list of issuers in a token", "api http: a_token_that_is_not_sound_is_refused_with_the_reason"),
+    (
+        "malformed requests without an answer that can be traced",
+        "api http: requests_that_cannot_be_read_are_answered_with_a_problem_and_an_id",
+    ),
+    (
+        "a ticket that a link preview uses up",
+        "api http: a_request_that_cannot_open_a_socket_does_not_use_its_ticket_up",
+    ),
 ];

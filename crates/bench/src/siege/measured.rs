@@ -6,12 +6,14 @@ use crate::report::percentile_ms;
 use crate::siege::records::{call, new_id};
 use crate::siege::target::{Target, Usage, usage};
 use std::collections::BTreeMap;
+use std::iter::Sum;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Reads, writes and health checks of each kind, in a second.
+/// Reads, writes of each of some agents, and health checks of each kind, in a second.
 const READS_PER_SECOND: u32 = 50;
-const WRITES_PER_SECOND: u32 = 40;
+const AGENTS: u32 = 4;
+const WRITES_PER_SECOND: u32 = 10;
 const CHECKS_PER_SECOND: u32 = 10;
 /// How often memory and disk are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -66,6 +68,18 @@ impl Series {
     }
 }
 
+impl Sum for Series {
+    fn sum<I: Iterator<Item = Self>>(series: I) -> Self {
+        series.fold(Self::default(), |mut sum, one| {
+            sum.times.extend(one.times);
+            for (name, count) in one.failures {
+                *sum.failures.entry(name).or_default() += count;
+            }
+            sum
+        })
+    }
+}
+
 /// Measures for so long. `process` is the server's.
 pub fn measure(target: &Target, duration: Duration) -> Measured {
     let end = Instant::now() + duration;
@@ -80,7 +94,7 @@ pub fn measure(target: &Target, duration: Duration) -> Measured {
                 request.header("X-API-Key", &target.measured[0]).call()
             })
         });
-        let writes = scope.spawn(|| {
+        let write = || {
             let agent = agent(true);
             sample(end, WRITES_PER_SECOND, || {
                 let id = new_id();
@@ -88,7 +102,13 @@ pub fn measure(target: &Target, duration: Duration) -> Measured {
                 let request = request.header("X-API-Key", &target.measured[1]).content_type("application/json");
                 request.send(call(id, ""))
             })
-        });
+        };
+        let writes: Vec<_> = (0..AGENTS)
+            .map(|_| {
+                std::thread::sleep(Duration::from_secs(1) / WRITES_PER_SECOND / AGENTS);
+                scope.spawn(write)
+            })
+            .collect();
         let check = |path: &'static str| {
             let url = &url;
             move || sample(end, CHECKS_PER_SECOND, || agent(false).get(format!("{url}/health/{path}")).call())
@@ -97,7 +117,7 @@ pub fn measure(target: &Target, duration: Duration) -> Measured {
         let watch = scope.spawn(|| watch(target.server.id(), &target.database, &is_over));
         let mut measured = Measured {
             reads: reads.join().unwrap_or_default(),
-            writes: writes.join().unwrap_or_default(),
+            writes: writes.into_iter().map(|writes| writes.join().unwrap_or_default()).sum(),
             live: liveness.join().unwrap_or_default(),
             ready: readiness.join().unwrap_or_default(),
             usage: Usage::default(),

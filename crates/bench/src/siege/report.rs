@@ -24,8 +24,8 @@ pub fn write(path: &Path, rows: &[Row], seconds: u64, described: &str) -> anyhow
          {seconds} s against a release build of its own, over a new database, with the default settings unless the list \
          below says otherwise. The server's memory is limited to {}.\n\n\
          `acme` and `initech` are tenants that attack, `a stranger` has no credential. Meanwhile a third tenant, \
-         `globex`, asks for summaries of changing windows (50 a second), puts single calls (40 a second), and health \
-         checks come on connections of their own (10 a second of each kind). Times count from when a request is due, so a \
+         `globex`, asks for summaries of changing windows (50 a second), four of its agents put single calls (10 a \
+         second each), and health checks come on connections of their own (10 a second of each kind). Times count from when a request is due, so a \
          server that stalls cannot hide it. The attackers' threads run with a nice value {ATTACKER_NICE} above that of \
          the server and of what measures, because all share one machine; an attacker on a machine of its own would send \
          faster, and the server would spend more on it.\n\n\

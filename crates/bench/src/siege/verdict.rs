@@ -18,7 +18,7 @@ const GROWTH_MAX: f64 = 50.0;
 /// Growth that is not judged: pages, and the write-ahead log, which SQLite empties after some megabytes only.
 const GROWTH_FREE: f64 = (160_u64 << 20) as f64;
 /// Samples that a 99th percentile needs.
-const SAMPLES_MIN: usize = 200;
+const SAMPLES_MIN: usize = 150;
 
 /// What was seen of one attack.
 pub struct Evidence<'a> {

@@ -117,7 +117,7 @@ async fn error_rows(attacker: Attacker) -> anyhow::Result<()> {
 
 async fn same_details(attacker: Attacker) -> anyhow::Result<()> {
     let details = format!(r#","details":{{"a":"{}"}}"#, "a".repeat(16_000));
-    let member = errors(200, "x", &details);
+    let member = errors(64, "x", &details);
     let count = (60 << 20) / (member.len() + 200);
     let body = |_| zstd(&lines((0..count).map(|_| call(new_id(), &member))));
     send_and_ask(attacker, (0..6).map(body).collect(), 4, None).await
