@@ -243,6 +243,7 @@ impl Violation for CallFault {
             Self::EndBeforeStart | Self::TooLong | Self::ErrorOutsideCall(_) => FieldCode::Inconsistent,
             Self::StartInFuture | Self::TokensOutOfBounds => FieldCode::OutOfRange,
             Self::TooManyProviders | Self::TooManySamples | Self::TooManyErrors => FieldCode::TooMany,
+            Self::ErrorsTooLong => FieldCode::TooLong,
         }
     }
 }

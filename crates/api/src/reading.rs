@@ -285,7 +285,7 @@ fn field_of(fault: CallFault) -> String {
         CallFault::StartInFuture => "started_at".to_owned(),
         CallFault::TokensOutOfBounds => "total_tokens".to_owned(),
         CallFault::TooManyProviders | CallFault::TooManySamples => "providers".to_owned(),
-        CallFault::TooManyErrors => "errors".to_owned(),
+        CallFault::TooManyErrors | CallFault::ErrorsTooLong => "errors".to_owned(),
         CallFault::ErrorOutsideCall(position) => format!("errors[{position}].timestamp"),
     }
 }

@@ -70,7 +70,8 @@ pub struct CallRecord<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ProviderRecord>>, max_items = 32)]
     pub(crate) providers: Option<Bounded<Object<ProviderRecord<'a>>, PROVIDERS_PER_CALL_MAX>>,
-    /// What went wrong. An error's position in this list is part of its id.
+    /// What went wrong. An error's position in this list is part of its id. All messages and details together: at most
+    /// 1 MiB.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ErrorRecord>>, max_items = 200)]
     pub(crate) errors: Option<Bounded<Object<ErrorRecord<'a>>, ERRORS_PER_CALL_MAX>>,

@@ -22,6 +22,9 @@ pub const PROVIDERS_PER_CALL_MAX: usize = 32;
 pub const SAMPLES_PER_CALL_MAX: usize = 10_000;
 /// Most errors of one record.
 pub const ERRORS_PER_CALL_MAX: usize = 200;
+/// Most bytes of the messages and details of one record's errors: a record is written as a whole, and others wait
+/// meanwhile.
+pub const ERROR_BYTES_PER_CALL_MAX: usize = 1 << 20;
 /// Most tokens of one call; a sum of them over 9 * 10^9 calls fits 64 bits.
 pub const TOTAL_TOKENS_MAX: i64 = 1_000_000_000;
 /// The end reason of a call that was closed because its end never came.
@@ -126,6 +129,9 @@ pub enum CallFault {
     /// Too many errors.
     #[error("must have at most {ERRORS_PER_CALL_MAX} entries")]
     TooManyErrors,
+    /// The texts of its errors are too long.
+    #[error("must have at most {ERROR_BYTES_PER_CALL_MAX} bytes of messages and details in total")]
+    ErrorsTooLong,
     /// The error at this position happened outside the call.
     #[error("must lie within the call, give or take 5 minutes")]
     ErrorOutsideCall(usize),
@@ -193,6 +199,7 @@ impl Call {
 
 fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
     let samples: usize = fields.providers.iter().map(|usage| usage.latencies.len()).sum();
+    let error_bytes: usize = fields.errors.iter().map(CallError::text_bytes).sum();
     let end = fields.ended_at;
     let finished = fields.status != CallStatus::Active;
     let rules = [
@@ -205,6 +212,7 @@ fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
         (fields.providers.len() > PROVIDERS_PER_CALL_MAX, CallFault::TooManyProviders),
         (samples > SAMPLES_PER_CALL_MAX, CallFault::TooManySamples),
         (fields.errors.len() > ERRORS_PER_CALL_MAX, CallFault::TooManyErrors),
+        (error_bytes > ERROR_BYTES_PER_CALL_MAX, CallFault::ErrorsTooLong),
     ];
     let broken = rules.into_iter().filter_map(|(is_broken, fault)| is_broken.then_some(fault));
     // Without an end, an error may come as late as the longest call lasts.

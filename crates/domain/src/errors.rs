@@ -55,3 +55,11 @@ pub struct CallError {
     /// The agent in which it arose.
     pub agent: Option<AgentName>,
 }
+
+impl CallError {
+    /// Bytes of its message and its details.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.message.as_str().len() + self.details.as_ref().map_or(0, |details| details.len())
+    }
+}

@@ -123,6 +123,10 @@ async fn errors(backend: Backend) {
         json!([one(), error])
     };
     let at = |timestamp: &str| set("timestamp", timestamp.into());
+    let large_details = || {
+        let errors = set("details", json!({"x": "y".repeat(16 * 1024 - 8)}));
+        Value::from(vec![errors[0].clone(); 64 + 1])
+    };
     let deep = |depth: usize| (0..depth).fold(json!({}), |inner, _| json!({"in": inner}));
     let table: Vec<Case> = vec![
         of("errors not a list", json!("Timeout")),
@@ -158,6 +162,7 @@ async fn errors(backend: Backend) {
             set("service", Value::Null).as_array().map_or(Value::Null, |list| json!([list[0], {"level": "x"}])),
         ),
         of("too many errors", vec![one(); 201].into()),
+        of("1 MiB of details and 65 messages", large_details()),
         of("far too many errors, all empty", vec![json!({}); 100_000].into()),
     ];
     assert_snapshot!(refusals(backend, &table).await, @"
@@ -220,6 +225,8 @@ async fn errors(backend: Backend) {
         errors[1].message: is required
     too many errors
       422 validation_error: errors: must have at most 200 entries
+    1 MiB of details and 65 messages
+      422 validation_error: errors: must have at most 1048576 bytes of messages and details in total
     far too many errors, all empty
       422 validation_error: 20 fields are at fault
         errors[0].timestamp: is required
