@@ -4,7 +4,10 @@
 use crate::ports::{CallStore, StoreError};
 use crate::shares::{Share, Shares};
 pub use crate::writer::Writer;
-use callscope_domain::{Incoming, TenantId, TransitionKind};
+use callscope_domain::{Incoming, Resolution, TenantId, TransitionKind};
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,9 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct IngestLimits {
     /// Most records that wait or are being written; of one tenant at most half of them.
     pub queue_records_max: usize,
-    /// Records from which on a transaction takes no further ones.
+    /// Most records of a transaction.
     pub batch_records_max: usize,
-    /// Rows, as [`rows`] counts them, from which on a transaction takes no further records.
+    /// Most rows of a transaction, as [`rows`] counts them, unless one record has more.
     pub batch_rows_max: usize,
     /// How long a batch waits for company after its first submission, unless another batch of its lane is being
     /// written: then it waits for that.
@@ -45,8 +48,11 @@ pub enum SubmitError {
 
 pub(crate) type Answer = Result<Vec<TransitionKind>, SubmitError>;
 
-/// Rows of a part of a submission, at least one record: small enough that few fill a small transaction.
-const PART_ROWS_MAX: usize = 500;
+/// Changes that a part of a submission makes, unless it is one record: few of these fill a short transaction.
+const PART_CHANGES_MAX: usize = 100;
+/// Changes for each group of a minute that a record is counted in: its sums of the minute and of the quarter of an hour;
+/// those of the hour and the day it shares with others.
+const CHANGES_PER_GROUP: usize = 2;
 
 /// Latency samples, and bytes of errors, that cost as much as a row.
 const SAMPLES_PER_ROW: usize = 100;
@@ -57,18 +63,53 @@ const ERROR_BYTES_PER_ROW: usize = 1024;
 pub fn rows(incoming: &Incoming) -> usize {
     let Incoming::Record(call) = incoming else { return 1 };
     let providers = call.facts().providers.iter().map(|usage| 1 + usage.latencies.len() / SAMPLES_PER_ROW);
-    let errors = call.errors().iter().map(|error| {
-        let bytes = error.message.as_str().len() + error.details.as_ref().map_or(0, |details| details.len());
-        1 + bytes / ERROR_BYTES_PER_ROW
-    });
+    let errors = call.errors().iter().map(|error| 1 + error.text_bytes() / ERROR_BYTES_PER_ROW);
     1 + providers.sum::<usize>() + errors.sum::<usize>()
+}
+
+/// How much there is to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub records: usize,
+    /// As [`rows`] counts them.
+    pub rows: usize,
+    /// Rows of tables that are written, sums included: what the time of a transaction depends on.
+    pub changes: usize,
+}
+
+impl Load {
+    /// Whether it is at one of the bounds.
+    pub fn has_reached(self, bound: Self) -> bool {
+        self.records >= bound.records || self.rows >= bound.rows || self.changes >= bound.changes
+    }
+
+    /// Whether it is past none of the bounds.
+    pub fn is_within(self, bound: Self) -> bool {
+        self.records <= bound.records && self.rows <= bound.rows && self.changes <= bound.changes
+    }
+}
+
+impl AddAssign for Load {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.rows += other.rows;
+        self.changes += other.changes;
+    }
+}
+
+impl SubAssign for Load {
+    fn sub_assign(&mut self, other: Self) {
+        self.records -= other.records;
+        self.rows -= other.rows;
+        self.changes -= other.changes;
+    }
 }
 
 /// A part of a submission: records of one tenant that are written together, and the request that waits for them.
 pub(crate) struct Submission {
     pub tenant: TenantId,
     pub arrivals: Vec<Incoming>,
-    pub rows: usize,
+    pub load: Load,
     pub answer: oneshot::Sender<Answer>,
     /// The place of the whole submission in the queue, given back when its last part is answered.
     pub room: Arc<Share>,
@@ -96,9 +137,9 @@ impl IngestQueue {
         let room = Arc::new(self.take_room(tenant, arrivals.len())?);
         let mut kinds = Vec::with_capacity(arrivals.len());
         let mut waiting = Vec::new();
-        for (arrivals, rows) in parts(arrivals) {
+        for (arrivals, load) in parts(arrivals) {
             let (answer, written) = oneshot::channel();
-            let part = Submission { tenant, arrivals, rows, answer, room: Arc::clone(&room) };
+            let part = Submission { tenant, arrivals, load, answer, room: Arc::clone(&room) };
             self.sender.send(part).map_err(|_| SubmitError::Closed)?;
             waiting.push(written);
         }
@@ -132,20 +173,47 @@ impl IngestQueue {
     }
 }
 
-/// The same records in parts, each with its number of rows.
-fn parts(arrivals: Vec<Incoming>) -> Vec<(Vec<Incoming>, usize)> {
+/// The same records in parts.
+fn parts(arrivals: Vec<Incoming>) -> Vec<(Vec<Incoming>, Load)> {
     let mut parts = Vec::new();
-    let (mut part, mut part_rows) = (Vec::new(), 0);
+    let (mut part, mut load, mut groups) = (Vec::new(), Load::default(), HashSet::new());
     for incoming in arrivals {
         let rows = rows(&incoming);
-        if part_rows + rows > PART_ROWS_MAX && !part.is_empty() {
-            parts.push((std::mem::take(&mut part), std::mem::take(&mut part_rows)));
+        let own = minute_groups(&incoming);
+        let new_groups = own.iter().filter(|group| !groups.contains(*group)).count();
+        let mut added = Load { records: 1, rows, changes: rows + CHANGES_PER_GROUP * new_groups };
+        if !part.is_empty() && load.changes + added.changes > PART_CHANGES_MAX {
+            parts.push((std::mem::take(&mut part), std::mem::take(&mut load)));
+            groups.clear();
+            added.changes = rows + CHANGES_PER_GROUP * own.len();
         }
         part.push(incoming);
-        part_rows += rows;
+        load += added;
+        groups.extend(own);
     }
-    parts.push((part, part_rows));
+    parts.push((part, load));
     parts
+}
+
+/// What a record is counted in, as hashes: its minute, and in it its workflow, its providers and the kinds of its errors.
+/// A record that moves its call out of other groups changes those as well; they are not known before it is written.
+fn minute_groups(incoming: &Incoming) -> Vec<u64> {
+    let Incoming::Record(call) = incoming else { return Vec::new() };
+    let facts = call.facts();
+    let mut minute = DefaultHasher::new();
+    Resolution::Minute.floor(facts.started_at).hash(&mut minute);
+    let in_minute = |hash: &dyn Fn(&mut DefaultHasher)| {
+        let mut hasher = minute.clone();
+        hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut groups = vec![minute.finish()];
+    groups.extend(facts.workflow_id.iter().map(|workflow| in_minute(&|hasher| workflow.hash(hasher))));
+    groups.extend(facts.providers.iter().map(|usage| in_minute(&|hasher| usage.provider.hash(hasher))));
+    groups.extend(facts.error_kinds.iter().map(|kind| in_minute(&|hasher| kind.hash(hasher))));
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 /// A queue, and the writer at its end; nothing is written until [`Writer::run`] is polled.

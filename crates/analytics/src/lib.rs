@@ -15,7 +15,6 @@ mod known_values;
 pub mod live;
 mod pace;
 pub mod ports;
-pub mod questions;
 pub mod retention;
 pub mod rollups;
 pub mod service;

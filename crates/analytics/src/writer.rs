@@ -9,19 +9,19 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::deltas::{Moment, expect_minutes, plan_changes};
-use crate::ingestion::{IngestLimits, Submission, SubmitError};
+use crate::ingestion::{IngestLimits, Load, Submission, SubmitError};
 use crate::kept::KeptLimits;
 use crate::known_values::KnownValues;
 use crate::live::Commits;
 use crate::pace::Pace;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
-use crate::questions::Questions;
 use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind};
 use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -47,6 +47,8 @@ pub struct Writer {
     ready: VecDeque<TenantId>,
     /// A task for each batch that is being written.
     writing: JoinSet<Written>,
+    /// Where large batches are planned; where everything else is, if there is no other place.
+    bulk: Option<Handle>,
 }
 
 /// Where batches go, and who is told.
@@ -64,15 +66,14 @@ struct Target {
 /// A batch that is done with, whatever came of it.
 struct Written {
     tenants: Vec<TenantId>,
-    rows: usize,
+    load: Load,
     took: Duration,
 }
 
 struct Lane {
     waiting: VecDeque<Submission>,
-    /// Records and rows of what waits.
-    records: usize,
-    rows: usize,
+    /// Of what waits.
+    load: Load,
     stage: Stage,
 }
 
@@ -97,7 +98,7 @@ impl Writer {
         let event_age_max = Span::from_micros(i64::try_from(limits.event_age_max.as_micros()).unwrap_or(i64::MAX));
         let known = Arc::new(KnownValues::new(KeptLimits::NONE));
         let target = Target { store, clock: Arc::new(SystemClock), commits, event_age_max, known };
-        Self { target, receiver, closing, limits, pace, lanes, filling, ready, writing: JoinSet::new() }
+        Self { target, receiver, closing, limits, pace, lanes, filling, ready, writing: JoinSet::new(), bulk: None }
     }
 
     /// With another clock than the machine's.
@@ -112,6 +113,12 @@ impl Writer {
     pub fn with_kept_limits(mut self, limits: KeptLimits) -> Self {
         self.target.known = Arc::new(KnownValues::new(limits));
         self
+    }
+
+    /// With a runtime of its own for large batches.
+    #[must_use]
+    pub fn with_bulk_runtime(self, bulk: Handle) -> Self {
+        Self { bulk: Some(bulk), ..self }
     }
 
     /// Where it notes whose batches it has committed.
@@ -158,13 +165,11 @@ impl Writer {
         let lane = self.lanes.entry(tenant).or_insert_with(|| {
             let deadline = Instant::now() + self.limits.batch_wait;
             self.filling.push_back((deadline, tenant));
-            Lane { waiting: VecDeque::new(), records: 0, rows: 0, stage: Stage::Filling(deadline) }
+            Lane { waiting: VecDeque::new(), load: Load::default(), stage: Stage::Filling(deadline) }
         });
-        lane.records += submission.arrivals.len();
-        lane.rows += submission.rows;
+        lane.load += submission.load;
         lane.waiting.push_back(submission);
-        let is_full = lane.records >= self.limits.batch_records_max || lane.rows >= self.limits.batch_rows_max;
-        if matches!(lane.stage, Stage::Filling(_)) && is_full {
+        if matches!(lane.stage, Stage::Filling(_)) && lane.load.has_reached(batch_max(&self.limits)) {
             lane.stage = Stage::Ready;
             self.ready.push_back(tenant);
         }
@@ -184,16 +189,20 @@ impl Writer {
     /// Starts to write as many batches as the store can carry.
     fn start(&mut self) {
         while self.writing.len() < self.target.store.writers_max() && !self.ready.is_empty() {
-            let Batch { tenants, submissions, rows, .. } = self.next_batch();
+            let Batch { tenants, submissions, load } = self.next_batch();
             let target = self.target.clone();
-            self.writing.spawn(async move {
+            let write = async move {
                 let began = std::time::Instant::now();
                 // The requests of a batch that panics get an error, since the answers' senders are dropped.
                 if AssertUnwindSafe(write_group(&target, submissions)).catch_unwind().await.is_err() {
                     tracing::error!("writing a batch of records panicked");
                 }
-                Written { tenants, rows, took: began.elapsed() }
-            });
+                Written { tenants, load, took: began.elapsed() }
+            };
+            match &self.bulk {
+                Some(bulk) if load.changes > BULK_CHANGES => self.writing.spawn_on(write, bulk),
+                _ => self.writing.spawn(write),
+            };
         }
     }
 
@@ -208,30 +217,39 @@ impl Writer {
         }
         let tenants_max = if is_shared { 1 } else { self.target.store.writers_max() };
         let is_awaited = self.target.store.is_writer_awaited();
-        let rows_max = self.pace.rows_max(tenants_max, is_awaited).min(self.limits.batch_rows_max);
+        let load_max = Load { changes: self.pace.changes_max(tenants_max, is_awaited), ..batch_max(&self.limits) };
         let mut batch = Batch::default();
         let mut rotation = VecDeque::new();
-        while batch.rows < rows_max && batch.records < self.limits.batch_records_max {
+        let mut too_large = Vec::new();
+        while !batch.load.has_reached(load_max) {
             let is_new = batch.tenants.len() < lanes_max && !self.ready.is_empty();
             let next = if is_new { self.ready.pop_front() } else { rotation.pop_front() };
             let Some(tenant) = next else { break };
             let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
+            if !lane.help(&mut batch, load_max) {
+                if is_new {
+                    too_large.push(tenant);
+                }
+                continue;
+            }
             if is_new {
                 lane.stage = Stage::Writing;
                 batch.tenants.push(tenant);
             }
-            let helping_end = rows_max.min(batch.rows + HELPING_ROWS);
-            lane.help(&mut batch, helping_end, self.limits.batch_records_max);
             if !lane.waiting.is_empty() {
                 rotation.push_back(tenant);
             }
+        }
+        // Before all others the next time: then the batch is still empty.
+        for tenant in too_large.into_iter().rev() {
+            self.ready.push_front(tenant);
         }
         batch
     }
 
     /// A batch is written: its lanes go to the end of the line, or go.
-    fn finish(&mut self, Written { tenants, rows, took }: Written) {
-        self.pace.observe(rows, took);
+    fn finish(&mut self, Written { tenants, load, took }: Written) {
+        self.pace.observe(load.changes, took);
         for tenant in tenants {
             let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
             if lane.waiting.is_empty() {
@@ -244,32 +262,44 @@ impl Writer {
     }
 }
 
-/// Rows that a batch takes from one lane before it looks into the next.
-const HELPING_ROWS: usize = 500;
+/// Changes of a batch that is planned in a few milliseconds; a larger one takes a processor for long.
+const BULK_CHANGES: usize = 2000;
+/// Changes that a batch takes from one lane before it looks into the next.
+const HELPING_CHANGES: usize = 100;
+
+/// What the settings allow a batch.
+const fn batch_max(limits: &IngestLimits) -> Load {
+    Load { records: limits.batch_records_max, rows: limits.batch_rows_max, changes: usize::MAX }
+}
 
 /// What is written together.
 #[derive(Default)]
 struct Batch {
     tenants: Vec<TenantId>,
     submissions: Vec<Submission>,
-    rows: usize,
-    records: usize,
+    load: Load,
 }
 
 impl Lane {
-    /// Moves submissions from the front into a batch, until that has so many rows or records.
-    fn help(&mut self, batch: &mut Batch, rows_max: usize, records_max: usize) {
-        while batch.rows < rows_max
-            && batch.records < records_max
-            && let Some(submission) = self.waiting.pop_front()
+    /// Moves one helping from the front into a batch, in which what does not fit only has a place if it is alone. Says
+    /// whether anything was moved.
+    fn help(&mut self, batch: &mut Batch, load_max: Load) -> bool {
+        let (before, end) = (batch.submissions.len(), batch.load.changes + HELPING_CHANGES);
+        while batch.load.changes < end
+            && let Some(submission) = self.waiting.pop_front_if(|next| batch.has_room(next.load, load_max))
         {
-            let records = submission.arrivals.len();
-            self.records -= records;
-            self.rows -= submission.rows;
-            batch.records += records;
-            batch.rows += submission.rows;
+            self.load -= submission.load;
+            batch.load += submission.load;
             batch.submissions.push(submission);
         }
+        batch.submissions.len() > before
+    }
+}
+
+impl Batch {
+    fn has_room(&self, mut load: Load, load_max: Load) -> bool {
+        load += self.load;
+        self.submissions.is_empty() || load.is_within(load_max)
     }
 }
 
@@ -347,11 +377,11 @@ async fn write_tenant(
     let ids: Vec<CallId> = ids.into_iter().collect();
     // Side by side: one is the database's work, the other a processor's.
     let arrived = arrivals.clone();
-    let expected = tokio::task::spawn_blocking(move || expect_minutes(Questions::here().go_before(&arrived)));
+    let expected = tokio::task::spawn_blocking(move || expect_minutes(&arrived));
     let stored = transaction.lock_calls(tenant, &ids).await?;
     let expected = expected.await.map_err(|error| StoreError::Broken(error.into()))?;
     let keeping = known.keeping(transaction, tenant, &stored).await?;
-    let (changes, kinds) = plan_changes(stored, Questions::here().go_before(arrivals), expected, moment, keeping);
+    let (changes, kinds) = plan_changes(stored, arrivals, expected, moment, keeping);
     transaction.save(tenant, &changes).await?;
     known.warn(tenant, &changes.bounds_met);
     Ok(kinds)

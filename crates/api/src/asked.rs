@@ -10,7 +10,6 @@ use crate::state::ApiState;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
-use callscope_analytics::questions::{Asking, Questions};
 use callscope_analytics::service;
 use callscope_domain::TenantId;
 use futures_util::future::LocalBoxFuture;
@@ -36,8 +35,6 @@ pub struct Asked<P = NoParams> {
     tenant: TenantId,
     request: HttpRequest,
     params: PhantomData<P>,
-    /// Records give way to it from its first moment: to look a credential up is a part of it.
-    _asking: Asking,
 }
 
 impl<P: QueryParams> FromRequest for Asked<P> {
@@ -45,12 +42,11 @@ impl<P: QueryParams> FromRequest for Asked<P> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let asking = Questions::here().begin();
         let authorized = Authorized::<AnalyticsRead, Unread>::from_request(request, payload);
         let request = request.clone();
         Box::pin(async move {
             let Authorized { tenant, params: Unread, .. } = authorized.await?;
-            Ok(Self { tenant, request, params: PhantomData, _asking: asking })
+            Ok(Self { tenant, request, params: PhantomData })
         })
     }
 }

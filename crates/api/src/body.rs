@@ -10,7 +10,6 @@ use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Buf, Bytes, BytesMut, Payload};
-use callscope_analytics::questions::Questions;
 use callscope_analytics::shares::{Full, Share, Shares};
 use callscope_domain::TenantId;
 use futures_util::StreamExt;
@@ -200,7 +199,7 @@ async fn receive_within(
     let announced = announced.unwrap_or(0);
     let mut room = state.bodies.take(tenant, announced)?;
     let mut bytes = BytesMut::with_capacity(announced.min(SMALL_BYTES));
-    let (mut work, mut turn) = (Questions::here().work(), 0);
+    let mut turn = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| cut_off(&error))?;
         let length = bytes.len() + chunk.len();
@@ -215,7 +214,7 @@ async fn receive_within(
         turn += chunk.len();
         if turn >= TURN_BYTES {
             turn = 0;
-            work.give_way().await;
+            tokio::task::yield_now().await;
         }
     }
     let ratio_max = state.limits.unpack_ratio_max;

@@ -1,5 +1,5 @@
-//! Bodies are unpacked and parsed on threads for blocking work, few at one time. Tenants take turns at it, and small
-//! bodies have turns of their own, so that none waits for the megabytes of another.
+//! Bodies are unpacked and parsed on threads of their own, few at one time. Tenants take turns at it, and small bodies
+//! have turns of their own, so that none waits for the megabytes of another.
 
 use crate::body::{Received, Unpacked};
 use crate::problem::{Problem, ProblemCode};
@@ -9,6 +9,7 @@ use callscope_analytics::turns::{NoTurn, TurnLimits, Turns};
 use callscope_domain::TenantId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// Most bytes of a small body, as sent and unpacked: parsed in about a millisecond.
 const SMALL_BODY_BYTES: usize = 64 << 10;
@@ -21,20 +22,29 @@ const WAITING_MAX: usize = 200;
 /// How long they may.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Turns at parsing.
+/// Turns at parsing, and the threads that do it.
 pub struct Parsers {
-    small: Arc<Turns>,
-    large: Arc<Turns>,
+    small: Kind,
+    large: Kind,
 }
 
-impl Default for Parsers {
-    fn default() -> Self {
+struct Kind {
+    turns: Arc<Turns>,
+    threads: Handle,
+}
+
+impl Parsers {
+    /// Parsing on threads for blocking work of the runtime that this is called in, and of another one for large bodies.
+    pub fn new(bulk: Handle) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let large = (processors / 2).clamp(1, PARSERS_MAX);
+        let parsers = (processors / 2).clamp(1, PARSERS_MAX);
         let turns = |max: usize, holder_max: usize| {
             Turns::new(TurnLimits { max, holder_max, waiting_max: WAITING_MAX, timeout: WAIT_MAX })
         };
-        Self { small: turns(SMALL_PARSERS, SMALL_PARSERS / 2), large: turns(large, large) }
+        Self {
+            small: Kind { turns: turns(SMALL_PARSERS, SMALL_PARSERS / 2), threads: Handle::current() },
+            large: Kind { turns: turns(parsers, parsers), threads: bulk },
+        }
     }
 }
 
@@ -73,12 +83,12 @@ pub async fn parse<T: Send + 'static>(
 
 async fn in_turn<T: Send + 'static>(
     state: &ApiState,
-    turns: &Arc<Turns>,
+    kind: &Kind,
     tenant: TenantId,
     work: impl FnOnce(Instant) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let turn = turns.take(tenant).await.map_err(|reason| no_turn(state, reason))?;
-    let parsed = state.runtime.spawn_blocking(move || {
+    let turn = kind.turns.take(tenant).await.map_err(|reason| no_turn(state, reason))?;
+    let parsed = kind.threads.spawn_blocking(move || {
         // Until the work is done, even if the client goes away.
         let _turn = turn;
         work(Instant::now() + PARSE_TIME_MAX)

@@ -76,12 +76,10 @@ pub struct ApiState {
     pub(crate) bodies: BodyRoom,
     /// Turns at parsing.
     pub(crate) parsers: Parsers,
-    /// Where they run.
-    pub(crate) runtime: Handle,
 }
 
 impl ApiState {
-    /// The state over its parts. Must be called inside the runtime that bodies are to be parsed on: one for all
+    /// The state over its parts. Must be called inside the runtime whose threads are to parse bodies: one for all
     /// workers, so that few threads do that work.
     #[must_use]
     pub fn new(
@@ -110,9 +108,14 @@ impl ApiState {
             readiness: Readiness::new(Duration::ZERO),
             cors: CorsRules::none(),
             bodies: BodyRoom::new(&limits),
-            parsers: Parsers::default(),
-            runtime: Handle::current(),
+            parsers: Parsers::new(Handle::current()),
         }
+    }
+
+    /// The same state with a runtime of its own for large bodies.
+    #[must_use]
+    pub fn with_bulk_runtime(self, bulk: Handle) -> Self {
+        Self { parsers: Parsers::new(bulk), ..self }
     }
 
     /// The same state with answers that are kept.

@@ -118,6 +118,7 @@ impl AccessStore for Database {
 
     async fn create_ticket(&self, ticket: &Ticket, hash: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
         let of_tenant = || tickets::table.filter(tickets::tenant_id.eq(Id::from(ticket.tenant_id)));
+        let _turn = self.access_write(ticket.tenant_id).await?;
         let mut conn = self.credentials_connection(Access::Write).await?;
         // There are never many: the bound below sees to it.
         conn.execute(diesel::delete(of_tenant().filter(tickets::expires_at.le(Time(now))))).await?;
@@ -144,6 +145,7 @@ impl AccessStore for Database {
                 return Ok(None);
             }
         }
+        let _turn = self.access_write(tenant).await?;
         let statement = diesel::delete(ticket()).returning(columns::<TicketRow>());
         let rows: Vec<TicketRow> = self.credentials_connection(Access::Write).await?.load(statement).await?;
         rows.into_iter().next().map(TryInto::try_into).transpose()

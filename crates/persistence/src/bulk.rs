@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Rows of one SQLite statement: enough to make its cost small, few enough for its 32,766 parameters.
 const LITE_ROWS_MAX: usize = 1000;
-/// Rows of one PostgreSQL statement that adds nothing up: some hundredths of a second of work, since the next one waits
-/// for questions that came meanwhile.
+/// Rows of one PostgreSQL statement that adds nothing up: some hundredths of a second of work
+/// for the thread that encodes them, on which other connections wait meanwhile.
 const PG_ROWS_MAX: usize = 4000;
 
 /// Rows of one tenant, column by column; `columns!` makes them.
@@ -61,11 +61,8 @@ macro_rules! columns {
                 rows: std::ops::Range<usize>,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
             ) -> diesel::result::QueryResult<()> {
-                let mut work = callscope_analytics::questions::Questions::here().work();
                 let mut separator = "";
                 $(
-                    // To encode thousands of values is work.
-                    work.pause();
                     out.push_sql(separator);
                     out.push_bind_param::<diesel::sql_types::Array<$sql>, [$rust]>(&self.$column[rows.clone()])?;
                     separator = ", ";

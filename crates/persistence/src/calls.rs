@@ -13,7 +13,6 @@ use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_analytics::questions::Questions;
 use callscope_domain::{
     Call, CallFacts, CallId, CallStatus, DimensionValue, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow,
 };
@@ -114,7 +113,7 @@ impl CallTransaction for CallWrite {
         let logged_errors =
             |call: &Call| changes.logged_errors.get(&call.facts().id).copied().unwrap_or(call.errors().len());
         let (mut new_calls, mut known_calls) = (CallColumns::default(), CallColumns::default());
-        for call in Questions::here().go_before(&changes.calls) {
+        for call in &changes.calls {
             let is_new = self.absent.contains(&call.facts().id);
             if is_new { &mut new_calls } else { &mut known_calls }.push_call(call, logged_errors(call));
         }

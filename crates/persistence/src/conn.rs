@@ -6,7 +6,6 @@ use crate::errors::{store_error, unavailable};
 use crate::lite::LiteManager;
 use crate::pg::{CHANNEL, PgManager};
 use callscope_analytics::ports::StoreError;
-use callscope_analytics::questions::Questions;
 use callscope_domain::TenantId;
 use diesel::IntoSql;
 use diesel::connection::{AnsiTransactionManager as LiteTransactions, TransactionManager as _};
@@ -70,10 +69,8 @@ impl Conn {
 
     /// Puts rows of a tenant into a table.
     pub async fn insert<C: Columns>(&mut self, target: Target, tenant: TenantId, columns: C) -> Result<(), StoreError> {
-        let mut work = Questions::here().work();
         for statement in Insert::statements(target, tenant.into(), columns, self.is_embedded()) {
             self.execute(statement).await?;
-            work.give_way().await;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The database that a URL names: its pools, and the transactions that they lend.
 
+use crate::checkpoints::Checkpoints;
 use crate::conn::{Access, Conn, Query};
 use crate::distribution::{self, DistributionError};
 use crate::errors::unavailable;
@@ -8,7 +9,7 @@ use crate::lite::{LiteManager, LiteRole};
 use crate::migrations;
 use crate::pg::{Listener, PgAddress, PgAddressFault, PgManager, Sockets, SocketsRole};
 use callscope_analytics::ports::StoreError;
-use callscope_analytics::turns::{TurnLimits, Turns};
+use callscope_analytics::turns::{Turn, TurnLimits, Turns};
 use callscope_domain::TenantId;
 use diesel_async::AsyncPgConnection;
 use futures_util::join;
@@ -19,6 +20,10 @@ use tokio::sync::mpsc;
 
 /// Analytics reads of one tenant that may wait for a connection.
 const READS_WAITING_MAX: usize = 200;
+
+/// Keys and tickets that are written at one time, each of another tenant, and those of one tenant that may wait.
+const ACCESS_WRITES_MAX: usize = 2;
+const ACCESS_WRITES_WAITING_MAX: usize = 200;
 
 /// How long after a ticket or a key was written to a file the writer of calls keeps its transactions short.
 const WRITER_WANTED_AGE_MAX: Duration = Duration::from_secs(30);
@@ -127,6 +132,8 @@ pub struct Database {
     writer_wanted: Arc<Mutex<Option<Instant>>>,
     /// Turns at the connections for analytics reads.
     reads: Arc<Turns>,
+    /// Turns at writing keys and tickets.
+    access_writes: Arc<Turns>,
 }
 
 #[derive(Clone)]
@@ -143,6 +150,7 @@ enum Pools {
     Lite {
         writer: bb8::Pool<LiteManager>,
         readers: bb8::Pool<LiteManager>,
+        _checkpoints: Arc<Checkpoints>,
     },
 }
 
@@ -187,7 +195,8 @@ impl Database {
             Location::Sqlite(_) if options.read_url.is_some() => return Err(DatabaseFault::no_replica().into()),
             Location::Sqlite(path) => Pools::Lite {
                 writer: pool(options, 1, lite(path.clone(), LiteRole::Writer)?).await?,
-                readers: pool(options, readers_max(options), lite(path, LiteRole::Reader)?).await?,
+                readers: pool(options, readers_max(options), lite(path.clone(), LiteRole::Reader)?).await?,
+                _checkpoints: Checkpoints::start(&path).map_err(|error| OpenError::Connect(error.into()))?.into(),
             },
             Location::Postgres => {
                 let main_address = address("url", &options.url)?;
@@ -219,13 +228,22 @@ impl Database {
             Pools::Lite { .. } => readers_max(options).saturating_sub(1).max(1),
         };
         let max = usize::try_from(connections).unwrap_or(usize::MAX);
+        // What reads a file keeps a processor busy: more at one time would only make others wait.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let is_embedded = matches!(pools, Pools::Lite { .. });
         let reads = Turns::new(TurnLimits {
             max,
-            holder_max: max.div_ceil(2),
+            holder_max: if is_embedded { max.div_ceil(2).min(processors) } else { max.div_ceil(2) },
             waiting_max: READS_WAITING_MAX,
             timeout: options.acquire_timeout,
         });
-        Ok(Self { pools, pool_size: options.pool_size, writer_wanted: Arc::default(), reads })
+        let access_writes = Turns::new(TurnLimits {
+            max: ACCESS_WRITES_MAX,
+            holder_max: 1,
+            waiting_max: ACCESS_WRITES_WAITING_MAX,
+            timeout: options.acquire_timeout,
+        });
+        Ok(Self { pools, pool_size: options.pool_size, writer_wanted: Arc::default(), reads, access_writes })
     }
 
     /// How many connections there are, by pool.
@@ -237,7 +255,9 @@ impl Database {
                 PoolState::of("analytics", analytics),
                 PoolState::of("credentials", credentials),
             ],
-            Pools::Lite { writer, readers } => vec![PoolState::of("writer", writer), PoolState::of("readers", readers)],
+            Pools::Lite { writer, readers, .. } => {
+                vec![PoolState::of("writer", writer), PoolState::of("readers", readers)]
+            }
         }
     }
 
@@ -253,11 +273,12 @@ impl Database {
         usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
-    /// A request is about to wait for the connection that writes to a file.
-    pub(crate) fn want_writer(&self) {
+    /// The turn of a tenant to write a key or a ticket, one at a time: calls of other tenants are written between two.
+    pub(crate) async fn access_write(&self, tenant: TenantId) -> Result<Turn, StoreError> {
         if self.is_embedded() {
             *self.writer_wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
+        self.access_writes.take(tenant).await.map_err(|_| StoreError::Overloaded)
     }
 
     /// Whether one has done so lately.
@@ -308,12 +329,7 @@ impl Database {
     pub(crate) async fn credentials_connection(&self, access: Access) -> Result<Conn, StoreError> {
         match &self.pools {
             Pools::Pg { credentials, .. } => credentials.get_owned().await.map(Conn::Pg).map_err(unavailable),
-            Pools::Lite { .. } => {
-                if access == Access::Write {
-                    self.want_writer();
-                }
-                self.connection(access).await
-            }
+            Pools::Lite { .. } => self.connection(access).await,
         }
     }
 

@@ -8,6 +8,7 @@ mod analytics;
 mod audits;
 mod bulk;
 mod calls;
+mod checkpoints;
 mod codec;
 mod conn;
 mod database;
@@ -29,9 +30,7 @@ mod sql;
 mod states;
 mod tenant_rows;
 mod tenants;
-mod urgency;
 
 pub use database::{Database, DatabaseFault, DatabaseOptions, OpenError, PoolState, UrlFault};
 pub use distribution::DistributionError;
 pub use pg::PgAddressFault;
-pub use urgency::yield_to_questions;

@@ -3,11 +3,11 @@
 //! Dropping a future half-way leaves the work to be finished there; the pool then closes the connection, which undoes
 //! an open transaction. The runtime is never blocked.
 
-use crate::urgency::yield_to_questions;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError};
+use rustix::process::{getpriority_process, setpriority_process};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -29,7 +29,7 @@ impl Lite {
         let (opened, outcome) = oneshot::channel();
         let serve = move || {
             if role == LiteRole::Writer {
-                yield_to_questions();
+                lower_priority();
             }
             match establish(&path, role) {
                 Ok(mut connection) => {
@@ -67,7 +67,8 @@ impl Lite {
     }
 }
 
-fn establish(path: &str, role: LiteRole) -> Result<SqliteConnection, ConnectionError> {
+/// Opens a file.
+pub fn establish(path: &str, role: LiteRole) -> Result<SqliteConnection, ConnectionError> {
     let mut connection = SqliteConnection::establish(path)?;
     connection.batch_execute(role.pragmas()).map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
@@ -79,8 +80,19 @@ fn lost() -> Error {
     Error::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(reason))
 }
 
-/// Starts the threads of connections, each as urgent as the process is: a thread inherits the urgency of the one that
-/// starts it, and a connection may be missed first where records are written.
+/// The nice value of the thread that writes: where processors are short, answers come first, and it still gets a fourth
+/// of one.
+const WRITER_NICE: i32 = 5;
+
+/// On Linux, of the calling thread alone. Where it is not allowed, or the process has a lower one, it stays as it is.
+fn lower_priority() {
+    if matches!(getpriority_process(None), Ok(nice) if nice < WRITER_NICE) {
+        let _ = setpriority_process(None, WRITER_NICE);
+    }
+}
+
+/// Starts the threads of connections, all with the priority of the process: a thread inherits that of the one that starts
+/// it, and a connection may be missed first by work of a lower priority.
 struct Threads(mpsc::Sender<Box<dyn FnOnce() + Send>>);
 
 impl Threads {
@@ -109,24 +121,28 @@ pub enum LiteRole {
     Writer,
     /// One of those that only read.
     Reader,
+    /// The one that makes checkpoints.
+    Checkpoints,
 }
 
 impl LiteRole {
     /// WAL lets readers go on beside the writer. `synchronous = FULL` makes a commit durable before it returns. A
     /// cache holds the pages that a batch of writes comes back to; a reader's is small, since an answer touches few.
-    /// The log keeps the 128 MiB that it has at a checkpoint of 32,768 pages, so that it is overwritten and not extended
-    /// again; what a large transaction or a slow reader made of it beyond that is given back.
+    /// The log keeps the 64 MiB that it may have, so that it is overwritten and not extended again; what a large
+    /// transaction or a slow reader made of it beyond that is given back. At that size the writer makes a checkpoint
+    /// itself, which only happens where those beside it (`crate::checkpoints`) cannot keep up.
     const fn pragmas(self) -> &'static str {
         match self {
             Self::Writer => {
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 32768; \
-                 PRAGMA journal_size_limit = 134217728; PRAGMA temp_store = MEMORY;"
+                 PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 16384; \
+                 PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;"
             }
             Self::Reader => {
                 "PRAGMA busy_timeout = 10000; PRAGMA query_only = ON; PRAGMA cache_size = -4096; \
                  PRAGMA temp_store = MEMORY;"
             }
+            Self::Checkpoints => "PRAGMA busy_timeout = 40; PRAGMA synchronous = FULL; PRAGMA cache_size = -1024;",
         }
     }
 }
@@ -139,7 +155,7 @@ pub struct LiteManager {
 }
 
 impl LiteManager {
-    /// A manager for connections to one file. Called where threads are as urgent as the process.
+    /// A manager for connections to one file. Called where threads have the priority of the process.
     pub fn new(path: PathBuf, role: LiteRole) -> io::Result<Self> {
         Ok(Self { path, role, threads: Threads::new()? })
     }

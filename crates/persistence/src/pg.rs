@@ -1,7 +1,6 @@
 //! Connections to PostgreSQL: what a URL asks for, how they are encrypted, and what each is told before its first use.
 
 use crate::errors::{store_error, unavailable};
-use crate::urgency::yield_to_questions;
 use callscope_analytics::ports::StoreError;
 use diesel::ConnectionError;
 use diesel::result::QueryResult;
@@ -332,10 +331,7 @@ impl Sockets {
     pub fn start(role: SocketsRole) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let (name, threads) = match role {
-            SocketsRole::Records => {
-                builder.on_thread_start(yield_to_questions);
-                ("records", 1)
-            }
+            SocketsRole::Records => ("records", 1),
             SocketsRole::Questions => {
                 let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
                 ("questions", processors.div_ceil(2))

@@ -11,7 +11,6 @@ use crate::schema::provider_rollups;
 use crate::sql::{Id, Word};
 use callscope_analytics::deltas::RollupDeltas;
 use callscope_analytics::ports::StoreError;
-use callscope_analytics::questions::Questions;
 use callscope_domain::{CallTotals, Provider, ProviderTotals, Resolution, TenantId, Timestamp};
 use diesel::prelude::*;
 use std::collections::HashMap;
@@ -43,7 +42,7 @@ impl SumRows {
     /// The rows of deltas.
     pub fn new(deltas: &RollupDeltas) -> Self {
         let mut rows = Self::default();
-        for (resolution, bucket, delta) in Questions::here().go_before(deltas.iter()) {
+        for (resolution, bucket, delta) in deltas.iter() {
             if delta.calls != CallTotals::default() {
                 rows.calls.push_totals(resolution, bucket, WHOLE_TENANT, &delta.calls);
             }

@@ -40,7 +40,7 @@ impl TenantStore for Database {
         actor: &Actor,
         valid_max: u32,
     ) -> Result<bool, StoreError> {
-        self.want_writer();
+        let _turn = self.access_write(key.tenant_id).await?;
         let mut conn = self.transaction(Access::Write).await?;
         lock_keys(&mut conn, key.tenant_id).await?;
         if count_valid_keys(&mut conn, key.tenant_id, key.created_at).await? >= i64::from(valid_max) {
@@ -71,7 +71,7 @@ impl TenantStore for Database {
         let of_key = || {
             api_keys::table.filter(api_keys::tenant_id.eq(Id::from(tenant))).filter(api_keys::key_id.eq(Id::from(key)))
         };
-        self.want_writer();
+        let _turn = self.access_write(tenant).await?;
         let mut conn = self.transaction(Access::Write).await?;
         let unrevoked = of_key().filter(api_keys::revoked_at.is_null());
         let revoked = diesel::update(unrevoked).set(api_keys::revoked_at.eq(Some(Time(revoked_at))));

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod audit;
+mod bulk;
 mod command_line;
 mod configuration;
 mod demo;
@@ -17,7 +18,6 @@ mod table;
 mod traces;
 mod units;
 
-use callscope_persistence::yield_to_questions;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use command_line::{Command, CommandLine};
@@ -32,9 +32,6 @@ use traces::Traces;
 /// memory back.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
-const WRITER_THREADS_MAX: usize = 4;
 
 /// The licences of others' work; `cargo xtask licenses` writes the file.
 const LICENSES: &str = include_str!("../../../packaging/third-party.txt");
@@ -71,10 +68,10 @@ fn start(file: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(file)?;
     let traces = traces_of(&command, &settings)?;
     settings.log.start(traces.as_ref(), log_audience(&command))?;
-    let threads = runtime_threads(&settings);
+    let threads = serve::writer_threads(&settings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     allow_many_sockets();
-    let runtime = builder.worker_threads(threads).on_thread_start(yield_to_questions).enable_all().build()?;
+    let runtime = builder.worker_threads(threads).enable_all().build()?;
     let code = runtime.block_on(run(settings, command));
     if let Some(traces) = traces {
         traces.stop();
@@ -104,15 +101,6 @@ fn allow_many_sockets() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     // Where it is refused, there are fewer.
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-/// Threads beside the main one. Requests are served by threads of their own, and so is each SQLite connection; what is
-/// left is the writer, which has one lane on SQLite. Fewer threads that hold records keep less memory.
-fn runtime_threads(settings: &Settings) -> usize {
-    if settings.is_embedded() {
-        return 1;
-    }
-    std::thread::available_parallelism().map_or(1, usize::from).min(WRITER_THREADS_MAX)
 }
 
 async fn run(settings: Settings, command: Command) -> anyhow::Result<ExitCode> {

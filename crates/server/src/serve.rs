@@ -1,5 +1,6 @@
 //! Wires everything together and serves it, until told to stop.
 
+use crate::bulk::BulkThreads;
 use crate::edge;
 use crate::settings::Settings;
 use actix_web::dev::Server;
@@ -39,6 +40,9 @@ pub async fn serve_settings(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Most threads that write to PostgreSQL: batches of different tenants are written side by side.
+const WRITER_THREADS_MAX: usize = 4;
+
 /// Serves until SIGTERM or Ctrl-C; then lets requests in flight and records that wait finish. `started` is called
 /// when the server accepts connections.
 pub async fn serve(
@@ -50,7 +54,8 @@ pub async fn serve(
     let metrics = edge::metrics(&database);
     let calls = Arc::new(MeteredCalls::new(Arc::new(database.clone()), Arc::clone(&metrics)));
     let (queue, writer) = ingestion(calls, settings.into());
-    let writer = writer.with_kept_limits(settings.into());
+    let bulk = BulkThreads::start(writer_threads(settings))?;
+    let writer = writer.with_kept_limits(settings.into()).with_bulk_runtime(bulk.handle());
     let commits = writer.commits();
     let writer = tokio::spawn(writer.run());
     let sweeper = start_sweeper(settings, &database, &queue);
@@ -71,6 +76,7 @@ pub async fn serve(
     let live_limits = (&settings.live).into();
     let ending = live.clone();
     let mut state = ApiState::new(analytics, queue.clone(), access, clock, live, settings.into(), live_limits);
+    state = state.with_bulk_runtime(bulk.handle());
     state.cors = settings.cors.rules()?;
     let state = web::Data::new(edge::with_settings(state, settings, metrics));
     let metrics_server = edge::metrics_server(settings, &state)?;
@@ -164,4 +170,13 @@ fn start_retention(settings: &Settings, database: &Database) -> Option<JoinHandl
         periods: settings.retention.periods()?,
     };
     Some(tokio::spawn(retention.run()))
+}
+
+/// Threads beside the main one that write records. Requests are served by threads of their own, and so is each SQLite
+/// connection; what is left is the writer, which has one lane on SQLite. Fewer threads that hold records keep less memory.
+pub fn writer_threads(settings: &Settings) -> usize {
+    if settings.is_embedded() {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from).min(WRITER_THREADS_MAX)
 }

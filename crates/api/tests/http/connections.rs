@@ -222,7 +222,8 @@ async fn behind_a_trusted_proxy_a_client_has_its_part_of_the_requests(backend: B
 
 async fn requests_that_cannot_be_read_are_answered_with_a_problem_and_an_id(backend: Backend) {
     let server = start(backend, transport_limits).await;
-    let large = format!("GET / HTTP/1.1\r\nX-Large: {}\r\n\r\n", "x".repeat(200_000));
+    // Without an end: a head that is there at once is not measured.
+    let large = format!("GET / HTTP/1.1\r\nX-Large: {}", "x".repeat(200_000));
     for (request, status) in [("NONSENSE\r\n\r\n", 400), (large.as_str(), 431)] {
         let mut connection = Connection::open(server.address).await;
         connection.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

@@ -1,0 +1,49 @@
+//! Threads for work on large bodies and batches of records.
+//!
+//! They have a lower priority than all others: where processors are short, answers and single records come first. No
+//! other work has it, since a flood of requests would then stop that work altogether.
+
+use rustix::process::{getpriority_process, setpriority_process};
+use std::io;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Their nice value.
+const NICE: i32 = 10;
+
+/// The threads; they end when this is dropped.
+pub struct BulkThreads {
+    /// Only gone while this is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl BulkThreads {
+    /// Starts so many, and others for blocking work when there is some.
+    pub fn start(threads: usize) -> io::Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("bulk").on_thread_start(lower_priority).enable_all();
+        let runtime = builder.build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    /// Where to send such work.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for BulkThreads {
+    fn drop(&mut self) {
+        // To wait for it is forbidden where this is dropped.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// On Linux, of the calling thread alone. Where it is not allowed, or the process has a lower one, it stays as it is.
+fn lower_priority() {
+    if matches!(getpriority_process(None), Ok(nice) if nice < NICE) {
+        let _ = setpriority_process(None, NICE);
+    }
+}
