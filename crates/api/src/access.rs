@@ -5,9 +5,9 @@ use crate::jwt::{JwtFault, JwtOptions, JwtVerifier};
 use crate::problem::{Problem, ProblemCode};
 use crate::rates::{Allowance, Rates};
 use crate::state::ApiState;
-use crate::transport::{ClientAddress, Connection};
+use crate::transport::{AddressBlock, ClientAddress, Connection};
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpMessage, HttpRequest};
+use actix_web::{HttpMessage, HttpRequest, web};
 use callscope_analytics::access::AccessStore;
 use callscope_analytics::keys::hash_key;
 use callscope_analytics::ports::{StoreError, TenantStore};
@@ -36,6 +36,8 @@ pub struct AccessOptions {
     pub rate: RateLimit,
     /// How often all credentials of one tenant together may be used.
     pub tenant_rate: RateLimit,
+    /// How often one client address may ask for pages and for paths that there are not, which takes no credential.
+    pub page_rate: RateLimit,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,
     /// What keys over HTTP can be.
@@ -67,6 +69,8 @@ pub struct Access {
     rate: RateLimit,
     tenant_rate: RateLimit,
     rates: Rates,
+    page_rate: RateLimit,
+    page_rates: Rates<AddressBlock>,
     failed: FailedCredentials,
     /// What keys over HTTP can be.
     pub(crate) keys: KeyRules,
@@ -103,6 +107,8 @@ impl Access {
             rate: options.rate,
             tenant_rate: options.tenant_rate,
             rates: Rates::default(),
+            page_rate: options.page_rate,
+            page_rates: Rates::default(),
             failed: FailedCredentials::new(options.failed_credentials_per_minute),
             keys: options.keys,
             known_tenants: Mutex::default(),
@@ -326,6 +332,17 @@ fn count_request(state: &ApiState, request: &HttpRequest, credential: &Credentia
         None => Ok(()),
         Some(seconds) if is_refused => Err(too_many("the credential's limit of requests is reached", seconds)),
         Some(seconds) => Err(too_many("the tenant's limit of requests is reached", seconds)),
+    }
+}
+
+/// Counts a request that takes no credential for its client address, and lets it pass if that may ask now.
+pub fn count_page(request: &HttpRequest) -> Result<(), Problem> {
+    let state = request.app_data::<web::Data<ApiState>>().ok_or_else(Problem::internal)?;
+    let Some(address) = ClientAddress::of(request) else { return Ok(()) };
+    let Access { page_rates, page_rate, .. } = &state.access;
+    match page_rates.take(&address.block(), *page_rate).and_then(|allowance| allowance.retry_after_s) {
+        None => Ok(()),
+        Some(seconds) => Err(too_many("the limit of requests without a credential is reached", seconds)),
     }
 }
 

@@ -26,6 +26,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a body after which other requests of the same thread have their turn: a body that comes fast could keep a
 /// question waiting until all of it is there.
 const TURN_BYTES: usize = 64 << 10;
+/// What a chunk costs beside its bytes, as bytes: a body may come in chunks of one.
+const CHUNK_BYTES: usize = 256;
 
 /// Some programs start a file with it; it says nothing, and is no JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -211,7 +213,7 @@ async fn receive_within(
             bytes.reserve(announced - bytes.len());
         }
         bytes.extend_from_slice(&chunk);
-        turn += chunk.len();
+        turn += chunk.len() + CHUNK_BYTES;
         if turn >= TURN_BYTES {
             turn = 0;
             tokio::task::yield_now().await;

@@ -60,6 +60,7 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpMessage, web};
+use transport::Connection;
 use utoipa_actix_web::AppExt;
 
 /// Where the OpenAPI document is served.
@@ -100,6 +101,7 @@ pub fn app(
         // Once more, for preflights that are refused.
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(telemetry::request_log))
+        .wrap(from_fn(one_at_a_time))
         .wrap(from_fn(headers::protective_headers))
 }
 
@@ -120,6 +122,14 @@ pub fn metrics_app(
         .configure(metrics::routes)
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(headers::protective_headers))
+}
+
+/// Lets other connections have their turn between requests that one sent together: they would all be answered in one go.
+async fn one_at_a_time<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+    if Connection::of(request.request()).is_some_and(Connection::begins_from_buffer) {
+        tokio::task::yield_now().await;
+    }
+    next.call(request).await
 }
 
 /// Marks a request for the head of an answer alone, for answers that have no end.

@@ -2,6 +2,7 @@
 
 mod examples;
 
+use crate::access::count_page;
 use crate::field::{FieldCode, Rule};
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::metrics::METRICS_PATH;
@@ -127,6 +128,7 @@ fn methods(item: &PathItem) -> String {
 pub async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let known = PATHS.iter().find(|(path, _)| path.is_match(request.path()));
     let Some((_, methods)) = known else {
+        count_page(&request)?;
         return Err(Problem::new(ProblemCode::NotFound, "no operation has this path; see /swagger-ui/"));
     };
     Err(unknown_method(methods))

@@ -1,4 +1,4 @@
-//! How often each credential may ask, and what the answers say of it.
+//! How often each credential may ask, and each client address for what needs none; and what the answers say of it.
 //!
 //! Counts are those of this process: behind several servers a client has the limit at each.
 
@@ -14,7 +14,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,9 +45,9 @@ pub struct Allowance {
 }
 
 /// Counts requests.
-pub struct Rates {
+pub struct Rates<H = Holder> {
     hasher: RandomState,
-    shards: [Mutex<HashMap<Holder, Bucket>>; SHARDS],
+    shards: [Mutex<HashMap<H, Bucket>>; SHARDS],
 }
 
 struct Bucket {
@@ -89,7 +89,7 @@ fn ceil_s(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-impl Default for Rates {
+impl<H> Default for Rates<H> {
     fn default() -> Self {
         Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
     }
@@ -104,9 +104,9 @@ impl Allowance {
     }
 }
 
-impl Rates {
+impl<H: Clone + Eq + Hash> Rates<H> {
     /// Counts a request; `None` where there is no limit.
-    pub fn take(&self, holder: &Holder, rate: RateLimit) -> Option<Allowance> {
+    pub fn take(&self, holder: &H, rate: RateLimit) -> Option<Allowance> {
         if !rate.is_limited() {
             return None;
         }
@@ -129,7 +129,7 @@ impl Rates {
 }
 
 /// Drops the buckets that are full; if that is less than half of them, the half that was used longest ago.
-fn make_room(buckets: &mut HashMap<Holder, Bucket>, now: Instant) {
+fn make_room<H: Eq + Hash>(buckets: &mut HashMap<H, Bucket>, now: Instant) {
     buckets.retain(|_, bucket| !bucket.is_full(now));
     let half = BUCKETS_PER_SHARD_MAX / 2;
     if buckets.len() > half {
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_each_waits_its_turn() {
-        let (rates, rate) = (Rates::default(), rate(1, 3));
+        let (rates, rate) = (Rates::<Holder>::default(), rate(1, 3));
         let passed: Vec<Allowance> = (0..3).map(|_| rates.take(&holder(1), rate).unwrap()).collect();
         assert_eq!(passed[0], Allowance { limit: 3, remaining: 2, reset_s: 1, retry_after_s: None });
         assert_eq!(passed[2], Allowance { limit: 3, remaining: 0, reset_s: 3, retry_after_s: None });
@@ -194,13 +194,13 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_counted() {
-        let rates = Rates::default();
+        let rates = Rates::<Holder>::default();
         assert!((0..1000).all(|_| rates.take(&holder(1), RateLimit::NONE).is_none()));
     }
 
     #[test]
     fn the_number_of_buckets_is_bounded() {
-        let rates = Rates::default();
+        let rates = Rates::<Holder>::default();
         for number in 0..100_000 {
             rates.take(&holder(number), rate(1, 1_000_000));
         }

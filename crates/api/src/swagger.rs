@@ -3,13 +3,16 @@
 //! The assets are constants of the program and are sent without a copy. The file that starts Swagger UI is our own,
 //! because it adds a plugin, which the library's configuration cannot.
 
+use crate::access::count_page;
 use crate::openapi::{document, swagger_template};
 use crate::problem::{Problem, ProblemCode};
 use crate::{OPENAPI_PATH, ROOT_PATH, SWAGGER_PATH};
+use actix_web::dev::Payload;
 use actix_web::guard::Get;
 use actix_web::http::header::{self, ContentEncoding, ContentType, HeaderValue};
-use actix_web::{HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use std::borrow::Cow;
+use std::future::{Ready, ready};
 use std::sync::{Arc, LazyLock};
 use utoipa_swagger_ui::Config;
 
@@ -32,15 +35,27 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(page(&swagger_template()).to(get_asset));
 }
 
-async fn to_swagger_ui() -> HttpResponse {
+/// A request that its client address may send now.
+struct PageRequest;
+
+impl FromRequest for PageRequest {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(count_page(request).map(|()| Self))
+    }
+}
+
+async fn to_swagger_ui(_: PageRequest) -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, SWAGGER_PATH)).finish()
 }
 
-async fn get_document() -> HttpResponse {
+async fn get_document(_: PageRequest) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(DOCUMENT.clone())
 }
 
-async fn get_asset(path: web::Path<String>) -> Result<HttpResponse, Problem> {
+async fn get_asset(_: PageRequest, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     if path.as_str() == INITIALIZER {
         return Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JAVASCRIPT)).body(INITIALIZER_TEXT.clone()));
     }

@@ -41,6 +41,7 @@ impl Settings {
             ticket_ttl: self.auth.ticket_ttl,
             rate: self.limits.rate()?,
             tenant_rate: self.limits.tenant_rate()?,
+            page_rate: self.limits.page_rate()?,
             failed_credentials_per_minute: self.limits.failed_credentials_per_minute,
             keys: KeyRules {
                 token_ttl_max: span(self.auth.token_key_ttl_max),

@@ -41,6 +41,8 @@ struct State {
     is_body_unread: Cell<bool>,
     /// Whether nothing more is read.
     is_deaf: Cell<bool>,
+    /// Whether something was read since the last request began.
+    has_read: Cell<bool>,
     /// Whose request is in progress, as soon as that is known.
     tenant: Cell<Option<TenantId>>,
     /// What is held for the answer in progress.
@@ -103,6 +105,11 @@ impl Connection {
         self.0.is_deaf.set(true);
     }
 
+    /// Notes that a request begins; `true` if it was read together with the one before.
+    pub(crate) fn begins_from_buffer(&self) -> bool {
+        !self.0.has_read.replace(false)
+    }
+
     pub(super) fn is_deaf(&self) -> bool {
         self.0.is_deaf.get()
     }
@@ -118,6 +125,7 @@ impl Connection {
             phase: Cell::new(Phase::Head(wait)),
             is_body_unread: Cell::new(false),
             is_deaf: Cell::new(false),
+            has_read: Cell::new(false),
             tenant: Cell::new(None),
             held: RefCell::default(),
             ended: RefCell::default(),
@@ -198,6 +206,7 @@ impl Connection {
 
     /// Notes that bytes came in.
     pub(super) fn received(&self) {
+        self.0.has_read.set(true);
         if let Phase::Head(wait) = self.0.phase.get()
             && wait.first_byte_at.is_none()
         {

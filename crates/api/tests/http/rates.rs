@@ -14,6 +14,7 @@ on_each_backend!(
     a_key_has_a_limit_of_its_own,
     all_keys_of_a_tenant_share_its_limit,
     a_tokens_requests_are_counted_by_tenant_and_subject,
+    pages_have_a_limit_of_each_address,
     without_a_limit_nothing_is_said
 );
 
@@ -56,6 +57,22 @@ async fn past_the_burst_a_key_must_wait(backend: Backend) {
     assert_eq!(acme.ingest(&[crate::records::completed(1, "2026-01-17T10:00:00Z", 60)]).await.status, 429);
     // Another key of the tenant has a bucket of its own.
     assert_eq!(server.client(&server.key(acme.id, Scope::ALL).await).summary("").await.status, 200);
+}
+
+async fn pages_have_a_limit_of_each_address(backend: Backend) {
+    let server = Server::start_with(backend, Setup { page_rate: rate(1, 4), ..Setup::default() }).await;
+    let (acme, stranger) = (server.tenant("acme").await, server.stranger());
+    for path in ["/", "/api-docs/openapi.json", "/swagger-ui/index.html", "/no/such/path"] {
+        assert_ne!(stranger.send(&Request::get(path)).await.status, 429, "{path}");
+    }
+    for path in ["/", "/api-docs/openapi.json", "/swagger-ui/index.html", "/no/such/path"] {
+        let refused = stranger.send(&Request::get(path)).await;
+        let expected = "429 rate_limit_exceeded: the limit of requests without a credential is reached";
+        assert_eq!(problem(&refused), expected, "{path}");
+        assert_eq!(refused.header("Retry-After"), Some("1"));
+    }
+    assert_eq!(stranger.send(&Request::get("/health/live")).await.status, 200);
+    assert_eq!(acme.summary("").await.status, 200);
 }
 
 async fn all_keys_of_a_tenant_share_its_limit(backend: Backend) {

@@ -86,6 +86,8 @@ pub struct Setup {
     pub transport: fn() -> TransportLimits,
     /// The bounds on what is kept of a tenant.
     pub kept: fn() -> KeptLimits,
+    /// How often one address may ask without a credential.
+    pub page_rate: RateLimit,
     /// Failed credentials of one address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,
     /// What keys over HTTP can be.
@@ -119,6 +121,7 @@ impl Default for Setup {
             tenant_rate: RateLimit::NONE,
             transport: transport_limits,
             kept: || KeptLimits::NONE,
+            page_rate: RateLimit::NONE,
             failed_credentials_per_minute: 0,
             keys: KEY_RULES,
             cache: CacheLimits::OFF,
@@ -201,6 +204,7 @@ impl Server {
             ticket_ttl: TICKET_TTL,
             rate: setup.rate,
             tenant_rate: setup.tenant_rate,
+            page_rate: setup.page_rate,
             failed_credentials_per_minute: setup.failed_credentials_per_minute,
             keys: setup.keys,
         };

@@ -16,6 +16,10 @@ pub struct LimitSettings {
     pub tenant_requests_per_second: u32,
     /// Their requests at once.
     pub tenant_burst: u32,
+    /// Requests a second of one client address for pages that take no credential; 0 for any number.
+    pub page_requests_per_second: u32,
+    /// Its requests at once.
+    pub page_burst: u32,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,
 }
@@ -24,6 +28,7 @@ impl LimitSettings {
     pub(super) fn check(self, faults: &mut Faults) {
         faults.check(self.rate());
         faults.check(self.tenant_rate());
+        faults.check(self.page_rate());
         let must = format!("must be at most {RATE_MAX}; 0: any number");
         let key = "limits.failed_credentials_per_minute";
         faults.require(self.failed_credentials_per_minute <= RATE_MAX, key, must);
@@ -38,6 +43,12 @@ impl LimitSettings {
     pub fn tenant_rate(self) -> Result<RateLimit, Fault> {
         let keys = ["limits.tenant_requests_per_second", "limits.tenant_burst"];
         rate(keys, self.tenant_requests_per_second, self.tenant_burst)
+    }
+
+    /// The limit of one client address for pages; refuses what cannot be one.
+    pub fn page_rate(self) -> Result<RateLimit, Fault> {
+        let keys = ["limits.page_requests_per_second", "limits.page_burst"];
+        rate(keys, self.page_requests_per_second, self.page_burst)
     }
 }
 
