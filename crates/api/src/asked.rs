@@ -74,6 +74,10 @@ impl<P: QueryParams> Asked<P> {
     ) -> Result<HttpResponse, Problem> {
         let query_string = self.request.query_string();
         let load = async {
+            let taken = state.answers_in_work.take(self.tenant).await;
+            let overloaded =
+                |_| Problem::new(ProblemCode::Overloaded, "too many answers of this tenant are being made");
+            let _turn = taken.map_err(overloaded)?;
             let asking = ask(self.tenant, P::from_query_string(query_string)?);
             let asked = tokio::time::timeout(state.limits.request_timeout, asking).await;
             asked.map_err(|_| Problem::new(ProblemCode::Unavailable, "the database took too long to answer"))?

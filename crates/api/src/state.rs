@@ -13,6 +13,7 @@ use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::live::Live;
 use callscope_analytics::service::Analytics;
+use callscope_analytics::turns::{TurnLimits, Turns};
 use callscope_domain::Span;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct ApiState {
     pub cors: CorsRules,
     /// Room for bodies.
     pub(crate) bodies: BodyRoom,
+    /// Turns at making answers.
+    pub(crate) answers_in_work: Arc<Turns>,
     /// Turns at parsing.
     pub(crate) parsers: Parsers,
 }
@@ -108,6 +111,7 @@ impl ApiState {
             readiness: Readiness::new(Duration::ZERO),
             cors: CorsRules::none(),
             bodies: BodyRoom::new(&limits),
+            answers_in_work: answers_in_work(&limits),
             parsers: Parsers::new(Handle::current()),
         }
     }
@@ -129,4 +133,19 @@ impl ApiState {
     pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
     }
+}
+
+/// Answers of one tenant that may be made at one time where there are few processors, and those that may wait.
+const ANSWERS_IN_WORK_MIN: usize = 2;
+const ANSWERS_WAITING_MAX: usize = 200;
+
+/// Answers of one tenant that are made at one time, so that the long ones leave the workers to others between two.
+fn answers_in_work(limits: &ApiLimits) -> Arc<Turns> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Turns::new(TurnLimits {
+        max: usize::MAX,
+        holder_max: processors.max(ANSWERS_IN_WORK_MIN),
+        waiting_max: ANSWERS_WAITING_MAX,
+        timeout: limits.request_timeout,
+    })
 }

@@ -4,6 +4,7 @@ use crate::live::frames::{MESSAGE_BYTES_MAX, MessagePace, guarded};
 use crate::live::messages::Notice;
 use crate::live::room::{Guest, LiveLimits};
 use crate::problem::{Problem, ProblemCode};
+use crate::transport::Connection;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use std::cell::Cell;
@@ -83,6 +84,7 @@ pub struct Socket {
     pace: MessagePace,
     /// Whether a frame announced too much.
     is_too_large: Rc<Cell<bool>>,
+    connection: Option<Connection>,
     guest: Guest,
 }
 
@@ -101,7 +103,8 @@ impl Socket {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
         let pace = MessagePace::new(limits.messages_per_second_max);
-        Ok((response, Self { session, stream, limits, pings, heard_at: now, pace, is_too_large, guest }))
+        let connection = Connection::of(request).cloned();
+        Ok((response, Self { session, stream, limits, pings, heard_at: now, pace, is_too_large, connection, guest }))
     }
 
     /// What comes in next. It may be dropped half-way and called again.
@@ -154,7 +157,13 @@ impl Socket {
 
     /// Says why, if the other side still listens, and ends.
     pub async fn close(self, end: End) {
-        let Self { session, guest, .. } = self;
+        let Self { session, guest, connection, .. } = self;
+        if end == End::Unsupported
+            && let Some(connection) = connection
+        {
+            // What follows of the message costs no work.
+            connection.stop_reading();
+        }
         if end == End::TooLarge {
             guest.count_refused_frame();
         }
