@@ -4,11 +4,14 @@ use crate::ports::{
     AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, SummaryParts, WorkflowLabel,
 };
 use callscope_domain::{
-    CallTotals, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, TenantId, Timestamp, Window,
+    CallTotals, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, Span, TenantId, Timestamp, Window,
     WindowPlan, WorkflowId, Zone, answered_window,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// Windows that may have more than some hundred buckets.
+const LONG_WINDOW: Span = Span::from_hours(31 * 24);
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -94,17 +97,23 @@ impl Analytics {
         zone: Zone,
         scope: &CallScope,
     ) -> Result<Answer<Vec<(Timestamp, CallTotals)>>, ServiceError> {
-        let series = Series::new(window, interval, zone)?;
+        // It may have ten thousand buckets: to find and to fill them would keep a thread too long that serves others.
+        let is_long = window.end().since(window.start()) > LONG_WINDOW;
+        let series = run(is_long, move || Series::new(window, interval, zone)).await??;
         let plan = WindowPlan::new(window, series.resolution());
         let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
-        let mut cells: Vec<_> = series.starts().iter().map(|&start| (start, CallTotals::default())).collect();
-        for (start, bucket) in &parts.buckets {
-            cells[series.index_of(*start)].1 += bucket;
-        }
-        for call in &parts.edge_calls {
-            cells[series.index_of(call.started_at)].1 += &CallTotals::of(call);
-        }
-        Ok(Answer::new(cells, window, parts.kept_from))
+        run(is_long, move || {
+            let mut cells: Vec<_> = series.starts().iter().map(|&start| (start, CallTotals::default())).collect();
+            for (start, bucket) in &parts.buckets {
+                cells[series.index_of(*start)].1 += bucket;
+            }
+            for call in &parts.edge_calls {
+                cells[series.index_of(call.started_at)].1 += &CallTotals::of(call);
+            }
+            Answer::new(cells, window, parts.kept_from)
+        })
+        .await
+        .map_err(Into::into)
     }
 
     /// The workflows that ran in a window: the busiest first, ties by slug; at most `limit`.
@@ -188,4 +197,12 @@ impl<T> Answer<T> {
     fn new(figures: T, window: Window, kept_from: Option<Timestamp>) -> Self {
         Self { figures, window: answered_window(window, kept_from) }
     }
+}
+
+/// Does work here, or if it takes long, on a thread for such work.
+async fn run<T: Send + 'static>(is_long: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    if !is_long {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Broken(error.into()))
 }

@@ -11,6 +11,9 @@ use crate::state::ApiState;
 use actix_web::{HttpResponse, get, web};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+/// Buckets from which on a series takes milliseconds to write.
+const LONG_SERIES: usize = 1000;
+
 type State = web::Data<ApiState>;
 type Answered = Result<HttpResponse, Problem>;
 
@@ -81,7 +84,10 @@ async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams,
         let window = window.window(state.clock.now(), state.limits.window_max)?;
         let SeriesParams { interval, timezone } = series;
         let buckets = state.analytics.call_volume(tenant, window, interval, timezone, &workflow.into()).await?;
-        answer(buckets, |buckets| CallVolumeResponse::new(interval, buckets))
+        let is_long = buckets.figures.len() > LONG_SERIES;
+        let make = move || answer(buckets, |buckets| CallVolumeResponse::new(interval, buckets));
+        // On a thread that serves no others.
+        if is_long { web::block(make).await.map_err(|_| Problem::internal())? } else { make() }
     };
     asked.answer(&state, "get_call_volume", ask).await
 }
