@@ -34,6 +34,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ("CALLSCOPE__LIMITS__REQUESTS_PER_SECOND", "0"),
         ("CALLSCOPE__LIMITS__TENANT_REQUESTS_PER_SECOND", "0"),
         ("CALLSCOPE__LIMITS__FAILED_CREDENTIALS_PER_MINUTE", "0"),
+        ("CALLSCOPE__LIMITS__PAGE_REQUESTS_PER_SECOND", "0"),
         ("CALLSCOPE__AUTH__TENANT_KEYS_MAX", "100000"),
     ])?;
     server.create_tenant(TENANT)?;
