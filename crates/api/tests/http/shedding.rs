@@ -16,7 +16,8 @@ on_each_backend!(
     hundreds_of_large_bodies_leave_reads_and_health_alone,
     bodies_that_are_announced_and_never_sent_take_nothing,
     many_small_bodies_are_bounded_in_number,
-    a_question_that_takes_too_long_is_given_up
+    a_question_that_takes_too_long_is_given_up,
+    answers_of_one_tenant_leave_room_for_those_of_another
 );
 
 /// Large bodies that a tenant has room for, tenants that have so many of them, and those that come besides.
@@ -164,4 +165,36 @@ async fn a_question_that_takes_too_long_is_given_up(backend: Backend) {
     assert_eq!(problem(&given_up), "503 unavailable: the database took too long to answer");
     assert!(given_up.header("Retry-After").is_some());
     server.store.release_questions();
+}
+
+async fn answers_of_one_tenant_leave_room_for_those_of_another(backend: Backend) {
+    let server = Server::start(backend).await;
+    let (acme, globex) = (server.tenant("acme").await, server.tenant("globex").await);
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from).max(2);
+    let clients: Vec<_> = (0..4 * at_once).map(|_| server.client(&acme.key)).collect();
+    // They are connected, so that their questions come before that of the other.
+    let health = Request::get("/health");
+    join_all(clients.iter().map(|client| client.send(&health))).await;
+    server.store.hold_questions();
+    // No two of them are alike: one that is asked already is not asked again.
+    let day = |number: usize| format!("?started_after=2026-01-{:02}T00:00:00Z", number + 1);
+    let ((), of_globex, of_acme) = tokio::join!(
+        async {
+            server.store.questions_asked(at_once + 1).await;
+            let asked = server.store.questions();
+            server.store.release_questions();
+            assert_eq!(asked, at_once + 1, "those of acme and that of globex");
+        },
+        async {
+            server.store.questions_asked(at_once).await;
+            globex.send(&health).await;
+            globex.summary("").await
+        },
+        join_all(clients.iter().enumerate().map(|(number, client)| {
+            let day = day(number);
+            async move { client.summary(&day).await }
+        })),
+    );
+    assert_eq!(of_globex.status, 200);
+    assert!(of_acme.iter().all(|answer| answer.status == 200), "those that waited are answered as well");
 }
