@@ -29,7 +29,7 @@ impl Checkpoints {
         let mut connection = establish(&path.to_string_lossy(), LiteRole::Checkpoints)?;
         let (stop, stopped) = mpsc::channel();
         let work = move || {
-            let (mut pause, mut done) = (PAUSE_MIN, 0);
+            let (mut pause, mut done, mut is_failing) = (PAUSE_MIN, 0, false);
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 match make(&mut connection) {
                     Ok(copied) => {
@@ -37,9 +37,13 @@ impl Checkpoints {
                         let pages = if copied < done { copied } else { copied - done };
                         done = copied;
                         pause = next_pause(pause, pages);
+                        is_failing = false;
                     }
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint of the database");
+                        // Said once, as it is tried twice a second.
+                        if !std::mem::replace(&mut is_failing, true) {
+                            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint of the database");
+                        }
                         pause = PAUSE_MAX;
                     }
                 }

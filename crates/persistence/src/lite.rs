@@ -3,11 +3,11 @@
 //! Dropping a future half-way leaves the work to be finished there; the pool then closes the connection, which undoes
 //! an open transaction. The runtime is never blocked.
 
+use crate::priority::lower_priority;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, ConnectionError};
-use rustix::process::{getpriority_process, setpriority_process};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -29,7 +29,7 @@ impl Lite {
         let (opened, outcome) = oneshot::channel();
         let serve = move || {
             if role == LiteRole::Writer {
-                lower_priority();
+                lower_priority(WRITER_NICE);
             }
             match establish(&path, role) {
                 Ok(mut connection) => {
@@ -83,13 +83,6 @@ fn lost() -> Error {
 /// The nice value of the thread that writes: where processors are short, answers come first, and it still gets a fourth
 /// of one.
 const WRITER_NICE: i32 = 5;
-
-/// On Linux, of the calling thread alone. Where it is not allowed, or the process has a lower one, it stays as it is.
-fn lower_priority() {
-    if matches!(getpriority_process(None), Ok(nice) if nice < WRITER_NICE) {
-        let _ = setpriority_process(None, WRITER_NICE);
-    }
-}
 
 /// Starts the threads of connections, all with the priority of the process: a thread inherits that of the one that starts
 /// it, and a connection may be missed first by work of a lower priority.

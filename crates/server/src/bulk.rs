@@ -3,7 +3,7 @@
 //! They have a lower priority than all others: where processors are short, answers and single records come first. No
 //! other work has it, since a flood of requests would then stop that work altogether.
 
-use rustix::process::{getpriority_process, setpriority_process};
+use callscope_persistence::lower_priority;
 use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -21,7 +21,7 @@ impl BulkThreads {
     /// Starts so many, and others for blocking work when there is some.
     pub fn start(threads: usize) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(threads).thread_name("bulk").on_thread_start(lower_priority).enable_all();
+        builder.worker_threads(threads).thread_name("bulk").on_thread_start(|| lower_priority(NICE)).enable_all();
         let runtime = builder.build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
@@ -38,12 +38,5 @@ impl Drop for BulkThreads {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// On Linux, of the calling thread alone. Where it is not allowed, or the process has a lower one, it stays as it is.
-fn lower_priority() {
-    if matches!(getpriority_process(None), Ok(nice) if nice < NICE) {
-        let _ = setpriority_process(None, NICE);
     }
 }
