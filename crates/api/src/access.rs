@@ -36,7 +36,7 @@ pub struct AccessOptions {
     pub rate: RateLimit,
     /// How often all credentials of one tenant together may be used.
     pub tenant_rate: RateLimit,
-    /// How often one client address may ask for pages and for paths that there are not, which takes no credential.
+    /// How often one client address may ask for what takes no credential: pages, and paths and methods without a route.
     pub page_rate: RateLimit,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,

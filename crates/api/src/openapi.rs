@@ -126,9 +126,9 @@ fn methods(item: &PathItem) -> String {
 
 /// For requests that no route takes: 405 where the path is known, else 404.
 pub async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    count_page(&request)?;
     let known = PATHS.iter().find(|(path, _)| path.is_match(request.path()));
     let Some((_, methods)) = known else {
-        count_page(&request)?;
         return Err(Problem::new(ProblemCode::NotFound, "no operation has this path; see /swagger-ui/"));
     };
     Err(unknown_method(methods))

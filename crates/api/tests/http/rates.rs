@@ -62,6 +62,7 @@ async fn past_the_burst_a_key_must_wait(backend: Backend) {
 async fn pages_have_a_limit_of_each_address(backend: Backend) {
     let server = Server::start_with(backend, Setup { page_rate: rate(1, 4), ..Setup::default() }).await;
     let (acme, stranger) = (server.tenant("acme").await, server.stranger());
+    let unknown_method = Request::new("DELETE", "/api/v1/analytics/summary");
     for path in ["/", "/api-docs/openapi.json", "/swagger-ui/index.html", "/no/such/path"] {
         assert_ne!(stranger.send(&Request::get(path)).await.status, 429, "{path}");
     }
@@ -71,6 +72,7 @@ async fn pages_have_a_limit_of_each_address(backend: Backend) {
         assert_eq!(problem(&refused), expected, "{path}");
         assert_eq!(refused.header("Retry-After"), Some("1"));
     }
+    assert_eq!(stranger.send(&unknown_method).await.status, 429);
     assert_eq!(stranger.send(&Request::get("/health/live")).await.status, 200);
     assert_eq!(acme.summary("").await.status, 200);
 }
