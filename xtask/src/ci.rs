@@ -37,6 +37,7 @@ const REQUIRE_TOOLS: &str = "CALLSCOPE_REQUIRE_TOOLS";
 /// Runs every check, and fails at the first that fails.
 pub fn run() -> anyhow::Result<()> {
     super::dependencies::check()?;
+    super::modules::check()?;
     super::openapi::run(true)?;
     super::licenses::run(true)?;
     for check in CHECKS {

@@ -7,6 +7,7 @@ mod examples;
 mod fuzz;
 mod licenses;
 mod lint;
+mod modules;
 mod openapi;
 mod program;
 mod python;
@@ -36,7 +37,7 @@ enum Task {
         #[arg(long, conflicts_with = "check")]
         lint: bool,
     },
-    /// Check that the crates depend on one another in one direction only.
+    /// Check that crates depend on one another, and modules of a crate import one another, in one direction only.
     Dependencies,
     /// Check licences, duplicates, sources and known vulnerabilities of dependencies, as deny.toml says.
     Deny,
@@ -75,7 +76,7 @@ fn main() -> anyhow::Result<()> {
     match CommandLine::parse().task {
         Task::Openapi { lint: true, .. } => lint::run(),
         Task::Openapi { check, .. } => openapi::run(check),
-        Task::Dependencies => dependencies::check(),
+        Task::Dependencies => dependencies::check().and_then(|()| modules::check()),
         Task::Deny => deny::run(),
         Task::Licenses { check } => licenses::run(check),
         Task::Sdk(arguments) => sdk::run(&arguments),

@@ -1,9 +1,9 @@
 //! The six read endpoints.
 
 use crate::asked::{Asked, answer, plain_answer};
-use crate::openapi::ReadProblems;
 use crate::params::{ErrorParams, SeriesParams, WindowParams, WorkflowLimit, WorkflowParam};
 use crate::problem::Problem;
+use crate::problem_responses::ReadProblems;
 use crate::responses::{
     ActiveCallsResponse, CallVolumeResponse, ErrorLogResponse, ProviderLatency, SummaryResponse, WorkflowStats,
 };

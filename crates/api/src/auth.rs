@@ -1,10 +1,10 @@
 //! Who asks, and what they may do. A handler that names [`Authorized`] cannot forget to check.
 
 use crate::HeadOnly;
-use crate::access::{Credential, admit, authenticate, redeem, unauthenticated};
+use crate::authenticator::{Authenticator, Credential};
 use crate::live::{self, ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::params::{NoParams, Query, QueryParams};
-use crate::problem::{Problem, ProblemCode};
+use crate::problem::Problem;
 use crate::state::ApiState;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -66,10 +66,10 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let state = state(&request)?;
-            let presented = credential(request.headers())?.ok_or_else(|| unauthenticated(ABSENT))?;
-            let credential = authenticate(state, &request, presented).await?;
-            admit(state, &request, &credential, R::SCOPE)?;
+            let authenticator = authenticator(&request)?;
+            let presented = credential(request.headers())?.ok_or_else(|| Problem::unauthenticated(ABSENT))?;
+            let credential = authenticator.authenticate(&request, presented).await?;
+            authenticator.authorize(&request, &credential, R::SCOPE)?;
             let params = P::from_query_string(request.query_string())?;
             Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
         })
@@ -85,7 +85,7 @@ pub struct SocketAuthorized<R, P = NoParams> {
     /// What the rest of the query string says.
     pub params: P,
     /// Who asks, and how long. A socket that stays open asks again now and then whether it
-    /// [is still valid](Credential::is_still_valid).
+    /// [is still valid](Authenticator::is_still_valid).
     pub credential: Credential,
     right: PhantomData<R>,
 }
@@ -97,11 +97,11 @@ impl<R: Right, P: QueryParams> FromRequest for SocketAuthorized<R, P> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let state = state(&request)?;
+            let authenticator = authenticator(&request)?;
             let mut query = Query::parse(request.query_string());
             let secrets = query.as_mut().map(Secrets::take).unwrap_or_default();
-            let credential = secrets.authenticate(state, &request).await?;
-            admit(state, &request, &credential, R::SCOPE)?;
+            let credential = secrets.authenticate(authenticator, &request).await?;
+            authenticator.authorize(&request, &credential, R::SCOPE)?;
             let params = P::from_query(query?)?;
             Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
         })
@@ -120,19 +120,21 @@ impl Secrets {
         Self { tickets: query.take_secrets(TICKET_PARAM), tokens: query.take_secrets(TOKEN_PARAM) }
     }
 
-    async fn authenticate(self, state: &ApiState, request: &HttpRequest) -> Result<Credential, Problem> {
-        if !self.tokens.is_empty() && !state.access.query_tokens {
-            return Err(unauthenticated("access_token is not accepted here; send a ticket from /api/v1/auth/tickets"));
+    async fn authenticate(self, authenticator: &Authenticator, request: &HttpRequest) -> Result<Credential, Problem> {
+        if !self.tokens.is_empty() && !authenticator.query_tokens {
+            return Err(Problem::unauthenticated(
+                "access_token is not accepted here; send a ticket from /api/v1/auth/tickets",
+            ));
         }
         match (credential(request.headers())?, self.tickets.as_slice(), self.tokens.as_slice()) {
-            (Some(presented), [], []) => authenticate(state, request, presented).await,
+            (Some(presented), [], []) => authenticator.authenticate(request, presented).await,
             (None, [ticket], []) => {
                 must_open(request)?;
-                redeem(state, request, ticket).await
+                authenticator.redeem(request, ticket).await
             }
-            (None, [], [token]) => authenticate(state, request, token).await,
-            (None, [], []) => Err(unauthenticated(ABSENT_FOR_SOCKET)),
-            _ => Err(unauthenticated(DIFFERENT)),
+            (None, [], [token]) => authenticator.authenticate(request, token).await,
+            (None, [], []) => Err(Problem::unauthenticated(ABSENT_FOR_SOCKET)),
+            _ => Err(Problem::unauthenticated(DIFFERENT)),
         }
     }
 }
@@ -144,7 +146,7 @@ fn must_open(request: &HttpRequest) -> Result<(), Problem> {
     if is_socket {
         live::check_handshake(request)
     } else if request.extensions().contains::<HeadOnly>() {
-        Err(unauthenticated("a ticket opens a stream by GET; HEAD does not use it up"))
+        Err(Problem::unauthenticated("a ticket opens a stream by GET; HEAD does not use it up"))
     } else {
         Ok(())
     }
@@ -155,10 +157,14 @@ const ABSENT_FOR_SOCKET: &str =
     "send a ticket from /api/v1/auth/tickets as the parameter ticket, or an API key or a token in a header";
 const DIFFERENT: &str = "the request carries different credentials; send one";
 
-fn state(request: &HttpRequest) -> Result<&ApiState, Problem> {
-    let state = request.app_data::<web::Data<ApiState>>();
-    let state = state.ok_or_else(|| Problem::new(ProblemCode::InternalError, "the server is not set up"))?;
-    Ok(state)
+/// Counts a request without a credential against the limit of its client address.
+pub fn count_page(request: &HttpRequest) -> Result<(), Problem> {
+    authenticator(request)?.count_page(request)
+}
+
+fn authenticator(request: &HttpRequest) -> Result<&Authenticator, Problem> {
+    let state = request.app_data::<web::Data<ApiState>>().ok_or_else(Problem::internal)?;
+    Ok(&state.authenticator)
 }
 
 /// The key or token that a request presents, in either of the two headers; several times only if all are the same.
@@ -169,14 +175,14 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(first) = presented.next().transpose()? else { return Ok(None) };
     for other in presented {
         if other? != first {
-            return Err(unauthenticated(DIFFERENT));
+            return Err(Problem::unauthenticated(DIFFERENT));
         }
     }
     Ok(Some(first))
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Problem> {
-    value.to_str().map(str::trim).map_err(|_| unauthenticated("the credential is not plain text"))
+    value.to_str().map(str::trim).map_err(|_| Problem::unauthenticated("the credential is not plain text"))
 }
 
 fn bearer(value: &str) -> Result<&str, Problem> {
@@ -184,6 +190,6 @@ fn bearer(value: &str) -> Result<&str, Problem> {
     if scheme.eq_ignore_ascii_case("bearer") {
         Ok(token.trim())
     } else {
-        Err(unauthenticated("the Authorization header must be of the form: Bearer cs_live_…"))
+        Err(Problem::unauthenticated("the Authorization header must be of the form: Bearer cs_live_…"))
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::field::{FieldCode, Rule};
 use crate::json::{self, UpTo};
+use crate::limits::ApiLimits;
+use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemCode};
-use crate::state::{ApiLimits, ApiState};
 use crate::transport::is_too_slow;
 use crate::unpacking::{self, Packing, UnpackFault, UnpackLimits, took_too_long};
 use actix_web::HttpRequest;
@@ -13,6 +14,7 @@ use actix_web::web::{Buf, Bytes, BytesMut, Payload};
 use callscope_analytics::shares::{Full, Share, Shares};
 use callscope_domain::TenantId;
 use futures_util::StreamExt;
+use prometheus_client::metrics::counter::Counter;
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -49,12 +51,15 @@ pub enum Format {
 pub struct BodyRoom {
     places: Arc<Shares>,
     bytes: Arc<Shares>,
+    timeout: Duration,
+    unpack_ratio_max: usize,
+    refused: Counter,
 }
 
 impl BodyRoom {
     /// As much as the limits say. A tenant has a quarter of it, or one body of any size, and the last quarter is left to
     /// tenants with few bytes: those that announce bodies and never send them leave room for the others.
-    pub fn new(limits: &ApiLimits) -> Self {
+    pub fn new(limits: &ApiLimits, metrics: &Metrics) -> Self {
         let (places, bytes) = (limits.bodies_max, limits.inflight_bytes_max);
         let tenant_bytes = (bytes / 4).max(limits.body_bytes_max);
         // Not so much that one body of any size would not fit.
@@ -62,6 +67,9 @@ impl BodyRoom {
         Self {
             places: Shares::with_reserve(places, (places / 4).max(1), 1, places / 4),
             bytes: Shares::with_reserve(bytes, tenant_bytes, SMALL_BYTES.min(bytes / 16), reserve),
+            timeout: limits.body_timeout,
+            unpack_ratio_max: limits.unpack_ratio_max,
+            refused: metrics.ingestion.bodies_refused.clone(),
         }
     }
 
@@ -153,17 +161,17 @@ pub struct Expected {
 /// Receives a whole body. Refused bodies are drained, within bounds; but those that there
 /// is no room for are answered at once, and the connection closed: whoever has too much to do does not read on.
 pub async fn receive(
-    state: &ApiState,
+    room: &BodyRoom,
     request: &HttpRequest,
     mut payload: Payload,
     expected: Expected,
 ) -> Result<Received, Problem> {
-    let timeout = state.limits.body_timeout;
-    let received = tokio::time::timeout(timeout, receive_within(state, request, &mut payload, expected)).await;
+    let timeout = room.timeout;
+    let received = tokio::time::timeout(timeout, receive_within(room, request, &mut payload, expected)).await;
     match received {
         Ok(Ok(received)) => Ok(received),
         Ok(Err(problem)) if problem.is_overload() => {
-            state.metrics.ingestion.bodies_refused.inc();
+            room.refused.inc();
             Err(problem)
         }
         Ok(Err(problem)) => {
@@ -174,19 +182,13 @@ pub async fn receive(
     }
 }
 
-/// Shortest way to say what is configured unless someone wants it otherwise.
-const A_MINUTE: Duration = Duration::from_mins(1);
-
 fn too_slow(timeout: Duration) -> Problem {
-    let within = match timeout {
-        A_MINUTE => "a minute".to_owned(),
-        other => format!("{} s", other.as_secs_f64()),
-    };
-    Problem::new(ProblemCode::RequestTimeout, format!("the body must arrive within {within}"))
+    let detail = format!("the body must arrive within {}", humantime::format_duration(timeout));
+    Problem::new(ProblemCode::RequestTimeout, detail)
 }
 
 async fn receive_within(
-    state: &ApiState,
+    bodies: &BodyRoom,
     request: &HttpRequest,
     payload: &mut Payload,
     expected: Expected,
@@ -199,7 +201,7 @@ async fn receive_within(
         return Err(too_large(bytes_max));
     }
     let announced = announced.unwrap_or(0);
-    let mut room = state.bodies.take(tenant, announced)?;
+    let mut room = bodies.take(tenant, announced)?;
     let mut bytes = BytesMut::with_capacity(announced.min(SMALL_BYTES));
     let mut turn = 0;
     while let Some(chunk) = payload.next().await {
@@ -219,7 +221,7 @@ async fn receive_within(
             tokio::task::yield_now().await;
         }
     }
-    let ratio_max = state.limits.unpack_ratio_max;
+    let ratio_max = bodies.unpack_ratio_max;
     Ok(Received { format, bytes: bytes.freeze(), packing, bytes_max, ratio_max, room })
 }
 

@@ -2,58 +2,65 @@
 //!
 //! JSON, status codes and headers stop here. The crate knows the service and its ports, and no database.
 
-mod access;
 mod analytics;
 mod asked;
 mod auth;
+mod authenticator;
 mod body;
 mod cache;
 mod cors;
+mod error_details;
 mod failed_credentials;
 mod field;
 mod headers;
-mod health;
-mod ingest;
 mod json;
 mod jwks;
 mod jwt;
-mod keys;
+mod limits;
 mod live;
+mod methods;
 pub mod metrics;
 mod object;
 mod openapi;
 mod params;
 mod parsing;
 mod problem;
+mod problem_responses;
 mod rates;
+mod readiness;
 mod reading;
 mod record;
 mod rejections;
+mod request_log;
+mod resources;
 mod responses;
+mod routing;
 mod schemas;
 mod signatures;
 mod state;
 mod swagger;
-mod telemetry;
-mod tickets;
 mod traceparent;
+mod tracer;
 pub mod transport;
 mod unpacking;
 mod words;
 
-pub use access::{Access, AccessOptions, Credential, KeyRules};
+pub use authenticator::{AuthOptions, Authenticator, Credential, KeyRules};
 pub use cache::CacheLimits;
 pub use cors::{CorsFault, CorsOptions, CorsRules};
 pub use field::{FieldCode, FieldError, Rule, Violation};
-pub use ingest::fault_of;
 pub use jwks::{KeyAges, KeySet, KeySetFault, KeySource};
 pub use jwt::{JwtKeys, JwtOptions};
+pub use limits::ApiLimits;
 pub use live::LiveLimits;
 pub use openapi::document as openapi_document;
 pub use reading::{ParsedRecord, RecordContext, RefusedRecord, parse_record};
-pub use state::{ApiLimits, ApiState};
-pub use telemetry::{Answered, Tracer};
+pub use resources::ingest::fault_of;
+pub use resources::metrics::METRICS_PATH;
+pub use routing::route_templates;
+pub use state::{ApiParts, ApiState};
 pub use traceparent::TraceParent;
+pub use tracer::{Answered, Tracer};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -89,18 +96,18 @@ pub fn app(
         .configure(swagger::routes)
         .configure(|config| {
             if serves_metrics {
-                metrics::routes(config);
+                resources::metrics::routes(config);
             }
         })
-        .configure(live::sockets)
-        .default_service(web::to(openapi::no_route))
+        .configure(resources::sockets)
+        .default_service(web::to(routing::no_route))
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(rates::rate_headers))
         .wrap(from_fn(head_as_get))
         .wrap(cors)
-        // Once more, for preflights that are refused.
+        // A second time, for preflight requests that are refused.
         .wrap(from_fn(problem::problems_everywhere))
-        .wrap(from_fn(telemetry::request_log))
+        .wrap(from_fn(request_log::request_log))
         .wrap(from_fn(one_at_a_time))
         .wrap(from_fn(headers::protective_headers))
 }
@@ -119,7 +126,7 @@ pub fn metrics_app(
 > {
     App::new()
         .app_data(state)
-        .configure(metrics::routes)
+        .configure(resources::metrics::routes)
         .wrap(from_fn(problem::problems_everywhere))
         .wrap(from_fn(headers::protective_headers))
 }

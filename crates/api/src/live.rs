@@ -1,30 +1,17 @@
-//! Live: calls as they happen, over sockets and as server-sent events, and figures that follow them.
+//! Live streams of calls and figures: their messages, their quota, and the WebSocket that carries them.
 
-mod analytics_socket;
-mod boards;
-mod calls_socket;
-mod filter;
+pub mod boards;
+pub mod filter;
 mod frames;
-mod messages;
-mod room;
-mod socket;
-mod stream;
+pub mod messages;
+mod quota;
+pub mod socket;
 
 pub use boards::Boards;
-pub use room::{LiveLimits, SocketRoom};
+pub use quota::{LiveLimits, SocketQuota, StreamSession};
 pub use socket::check_handshake;
-pub use stream::routes;
-
-use actix_web::web::{self, ServiceConfig};
 
 /// Where calls are followed over a WebSocket.
 pub const CALLS_SOCKET_PATH: &str = "/ws/calls";
 /// Where figures are followed over a WebSocket.
 pub const ANALYTICS_SOCKET_PATH: &str = "/ws/analytics";
-
-/// The sockets, which OpenAPI has no words for.
-pub fn sockets(config: &mut ServiceConfig) {
-    config
-        .route(CALLS_SOCKET_PATH, web::get().to(calls_socket::open))
-        .route(ANALYTICS_SOCKET_PATH, web::get().to(analytics_socket::open));
-}

@@ -1,7 +1,7 @@
 //! What the server counts of itself, in the text format that Prometheus reads. No figure, label or name says anything of
 //! a tenant.
 //!
-//! Whoever counts holds a handle that was found once. What is a state rather than a count is read when someone asks.
+//! Counters are looked up once, and the handles kept. Gauges are read when the metrics are asked for.
 
 mod ingestion;
 mod process;
@@ -9,15 +9,11 @@ mod requests;
 mod transport;
 
 pub use ingestion::MeteredCalls;
+pub(crate) use ingestion::{IngestLevels, IngestionMetrics};
 pub(crate) use transport::TransportMetrics;
 
 use crate::cache::Found;
-use crate::openapi::only_reads;
-use crate::state::ApiState;
-use actix_web::HttpResponse;
-use actix_web::web::{self, ServiceConfig};
 use callscope_analytics::key_cache::KeyLookups;
-use ingestion::IngestionMetrics;
 use process::ProcessCollector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -29,21 +25,8 @@ use requests::RequestMetrics;
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLock};
 
-/// Where the metrics are, if they are served.
-pub const METRICS_PATH: &str = "/metrics";
-
 /// The media type of the text (`OpenMetrics` 1.0, which Prometheus and its relatives read).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The route of the metrics. It needs no credential, and tells nothing about tenants.
-pub fn routes(config: &mut ServiceConfig) {
-    let route = web::resource(METRICS_PATH).route(web::get().to(get_metrics)).default_service(web::to(only_reads));
-    config.service(route);
-}
-
-async fn get_metrics(state: web::Data<ApiState>) -> HttpResponse {
-    HttpResponse::Ok().content_type(MEDIA_TYPE).body(state.metrics.text(&state))
-}
 
 /// One label.
 type Label = (&'static str, &'static str);
@@ -106,6 +89,7 @@ impl LookupMetrics {
 }
 
 /// How often credentials were refused.
+#[derive(Clone)]
 pub(crate) struct CredentialMetrics {
     /// They were not valid.
     pub failed: Counter,
@@ -133,20 +117,14 @@ pub struct PoolConnections {
     pub max: u32,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// Nothing counted yet.
+    /// Nothing counted yet. `routes` are the templates of the routes that requests are told apart by.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(routes: impl IntoIterator<Item = String>) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("callscope_build", "Which build this is", build);
-        let requests = RequestMetrics::new(&mut registry);
+        let requests = RequestMetrics::new(&mut registry, routes);
         let lookups =
             registered(&mut registry, "callscope_cache_lookups", "What a cache was asked for, by what it had of it");
         let credentials = CredentialMetrics::new(&mut registry);
@@ -194,11 +172,13 @@ impl Metrics {
         self.active_calls.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    pub(crate) fn set_open_sockets(&self, count: usize) {
+        self.sockets_open.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// All metrics as text.
     #[must_use]
-    pub fn text(&self, state: &ApiState) -> String {
-        self.ingestion.read(state);
-        self.sockets_open.set(i64::try_from(state.sockets.open()).unwrap_or(i64::MAX));
+    pub fn text(&self) -> String {
         for reading in self.readings.read().unwrap_or_else(PoisonError::into_inner).iter() {
             reading(self);
         }

@@ -2,11 +2,12 @@
 //! have turns of their own, so that none waits for the megabytes of another.
 
 use crate::body::{Received, Unpacked};
+use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemCode};
-use crate::state::ApiState;
 use crate::unpacking::PARSE_TIME_MAX;
 use callscope_analytics::turns::{NoTurn, TurnLimits, Turns};
 use callscope_domain::TenantId;
+use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -26,6 +27,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 pub struct Parsers {
     small: Kind,
     large: Kind,
+    refused: Counter,
 }
 
 struct Kind {
@@ -35,7 +37,7 @@ struct Kind {
 
 impl Parsers {
     /// Parsing on threads for blocking work of the runtime that this is called in, and of another one for large bodies.
-    pub fn new(bulk: Handle) -> Self {
+    pub fn new(bulk: Handle, metrics: &Metrics) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let parsers = (processors / 2).clamp(1, PARSERS_MAX);
         let turns = |max: usize, holder_max: usize| {
@@ -44,7 +46,17 @@ impl Parsers {
         Self {
             small: Kind { turns: turns(SMALL_PARSERS, SMALL_PARSERS / 2), threads: Handle::current() },
             large: Kind { turns: turns(parsers, parsers), threads: bulk },
+            refused: metrics.ingestion.bodies_refused.clone(),
         }
+    }
+
+    fn no_turn(&self, reason: NoTurn) -> Problem {
+        self.refused.inc();
+        let detail = match reason {
+            NoTurn::LineFull => "too many bodies of this tenant wait to be parsed; nothing was stored",
+            NoTurn::TimedOut => "the body was not parsed in time; nothing was stored",
+        };
+        Problem::new(ProblemCode::Overloaded, detail)
     }
 }
 
@@ -57,7 +69,7 @@ enum Attempt<T, R> {
 
 /// Unpacks a body and has it read, in a turn of its tenant.
 pub async fn parse<T: Send + 'static>(
-    state: &ApiState,
+    parsers: &Parsers,
     tenant: TenantId,
     received: Received,
     read: impl FnOnce(Unpacked) -> Result<T, Problem> + Send + 'static,
@@ -67,7 +79,7 @@ pub async fn parse<T: Send + 'static>(
             Ok(unpacked) => read(unpacked).map(Attempt::Done),
             Err(received) => Ok(Attempt::IsLarge(received, read)),
         };
-        match in_turn(state, &state.parsers.small, tenant, attempt).await? {
+        match in_turn(parsers, &parsers.small, tenant, attempt).await? {
             Attempt::Done(parsed) => return Ok(parsed),
             Attempt::IsLarge(received, read) => (received, read),
         }
@@ -78,29 +90,20 @@ pub async fn parse<T: Send + 'static>(
         Ok(unpacked) => read(unpacked),
         Err(_) => Err(Problem::internal()),
     };
-    in_turn(state, &state.parsers.large, tenant, work).await
+    in_turn(parsers, &parsers.large, tenant, work).await
 }
 
 async fn in_turn<T: Send + 'static>(
-    state: &ApiState,
+    parsers: &Parsers,
     kind: &Kind,
     tenant: TenantId,
     work: impl FnOnce(Instant) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let turn = kind.turns.take(tenant).await.map_err(|reason| no_turn(state, reason))?;
+    let turn = kind.turns.take(tenant).await.map_err(|reason| parsers.no_turn(reason))?;
     let parsed = kind.threads.spawn_blocking(move || {
         // Until the work is done, even if the client goes away.
         let _turn = turn;
         work(Instant::now() + PARSE_TIME_MAX)
     });
     parsed.await.map_err(|_| Problem::new(ProblemCode::Unavailable, "the server is shutting down"))?
-}
-
-fn no_turn(state: &ApiState, reason: NoTurn) -> Problem {
-    state.metrics.ingestion.bodies_refused.inc();
-    let detail = match reason {
-        NoTurn::LineFull => "too many bodies of this tenant wait to be parsed; nothing was stored",
-        NoTurn::TimedOut => "the body was not parsed in time; nothing was stored",
-    };
-    Problem::new(ProblemCode::Overloaded, detail)
 }

@@ -10,6 +10,7 @@ use actix_web::{Error, HttpResponse, ResponseError};
 use callscope_analytics::ingestion::SubmitError;
 use callscope_analytics::ports::StoreError;
 use callscope_analytics::service::ServiceError;
+use callscope_domain::Scope;
 use futures_util::FutureExt;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -172,6 +173,28 @@ impl Problem {
     /// A request with a fault in one field.
     pub fn invalid_field(field: &str, violation: impl Violation) -> Self {
         Self::invalid(vec![FieldError::new(field, violation)])
+    }
+
+    /// No valid credential.
+    pub fn unauthenticated(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ProblemCode::AuthenticationError, detail)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="callscope""#))
+    }
+
+    /// A valid credential that may not do this, but might with another scope or another limit.
+    pub fn forbidden(detail: String, scope: Scope) -> Self {
+        let challenge = format!(r#"Bearer realm="callscope", error="insufficient_scope", scope="{scope}""#);
+        let problem = Self::new(ProblemCode::AuthorizationError, detail);
+        match HeaderValue::from_str(&challenge) {
+            Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge),
+            Err(_) => problem,
+        }
+    }
+
+    /// Too many requests; the client may try again after some seconds.
+    pub fn too_many(detail: &'static str, retry_after_s: u64) -> Self {
+        Self::new(ProblemCode::RateLimitExceeded, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
     }
 
     /// The problem that an error is, or one for an error that is none.

@@ -1,8 +1,8 @@
 //! A call record on the wire. How it becomes a call is the business of [`crate::reading`].
 
+use crate::error_details::ErrorDetails;
 use crate::json::{Bounded, Whole};
 use crate::object::Object;
-use crate::schemas::ErrorDetails;
 use crate::words;
 use callscope_domain::{ERRORS_PER_CALL_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX};
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! What the read endpoints answer, as it is written on the wire. Rounding happens here and nowhere else.
 
-use crate::schemas::ErrorDetails;
+use crate::error_details::ErrorDetails;
 use crate::words;
 use callscope_analytics::ports::LoggedError;
 use callscope_analytics::service::{ErrorLog, Summary, WorkflowFigures};

@@ -1,8 +1,8 @@
-//! Schemas that no wire type has by itself: one record in two roles, and objects that are the client's own.
+//! Schemas that no wire type has by itself: one record in two roles, and the records of a batch.
 
 use crate::record::CallRecord;
 use std::borrow::Cow;
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -59,22 +59,6 @@ impl PartialSchema for BatchLines {
 }
 
 impl ToSchema for BatchLines {}
-
-/// What a client says about an error: any JSON object.
-pub struct ErrorDetails;
-
-impl PartialSchema for ErrorDetails {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(SchemaType::Type(Type::Object))
-            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
-            .description(Some("More about an error, in the client's own words: a JSON object of at most 16 KiB, nested at most 32 deep."))
-            .examples([serde_json::json!({"timeout_ms": 5000, "retry_count": 3})])
-            .into()
-    }
-}
-
-impl ToSchema for ErrorDetails {}
 
 #[cfg(test)]
 mod tests {

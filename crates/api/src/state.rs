@@ -1,83 +1,69 @@
-//! What all handlers share.
+//! What all handlers share. Handlers and extractors see it; its parts do not.
 
-use crate::access::Access;
+use crate::authenticator::Authenticator;
 use crate::body::BodyRoom;
 use crate::cache::{AnswerCache, CacheLimits};
 use crate::cors::CorsRules;
-use crate::health::Readiness;
-use crate::live::{Boards, LiveLimits, SocketRoom};
+use crate::limits::ApiLimits;
+use crate::live::{Boards, LiveLimits, SocketQuota};
 use crate::metrics::Metrics;
 use crate::parsing::Parsers;
-use crate::telemetry::Tracer;
+use crate::readiness::Readiness;
+use crate::tracer::Tracer;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::live::Live;
 use callscope_analytics::service::Analytics;
 use callscope_analytics::turns::{TurnLimits, Turns};
-use callscope_domain::Span;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// The bounds of requests and their bodies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApiLimits {
-    /// Most bytes of a body, as sent and after decompression.
-    pub body_bytes_max: usize,
-    /// Most records of a batch.
-    pub batch_records_max: usize,
-    /// Most rows of a batch: records, their errors and their providers.
-    pub body_rows_max: usize,
-    /// Most bytes that a packed body may unpack to for each byte that was sent.
-    pub unpack_ratio_max: usize,
-    /// Most bytes of all bodies that are being received or parsed at one time, of one tenant at most a quarter.
-    pub inflight_bytes_max: usize,
-    /// Most bodies that are being received or parsed, or whose records wait to be written, at one time; of one tenant
-    /// at most a quarter.
-    pub bodies_max: usize,
-    /// How long a body may take to arrive.
-    pub body_timeout: Duration,
-    /// How long an answer may take, once the request is there.
-    pub request_timeout: Duration,
-    /// The widest window of a question.
-    pub window_max: Span,
-}
-
-/// What all handlers share.
-pub struct ApiState {
+/// What the state is made of.
+pub struct ApiParts {
     /// Answers questions.
     pub analytics: Analytics,
     /// Takes records.
     pub ingest: IngestQueue,
-    /// Lets clients in.
-    pub access: Access,
-    /// Knows the time.
+    /// Checks credentials.
+    pub authenticator: Authenticator,
+    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Tells what happens.
+    /// Events of calls.
     pub live: Live,
-    /// Asks what is followed.
-    pub boards: Boards,
-    /// Bounds sockets and streams.
-    pub sockets: SocketRoom,
-    /// Bounds requests.
-    pub limits: ApiLimits,
-    /// Counts what happens.
+    /// Counts requests; the same that the other parts count with.
     pub metrics: Arc<Metrics>,
-    /// Whether they are served beside everything else.
+    /// The bounds of requests.
+    pub limits: ApiLimits,
+    /// The bounds of sockets and streams.
+    pub live_limits: LiveLimits,
+}
+
+/// What all handlers share.
+pub struct ApiState {
+    pub(crate) analytics: Analytics,
+    pub(crate) ingest: IngestQueue,
+    /// Checks credentials.
+    pub authenticator: Arc<Authenticator>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Events of calls.
+    pub live: Live,
+    pub(crate) boards: Boards,
+    pub(crate) sockets: SocketQuota,
+    pub(crate) limits: ApiLimits,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// Whether the metrics are served beside everything else.
     pub serves_metrics: bool,
     /// Follows requests, if something does.
     pub tracer: Option<Arc<dyn Tracer>>,
-    /// Answers that are kept.
     pub(crate) cache: AnswerCache,
-    /// Whether the database answered lately.
     pub(crate) readiness: Readiness,
     /// Which pages of other origins may use the interface; none, unless it is said.
     pub cors: CorsRules,
-    /// Room for bodies.
     pub(crate) bodies: BodyRoom,
     /// Turns at making answers.
     pub(crate) answers_in_work: Arc<Turns>,
-    /// Turns at parsing.
     pub(crate) parsers: Parsers,
 }
 
@@ -85,53 +71,40 @@ impl ApiState {
     /// The state over its parts. Must be called inside the runtime whose threads are to parse bodies: one for all
     /// workers, so that few threads do that work.
     #[must_use]
-    pub fn new(
-        analytics: Analytics,
-        ingest: IngestQueue,
-        access: Access,
-        clock: Arc<dyn Clock>,
-        live: Live,
-        limits: ApiLimits,
-        live_limits: LiveLimits,
-    ) -> Self {
-        let boards = Boards::new(analytics.clone(), live.clone(), Arc::clone(&clock));
+    pub fn new(parts: ApiParts) -> Self {
+        let ApiParts { analytics, ingest, authenticator, clock, live, metrics, limits, live_limits } = parts;
+        let authenticator = Arc::new(authenticator);
         Self {
+            boards: Boards::new(analytics.clone(), live.clone(), Arc::clone(&clock)),
             live,
-            boards,
-            sockets: SocketRoom::new(live_limits),
+            sockets: SocketQuota::new(live_limits, Arc::clone(&authenticator), &metrics),
             analytics,
             ingest,
-            access,
+            authenticator,
             clock,
             limits,
-            metrics: Arc::default(),
             serves_metrics: true,
             tracer: None,
             cache: AnswerCache::new(CacheLimits::OFF),
             readiness: Readiness::new(Duration::ZERO),
             cors: CorsRules::none(),
-            bodies: BodyRoom::new(&limits),
+            bodies: BodyRoom::new(&limits, &metrics),
             answers_in_work: answers_in_work(&limits),
-            parsers: Parsers::new(Handle::current()),
+            parsers: Parsers::new(Handle::current(), &metrics),
+            metrics,
         }
     }
 
     /// The same state with a runtime of its own for large bodies.
     #[must_use]
     pub fn with_bulk_runtime(self, bulk: Handle) -> Self {
-        Self { parsers: Parsers::new(bulk), ..self }
+        Self { parsers: Parsers::new(bulk, &self.metrics), ..self }
     }
 
     /// The same state with answers that are kept.
     #[must_use]
     pub fn with_cache(self, limits: CacheLimits) -> Self {
         Self { cache: AnswerCache::new(limits), readiness: Readiness::new(limits.ttl), ..self }
-    }
-
-    /// The same state with counters that something else counts with as well.
-    #[must_use]
-    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..self }
     }
 }
 

@@ -3,8 +3,8 @@
 //! The assets are constants of the program and are sent without a copy. The file that starts Swagger UI is our own,
 //! because it adds a plugin, which the library's configuration cannot.
 
-use crate::access::count_page;
-use crate::openapi::{document, swagger_template};
+use crate::auth::count_page;
+use crate::openapi::document;
 use crate::problem::{Problem, ProblemCode};
 use crate::{OPENAPI_PATH, ROOT_PATH, SWAGGER_PATH};
 use actix_web::dev::Payload;
@@ -33,6 +33,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(page(SWAGGER_PATH.trim_end_matches('/')).to(to_swagger_ui))
         .service(page(OPENAPI_PATH).to(get_document))
         .service(page(&swagger_template()).to(get_asset));
+}
+
+/// The route of everything that Swagger UI loads.
+pub fn swagger_template() -> String {
+    format!("{SWAGGER_PATH}{{_:.*}}")
 }
 
 /// A request that its client address may send now.

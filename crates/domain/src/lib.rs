@@ -3,9 +3,9 @@
 //! Everything here is a pure function or a value. No I/O, no async, no clock, no serde: the crates around this one
 //! read bytes, ask the time and store rows.
 
-mod access;
 mod call;
 mod contribution;
+mod credentials;
 mod errors;
 mod event;
 mod groups;
@@ -23,15 +23,16 @@ pub mod varint;
 mod window;
 mod workflow;
 
-pub use access::{
-    Actor, KeyAction, NoPrincipal, Principal, RATE_MAX, RateFault, RateLimit, SUBJECT_MAX, Subject, Ticket,
-};
 pub use call::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFacts, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
     FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON, TOTAL_TOKENS_MAX,
     Transition, TransitionKind, transition,
 };
 pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
+pub use credentials::{
+    Actor, ApiKey, KeyAction, NoPrincipal, Principal, RATE_MAX, RateFault, RateLimit, SUBJECT_MAX, Scope, Subject,
+    Ticket,
+};
 pub use errors::{CallError, ErrorKind, Level, Service};
 pub use event::{CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, EventWorkflow, call_events};
 pub use groups::{Dimension, DimensionValue, DimensionValues, OTHER, other_agent};
@@ -42,7 +43,7 @@ pub use plan::{BucketRange, Resolution, WindowPlan, answered_window};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
 pub use refusal::Refusal;
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
-pub use tenant::{ApiKey, DISPLAY_NAME_MAX, DisplayName, Scope, Tenant};
+pub use tenant::{DISPLAY_NAME_MAX, DisplayName, Tenant};
 pub use text::{
     AGENT_MAX, AgentName, END_REASON_MAX, EXTERNAL_ID_MAX, EndReason, ExternalId, MESSAGE_MAX, Message,
     PROVIDER_NAME_MAX, ProviderName, SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,

@@ -7,16 +7,16 @@ use actix_web::web;
 use anyhow::Context;
 use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::ports::{AnalyticsStore, StoreError, TenantStore};
-use callscope_api::metrics::{METRICS_PATH, Metrics, PoolConnections};
+use callscope_api::metrics::{Metrics, PoolConnections};
 use callscope_api::transport::{self, Transport};
-use callscope_api::{ApiState, metrics_app};
+use callscope_api::{ApiState, METRICS_PATH, metrics_app, route_templates};
 use callscope_persistence::Database;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Counters that know the pools of a database.
 pub fn metrics(database: &Database) -> Arc<Metrics> {
-    let (metrics, database) = (Arc::new(Metrics::new()), database.clone());
+    let (metrics, database) = (Arc::new(Metrics::new(route_templates())), database.clone());
     metrics.read_with(move |metrics| {
         for pool in database.pools() {
             let in_use = pool.open.saturating_sub(pool.idle);
@@ -60,9 +60,9 @@ pub fn tenants(settings: &Settings, database: &Database, metrics: &Metrics) -> A
     tenants
 }
 
-/// The same state with what the settings say of caches and counters.
-pub fn with_settings(state: ApiState, settings: &Settings, metrics: Arc<Metrics>) -> ApiState {
-    let mut state = state.with_metrics(metrics).with_cache((&settings.cache).into());
+/// The same state with what the settings say of the cache, traces and metrics.
+pub fn with_settings(state: ApiState, settings: &Settings) -> ApiState {
+    let mut state = state.with_cache((&settings.cache).into());
     if !settings.telemetry.otlp_endpoint.reveal().is_empty() {
         state.tracer = Some(Arc::new(RequestTracer));
     }

@@ -1,8 +1,8 @@
 //! The binary `callscope`: command line, configuration, wiring; nothing else.
 
-mod access;
 mod admin;
 mod audit;
+mod authentication;
 mod bulk;
 mod command_line;
 mod configuration;
@@ -10,6 +10,7 @@ mod demo;
 mod edge;
 mod import;
 mod jwks;
+mod logging;
 mod probe;
 mod secret;
 mod serve;
@@ -67,7 +68,7 @@ fn start(file: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
     }
     let settings = Settings::load(file)?;
     let traces = traces_of(&command, &settings)?;
-    settings.log.start(traces.as_ref(), log_audience(&command))?;
+    logging::start(&settings.log, traces.as_ref(), log_audience(&command))?;
     let threads = serve::writer_threads(&settings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     allow_many_sockets();

@@ -15,7 +15,7 @@ use callscope_analytics::service::Analytics;
 use callscope_analytics::sweeper::Sweeper;
 use callscope_api::metrics::MeteredCalls;
 use callscope_api::transport::{self, Transport};
-use callscope_api::{Access, ApiState, OPENAPI_PATH, SWAGGER_PATH};
+use callscope_api::{ApiParts, ApiState, Authenticator, OPENAPI_PATH, SWAGGER_PATH};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -72,13 +72,22 @@ pub async fn serve(
     let analytics = Analytics::new(Arc::new(database.clone()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tenants = edge::tenants(settings, &database, &metrics);
-    let access = Access::new(tenants, Arc::new(database), settings.access()?);
-    let live_limits = (&settings.live).into();
     let ending = live.clone();
-    let mut state = ApiState::new(analytics, queue.clone(), access, clock, live, settings.into(), live_limits);
-    state = state.with_bulk_runtime(bulk.handle());
+    let store = Arc::new(database);
+    let authenticator = Authenticator::new(tenants, store, Arc::clone(&clock), &metrics, settings.auth_options()?);
+    let state = ApiState::new(ApiParts {
+        analytics,
+        ingest: queue.clone(),
+        authenticator,
+        clock,
+        live,
+        metrics,
+        limits: settings.into(),
+        live_limits: (&settings.live).into(),
+    });
+    let mut state = state.with_bulk_runtime(bulk.handle());
     state.cors = settings.cors.rules()?;
-    let state = web::Data::new(edge::with_settings(state, settings, metrics));
+    let state = web::Data::new(edge::with_settings(state, settings));
     let metrics_server = edge::metrics_server(settings, &state)?;
     let workers = edge::workers(settings);
     let transport = Transport::new(settings.server.transport(workers)?, &state.metrics);

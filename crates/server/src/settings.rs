@@ -29,7 +29,7 @@ pub use fault::Fault;
 pub use ingest::IngestSettings;
 pub use limits::LimitSettings;
 pub use live::LiveSettings;
-pub use log::{LogAudience, LogSettings};
+pub use log::{LogAudience, LogFormat, LogSettings};
 pub use metrics::MetricsSettings;
 pub use retention::RetentionSettings;
 pub use server::ServerSettings;

@@ -2,7 +2,7 @@
 
 use crate::live::frames::{MESSAGE_BYTES_MAX, MessagePace, guarded};
 use crate::live::messages::Notice;
-use crate::live::room::{Guest, LiveLimits};
+use crate::live::quota::{LiveLimits, StreamSession};
 use crate::problem::{Problem, ProblemCode};
 use crate::transport::Connection;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 /// How long a close frame may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long it may for one who is slow, and has no place any more: what was sent before must be taken first.
+/// The same for a client that was dropped for being slow: it must first take what was sent before.
 const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a socket is closed.
@@ -85,7 +85,7 @@ pub struct Socket {
     /// Whether a frame announced too much.
     is_too_large: Rc<Cell<bool>>,
     connection: Option<Connection>,
-    guest: Guest,
+    authorization: StreamSession,
 }
 
 impl Socket {
@@ -94,7 +94,7 @@ impl Socket {
         request: &HttpRequest,
         payload: web::Payload,
         limits: LiveLimits,
-        guest: Guest,
+        authorization: StreamSession,
     ) -> Result<(HttpResponse, Self), Problem> {
         let (payload, is_too_large) = guarded(request, payload).ok_or_else(Problem::internal)?;
         let (response, session, stream) = actix_ws::handle(request, payload).map_err(no_handshake)?;
@@ -104,7 +104,10 @@ impl Socket {
         let stream = stream.max_frame_size(MESSAGE_BYTES_MAX);
         let pace = MessagePace::new(limits.messages_per_second_max);
         let connection = Connection::of(request).cloned();
-        Ok((response, Self { session, stream, limits, pings, heard_at: now, pace, is_too_large, connection, guest }))
+        Ok((
+            response,
+            Self { session, stream, limits, pings, heard_at: now, pace, is_too_large, connection, authorization },
+        ))
     }
 
     /// What comes in next. It may be dropped half-way and called again.
@@ -137,7 +140,7 @@ impl Socket {
         if self.heard_at.elapsed() > self.limits.idle_timeout {
             return Err(End::Idle);
         }
-        if !self.guest.is_welcome().await {
+        if !self.authorization.is_authorized().await {
             return Err(End::Unauthenticated);
         }
         let sent = timeout(self.limits.send_timeout, self.session.ping(b"")).await;
@@ -157,7 +160,7 @@ impl Socket {
 
     /// Says why, if the other side still listens, and ends.
     pub async fn close(self, end: End) {
-        let Self { session, guest, connection, .. } = self;
+        let Self { session, authorization, connection, .. } = self;
         if end == End::Unsupported
             && let Some(connection) = connection
         {
@@ -165,9 +168,9 @@ impl Socket {
             connection.stop_reading();
         }
         if end == End::TooLarge {
-            guest.count_refused_frame();
+            authorization.count_refused_frame();
         }
-        drop(guest);
+        drop(authorization);
         let patience = if end == End::Slow { SLOW_CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
         let _ = timeout(patience, session.close(end.reason())).await;
     }

@@ -1,7 +1,6 @@
 //! Records on their way into the database: what waits, what was taken and refused, and what the transactions take.
 
 use super::{Label, registered};
-use crate::state::ApiState;
 use async_trait::async_trait;
 use callscope_analytics::kept::BoundsMet;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
@@ -102,14 +101,26 @@ impl IngestionMetrics {
         self.dropped_samples.inc_by(dropped_samples);
     }
 
-    /// Reads how full everything is.
-    pub(super) fn read(&self, state: &ApiState) {
+    /// Sets the gauges.
+    pub fn set_levels(&self, levels: &IngestLevels) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.queue_records.set(gauge(state.ingest.records_waiting()));
-        self.queue_records_max.set(gauge(state.ingest.records_max()));
-        self.body_bytes.set(gauge(state.bodies.bytes()));
-        self.body_bytes_max.set(gauge(state.limits.inflight_bytes_max));
+        self.queue_records.set(gauge(levels.queue_records));
+        self.queue_records_max.set(gauge(levels.queue_records_max));
+        self.body_bytes.set(gauge(levels.body_bytes));
+        self.body_bytes_max.set(gauge(levels.body_bytes_max));
     }
+}
+
+/// How full the queue and the memory for bodies are.
+pub struct IngestLevels {
+    /// Records that wait or are being written.
+    pub queue_records: usize,
+    /// Most of them.
+    pub queue_records_max: usize,
+    /// Bytes of bodies in memory.
+    pub body_bytes: usize,
+    /// Most of them.
+    pub body_bytes_max: usize,
 }
 
 /// A store whose transactions are measured.

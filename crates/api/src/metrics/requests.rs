@@ -1,7 +1,6 @@
 //! Requests and their answers: by method, route and status, and how long they took.
 
 use super::registered;
-use crate::openapi::route_templates;
 use actix_web::HttpRequest;
 use actix_web::http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -72,7 +71,7 @@ impl Drop for InFlight {
 }
 
 impl RequestMetrics {
-    pub(super) fn new(registry: &mut Registry) -> Self {
+    pub(super) fn new(registry: &mut Registry, routes: impl IntoIterator<Item = String>) -> Self {
         let in_flight = registered(registry, "callscope_http_requests_in_flight", "Requests that are being answered");
         let answered =
             registered(registry, "callscope_http_requests", "Requests, by method, route and status of the answer");
@@ -82,7 +81,7 @@ impl RequestMetrics {
             "Time from a request's head to its answer's",
             durations.clone(),
         );
-        let routes = route_templates().map(|template| (template, Route::default())).collect();
+        let routes = routes.into_iter().map(|template| (template, Route::default())).collect();
         Self { in_flight, answered, durations, routes, none: Route::default() }
     }
 

@@ -80,37 +80,37 @@ async fn unknown_paths_and_methods(backend: Backend) {
     GET /api-docs
       404 not_found: no operation has this path; see /swagger-ui/
     POST /api/v1/analytics/summary
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     DELETE /api/v1/analytics/errors
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     OPTIONS /api/v1/analytics/active-calls
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     BREW /api/v1/analytics/call-volume
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     GET /api/v1/ingest/calls
-      405 method_not_allowed: this path knows POST; Allow: POST
+      405 method_not_allowed: allowed methods: POST; Allow: POST
     PUT /api/v1/ingest/calls
-      405 method_not_allowed: this path knows POST; Allow: POST
+      405 method_not_allowed: allowed methods: POST; Allow: POST
     GET /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09
-      405 method_not_allowed: this path knows PUT; Allow: PUT
+      405 method_not_allowed: allowed methods: PUT; Allow: PUT
     POST /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09
-      405 method_not_allowed: this path knows PUT; Allow: PUT
+      405 method_not_allowed: allowed methods: PUT; Allow: PUT
     DELETE /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09
-      405 method_not_allowed: this path knows PUT; Allow: PUT
+      405 method_not_allowed: allowed methods: PUT; Allow: PUT
     PATCH /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09
-      405 method_not_allowed: this path knows PUT; Allow: PUT
+      405 method_not_allowed: allowed methods: PUT; Allow: PUT
     POST /health
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     DELETE /health/live
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     PUT /health/ready
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     POST /api-docs/openapi.json
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     DELETE /swagger-ui/
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     POST /
-      405 method_not_allowed: this path knows GET, HEAD; Allow: GET, HEAD
+      405 method_not_allowed: allowed methods: GET, HEAD; Allow: GET, HEAD
     ");
     still_works(&acme).await;
 }

@@ -48,7 +48,7 @@ fn line() -> String {
 }
 
 fn small() -> Setup {
-    let limits = ApiLimits { body_bytes_max: 100_000, batch_records_max: 3, inflight_bytes_max: 1_000_000, ..LIMITS };
+    let limits = ApiLimits { body_bytes_max: 100_000, body_records_max: 3, inflight_bytes_max: 1_000_000, ..LIMITS };
     Setup { limits, ..Setup::default() }
 }
 
@@ -109,7 +109,7 @@ async fn bodies_over_the_limits(backend: Backend) {
 async fn a_hundred_megabytes_and_fifty_thousand_and_one_records_are_refused_as_usual(backend: Backend) {
     let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
-    let too_many = "{}\n".repeat(LIMITS.batch_records_max + 1);
+    let too_many = "{}\n".repeat(LIMITS.body_records_max + 1);
     let bomb = gzip(&vec![b'\n'; LIMITS.body_bytes_max + 1]);
     let table = vec![
         ("100 MB", post().ndjson(vec![b' '; 100_000_000])),

@@ -89,12 +89,12 @@ async fn read_to_the_end(stream: &mut TcpStream, trickle: &[u8]) -> String {
 /// Waits until a metric has a value.
 async fn until(server: &Server, line: &str) {
     let waiting = async {
-        while !server.state.metrics.text(&server.state).lines().any(|known| known == line) {
+        while !server.state.metrics.text().lines().any(|known| known == line) {
             sleep(Duration::from_millis(10)).await;
         }
     };
     let waited = timeout(PATIENCE, waiting).await;
-    assert!(waited.is_ok(), "{line} in {}", server.state.metrics.text(&server.state));
+    assert!(waited.is_ok(), "{line} in {}", server.state.metrics.text());
 }
 
 /// A connection that keeps next to nothing of what it does not read.

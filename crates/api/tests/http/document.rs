@@ -14,6 +14,9 @@ use callscope_testkit::Backend;
 use serde_json::Value;
 use std::sync::LazyLock;
 
+/// Bytes that a body may have here, so that one too many is soon sent.
+const BODY_BYTES_MAX: usize = 100_000;
+
 on_each_backend!(
     every_documented_status_of_every_operation_is_produced,
     every_documented_value_of_every_parameter_is_accepted,
@@ -165,7 +168,7 @@ async fn produce(server: &Server, client: &TenantClient, operation: Operation, s
         304 => request = request.header("If-None-Match", "*"),
         400 if operation.body().is_some() => request = request.header("Content-Encoding", "gzip"),
         400 => request.target.push_str("?x=%ff"),
-        413 => request.body = vec![b' '; server.state.limits.body_bytes_max + 1],
+        413 => request.body = vec![b' '; BODY_BYTES_MAX + 1],
         415 => request.headers = vec![("Content-Type", "text/plain".to_owned())],
         422 => request.target.push_str("?unknown=1"),
         409 => {
@@ -205,7 +208,7 @@ async fn produce(server: &Server, client: &TenantClient, operation: Operation, s
 }
 
 async fn every_documented_status_of_every_operation_is_produced(backend: Backend) {
-    let limits = ApiLimits { body_bytes_max: 100_000, ..crate::server::LIMITS };
+    let limits = ApiLimits { body_bytes_max: BODY_BYTES_MAX, ..crate::server::LIMITS };
     let server = Server::start_with(backend, Setup { limits, ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     // So that the example is known, and 200 is what a PUT of it gets.

@@ -213,7 +213,7 @@ async fn a_body_that_takes_more_than_a_minute_is_given_up(backend: Backend) {
     for request in [put(1), Request::new("POST", INGEST).ndjson("{}\n")] {
         let response = slow_body(&server, &request).await;
         document::check(&request, &response);
-        assert_eq!(problem(&response), "408 request_timeout: the body must arrive within a minute");
+        assert_eq!(problem(&response), "408 request_timeout: the body must arrive within 1m");
     }
     assert_eq!(acme.summary("").await.value()["total_calls"], 0);
 }

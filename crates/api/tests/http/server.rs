@@ -16,7 +16,8 @@ use callscope_analytics::service::Analytics;
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
 use callscope_api::transport::{self, Transport, TransportLimits, TrustedProxies};
 use callscope_api::{
-    Access, AccessOptions, ApiLimits, ApiState, CacheLimits, CorsRules, JwtOptions, KeyRules, LiveLimits,
+    ApiLimits, ApiParts, ApiState, AuthOptions, Authenticator, CacheLimits, CorsRules, JwtOptions, KeyRules,
+    LiveLimits, route_templates,
 };
 use callscope_domain::{Actor, ApiKey, DisplayName, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId};
 use callscope_persistence::{Database, DatabaseOptions};
@@ -29,7 +30,7 @@ use uuid::Uuid;
 /// The bounds of a server that is configured as usual.
 pub const LIMITS: ApiLimits = ApiLimits {
     body_bytes_max: 64 << 20,
-    batch_records_max: 50_000,
+    body_records_max: 50_000,
     body_rows_max: 400_000,
     unpack_ratio_max: 200,
     inflight_bytes_max: 256 << 20,
@@ -182,7 +183,7 @@ impl Server {
             batch_wait: Duration::ZERO,
             event_age_max: Duration::from_hours(1),
         };
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(route_templates()));
         let calls = Arc::new(MeteredCalls::new(store.clone(), Arc::clone(&metrics)));
         let (queue, writer) = ingestion(calls, limits);
         metrics.set_pool("main", PoolConnections { in_use: 1, idle: 2, max: 4 });
@@ -198,7 +199,7 @@ impl Server {
             Duration::ZERO => store.clone(),
             ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),
         };
-        let options = AccessOptions {
+        let options = AuthOptions {
             jwt: setup.jwt.map(|options| options()),
             query_tokens: setup.query_tokens,
             ticket_ttl: TICKET_TTL,
@@ -208,9 +209,18 @@ impl Server {
             failed_credentials_per_minute: setup.failed_credentials_per_minute,
             keys: setup.keys,
         };
-        let access = Access::new(tenants, store.clone(), options);
-        let state = ApiState::new(analytics, queue, access, clock, live, setup.limits, setup.live_limits);
-        let mut state = state.with_metrics(metrics).with_cache(setup.cache);
+        let authenticator = Authenticator::new(tenants, store.clone(), clock.clone(), &metrics, options);
+        let state = ApiState::new(ApiParts {
+            analytics,
+            ingest: queue,
+            authenticator,
+            clock,
+            live,
+            metrics,
+            limits: setup.limits,
+            live_limits: setup.live_limits,
+        });
+        let mut state = state.with_cache(setup.cache);
         state.serves_metrics = setup.serves_metrics;
         state.cors = (setup.cors)();
         let state = web::Data::new(state);

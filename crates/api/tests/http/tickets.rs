@@ -5,7 +5,6 @@ use crate::layout::problem;
 use crate::records::{NOW, instant};
 use crate::server::{Server, Setup, TenantClient};
 use crate::wire::{Connection, Request, Response};
-use actix_web::web;
 use callscope_analytics::access::{AccessStore, TICKETS_PER_TENANT_MAX};
 use callscope_analytics::ports::TenantStore;
 use callscope_analytics::tickets::TicketSecret;
@@ -243,14 +242,14 @@ async fn what_stays_open_is_asked_again(backend: Backend) {
     let server = Server::start_with(backend, Setup { jwt: Some(shared_secret), ..Setup::default() }).await;
     let acme = server.tenant("acme").await;
     let keys = server.store.list_keys(acme.id).await.expect("keys");
-    let state: web::Data<callscope_api::ApiState> = server.state.clone();
+    let authenticator = &server.state.authenticator;
     let credential = |principal, expires_at| callscope_api::Credential::new(acme.id, Vec::new(), principal, expires_at);
     let (soon, now) = (instant(NOW) + Span::from_micros(1), instant(NOW));
     let subject = Principal::Subject(Subject::new("ada").expect("a subject"));
     let of_key = credential(Principal::Key(keys[0].id), None);
-    assert!(of_key.is_still_valid(&state).await.expect("an answer"));
-    assert!(credential(subject.clone(), Some(soon)).is_still_valid(&state).await.expect("an answer"));
-    assert!(!credential(subject, Some(now)).is_still_valid(&state).await.expect("an answer"));
+    assert!(authenticator.is_still_valid(&of_key).await.expect("an answer"));
+    assert!(authenticator.is_still_valid(&credential(subject.clone(), Some(soon))).await.expect("an answer"));
+    assert!(!authenticator.is_still_valid(&credential(subject, Some(now))).await.expect("an answer"));
     server.store.revoke_key(acme.id, keys[0].id, now, &Actor::CommandLine).await.expect("a key");
-    assert!(!of_key.is_still_valid(&state).await.expect("an answer"));
+    assert!(!authenticator.is_still_valid(&of_key).await.expect("an answer"));
 }

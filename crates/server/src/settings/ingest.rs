@@ -93,7 +93,7 @@ impl From<&Settings> for ApiLimits {
         let Settings { server, ingest, .. } = settings;
         Self {
             body_bytes_max: ingest.body_bytes_max,
-            batch_records_max: ingest.body_records_max,
+            body_records_max: ingest.body_records_max,
             body_rows_max: ingest.body_rows_max,
             unpack_ratio_max: ingest.unpack_ratio_max,
             inflight_bytes_max: ingest.inflight_bytes_max,

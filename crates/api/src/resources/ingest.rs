@@ -3,15 +3,16 @@
 use crate::auth::{Authorized, CallsWrite};
 use crate::body::{self, Expected, Format, Unpacked};
 use crate::field::{FieldCode, FieldError, Rule};
-use crate::openapi::{PutProblems, WriteProblems};
+use crate::limits::ApiLimits;
 use crate::params::IngestParams;
 use crate::parsing::parse;
 use crate::problem::{Problem, ProblemCode};
+use crate::problem_responses::problems;
 use crate::reading::{IGNORED_FIELDS_MAX, ParsedRecord, RecordContext, RefusedRecord, parse_record, uuid};
 use crate::record::CallRecord;
 use crate::rejections::{RejectedRecord, Rejections};
 use crate::schemas::{BatchLines, BatchRecords};
-use crate::state::{ApiLimits, ApiState};
+use crate::state::ApiState;
 use crate::unpacking::took_too_long;
 use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, HttpRequest, Responder, post, put, web};
@@ -23,6 +24,36 @@ use std::time::Instant;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
+
+problems! {
+    /// Of the endpoint for a batch.
+    WriteProblems:
+    MalformedRequest = "the body is not valid gzip, or is cut short",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope calls:write",
+    RequestTimeout = "the body must arrive within 1m",
+    PayloadTooLarge = "the body must hold at most 50000 records; split it",
+    UnsupportedMediaType = "Content-Type must be application/x-ndjson or application/json",
+    ValidationError = "(body) empty: must hold at least one record",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Overloaded = "too many records are waiting to be written; nothing was stored",
+}
+
+problems! {
+    /// Of the endpoint for one record.
+    PutProblems:
+    MalformedRequest = "the body is not valid JSON: expected `,` or `}` (column 12)",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope calls:write",
+    RequestTimeout = "the body must arrive within 1m",
+    PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
+    UnsupportedMediaType = "Content-Type must be application/json",
+    ValidationError = "ended_at inconsistent: must not be before started_at",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Overloaded = "too many records are waiting to be written; nothing was stored",
+}
 
 type State = web::Data<ApiState>;
 
@@ -126,11 +157,11 @@ async fn put_call(
 ) -> Result<CustomizeResponder<web::Json<PutResult>>, Problem> {
     let bytes_max = state.limits.body_bytes_max;
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max };
-    let received = body::receive(&state, &request, payload, expected).await?;
+    let received = body::receive(&state.bodies, &request, payload, expected).await?;
     let call_id = CallId(uuid(&call_id).map_err(|fault| Problem::invalid_field("call_id", fault))?);
     let (tenant, received_at, strict) = (asked.tenant, state.clock.now(), asked.params.strict);
     let context = RecordContext { tenant, path_id: Some(call_id), received_at, strict };
-    let (parsed, _room) = parse(&state, tenant, received, move |Unpacked { bytes, room, .. }| {
+    let (parsed, _room) = parse(&state.parsers, tenant, received, move |Unpacked { bytes, room, .. }| {
         Ok((parse_record(&bytes, context).map_err(refused)?, room))
     })
     .await?;
@@ -228,10 +259,10 @@ async fn ingest_calls(
 ) -> Result<web::Json<IngestResult>, Problem> {
     let bytes_max = state.limits.body_bytes_max;
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Ndjson, Format::Json], bytes_max };
-    let received = body::receive(&state, &request, payload, expected).await?;
+    let received = body::receive(&state.bodies, &request, payload, expected).await?;
     let (tenant, limits) = (asked.tenant, state.limits);
     let context = RecordContext { tenant, path_id: None, received_at: state.clock.now(), strict: asked.params.strict };
-    let (batch, _room) = parse(&state, tenant, received, move |unpacked| {
+    let (batch, _room) = parse(&state.parsers, tenant, received, move |unpacked| {
         let batch = parse_batch(&unpacked, limits, context)?;
         Ok((batch, unpacked.room))
     })
@@ -277,7 +308,7 @@ fn answer(accepted: &[AcceptedRecord], kinds: &[TransitionKind], mut rejections:
 }
 
 fn parse_batch(body: &Unpacked, limits: ApiLimits, context: RecordContext) -> Result<Batch, Problem> {
-    let records = body::records(body, limits.batch_records_max)?;
+    let records = body::records(body, limits.body_records_max)?;
     let (mut arrivals, mut accepted) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
     let (mut rejections, mut batch_rows, mut ignored_fields) = (Rejections::default(), 0, BTreeSet::new());
     for (index, json) in records.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! How clients are let in, by the settings.
+//! How clients are authenticated, by the settings.
 
 use crate::jwks::{FileSource, UrlSource};
 use crate::settings::{AuthSettings, Settings};
-use callscope_api::{AccessOptions, JwtKeys, JwtOptions, KeyAges, KeyRules};
+use callscope_api::{AuthOptions, JwtKeys, JwtOptions, KeyAges, KeyRules};
 use callscope_domain::Span;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,9 +33,9 @@ impl AuthSettings {
 }
 
 impl Settings {
-    /// Who is let in.
-    pub fn access(&self) -> anyhow::Result<AccessOptions> {
-        Ok(AccessOptions {
+    /// Which credentials are accepted, and how often.
+    pub fn auth_options(&self) -> anyhow::Result<AuthOptions> {
+        Ok(AuthOptions {
             jwt: self.auth.jwt()?,
             query_tokens: self.auth.query_tokens,
             ticket_ttl: self.auth.ticket_ttl,

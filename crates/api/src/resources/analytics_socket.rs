@@ -3,7 +3,6 @@
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::boards::{Answers, Question, Topic};
 use crate::live::messages::Notice;
-use crate::live::room::Guest;
 use crate::live::socket::{End, Incoming, Socket};
 use crate::params::{Query, QueryParams, WorkflowParam};
 use crate::problem::Problem;
@@ -57,8 +56,8 @@ pub async fn open(
     asked: SocketAuthorized<AnalyticsRead, BoardParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let guest = Guest::admit(&state, &request, asked.credential)?;
-    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
+    let session = state.sockets.open(&request, asked.credential)?;
+    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), session)?;
     let BoardParams { period, workflow } = asked.params;
     let question = Question { topic: Topic::Summary, period, workflow: workflow.workflow };
     let summary = state.boards.follow(tenant, question.clone()).await?;

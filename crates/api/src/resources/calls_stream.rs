@@ -3,11 +3,11 @@
 use crate::HeadOnly;
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::field::{FieldCode, Rule};
+use crate::live::StreamSession;
 use crate::live::filter::{EventFilter, FollowParams, event_id};
 use crate::live::messages::{Notice, written};
-use crate::live::room::Guest;
-use crate::openapi::StreamProblems;
 use crate::problem::Problem;
+use crate::problem_responses::problems;
 use crate::state::ApiState;
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, get, web};
@@ -24,6 +24,18 @@ use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa_actix_web::service_config::ServiceConfig;
+
+problems! {
+    /// Of the stream.
+    StreamProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope analytics:read",
+    ValidationError = "since invalid_format: must be the id of an event, a whole number from 0 on",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Overloaded = "this tenant has too many sockets open; close some",
+}
 
 /// Which event a browser saw last before the connection was lost.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -107,7 +119,7 @@ async fn stream_calls(
     if request.extensions().contains::<HeadOnly>() {
         return Ok(response.finish());
     }
-    let guest = Guest::admit(&state, &request, asked.credential)?;
+    let session = state.sockets.open(&request, asked.credential)?;
     let follower = state.live.follow(asked.tenant, last_seen).await?;
     let mut greeting = format!("retry: {RETRY_MS}\n");
     // With the number of the last event before it: whoever loses the connection at once has missed nothing.
@@ -122,7 +134,7 @@ async fn stream_calls(
         follower,
         filter: EventFilter::new(asked.params),
         pause: state.sockets.limits().ping_interval,
-        guest,
+        session,
         checked_at: Instant::now(),
     };
     let (sender, receiver) = mpsc::channel(1);
@@ -141,8 +153,8 @@ struct Listener {
     filter: EventFilter,
     /// How long the stream may be silent.
     pause: Duration,
-    guest: Guest,
-    /// When the guest was last known to be welcome.
+    session: StreamSession,
+    /// When the credential was last checked.
     checked_at: Instant,
 }
 
@@ -168,7 +180,7 @@ impl Listener {
             return Some(greeting);
         }
         if self.checked_at.elapsed() >= self.pause {
-            if !self.guest.is_welcome().await {
+            if !self.session.is_authorized().await {
                 return None;
             }
             self.checked_at = Instant::now();

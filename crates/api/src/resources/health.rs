@@ -1,16 +1,29 @@
 //! Health checks: whether the server runs, and whether its database answers. They need no credential.
 
-use crate::openapi::{HealthProblems, LivenessProblems};
 use crate::params::NoParams;
 use crate::problem::Problem;
+use crate::problem_responses::problems;
 use crate::state::ApiState;
 use actix_web::{get, web};
-use callscope_analytics::service::Analytics;
 use serde::Serialize;
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
+
+problems! {
+    /// Of a check that asks nothing of the database.
+    LivenessProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    ValidationError = "x unknown: is not known here; this operation takes no parameters",
+}
+
+problems! {
+    /// Of a check of the database.
+    HealthProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    ValidationError = "x unknown: is not known here; this operation takes no parameters",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
 
 /// What the paths of all routes here start with.
 pub const HEALTH_PATH: &str = "/health";
@@ -32,36 +45,6 @@ struct HealthResponse {
 }
 
 const HEALTHY: HealthResponse = HealthResponse { status: "ok", version: env!("CARGO_PKG_VERSION") };
-
-/// Whether the database answered lately, so that many probes ask it once.
-pub struct Readiness {
-    age_max: Duration,
-    last: Mutex<Option<(Instant, Result<(), Problem>)>>,
-}
-
-impl Readiness {
-    /// Answers are kept for so long; zero: each probe asks the database.
-    pub fn new(age_max: Duration) -> Self {
-        Self { age_max, last: Mutex::new(None) }
-    }
-
-    async fn check(&self, analytics: &Analytics) -> Result<(), Problem> {
-        if self.age_max.is_zero() {
-            return Ok(analytics.ping().await?);
-        }
-        // Held while the database is asked: probes that arrive meanwhile share the answer.
-        let mut last = self.last.lock().await;
-        match &*last {
-            Some((asked_at, answer)) if asked_at.elapsed() < self.age_max => answer.clone(),
-            _ => {
-                let asked_at = Instant::now();
-                let answer = analytics.ping().await.map_err(Problem::from);
-                *last = Some((asked_at, answer.clone()));
-                answer
-            }
-        }
-    }
-}
 
 /// Check server and database
 ///

@@ -1,9 +1,8 @@
 //! Tickets: what a browser opens a socket with, as it can send no header there.
 
-use crate::access::too_many;
 use crate::auth::{AnalyticsRead, Authorized};
-use crate::openapi::TicketProblems;
 use crate::problem::Problem;
+use crate::problem_responses::problems;
 use crate::responses::rfc3339;
 use crate::state::ApiState;
 use actix_web::http::StatusCode;
@@ -14,6 +13,18 @@ use callscope_domain::{Scope, Span, Ticket};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
+
+problems! {
+    /// Of the endpoint for tickets.
+    TicketProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope analytics:read",
+    ValidationError = "x: is unknown; this operation takes no parameters",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
 
 /// What a ticket may do: to watch. It travels in an address, which others log.
 const TICKET_SCOPES: [Scope; 1] = [Scope::AnalyticsRead];
@@ -53,7 +64,7 @@ async fn create_ticket(
     state: web::Data<ApiState>,
     asked: Authorized<AnalyticsRead>,
 ) -> Result<CustomizeResponder<web::Json<TicketResponse>>, Problem> {
-    let (now, ttl) = (state.clock.now(), state.access.ticket_ttl);
+    let (now, ttl) = (state.clock.now(), state.authenticator.ticket_ttl);
     let secret = TicketSecret::generate(asked.tenant);
     let ticket = Ticket {
         tenant_id: asked.tenant,
@@ -62,8 +73,8 @@ async fn create_ticket(
         expires_at: now + Span::from_micros(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX)),
         credential_expires_at: asked.credential.expires_at,
     };
-    if !state.access.store.create_ticket(&ticket, &secret.hash(), now).await? {
-        return Err(too_many("the tenant has too many tickets that were not used yet", ttl.as_secs().max(1)));
+    if !state.authenticator.store.create_ticket(&ticket, &secret.hash(), now).await? {
+        return Err(Problem::too_many("the tenant has too many tickets that were not used yet", ttl.as_secs().max(1)));
     }
     let response = TicketResponse { ticket: secret.reveal().to_owned(), expires_at: rfc3339(ticket.expires_at) };
     let response = web::Json(response).customize().with_status(StatusCode::CREATED);

@@ -3,7 +3,6 @@
 use crate::auth::{AnalyticsRead, SocketAuthorized};
 use crate::live::filter::{CALLS_MAX, EventFilter, FollowParams};
 use crate::live::messages::{Notice, written};
-use crate::live::room::Guest;
 use crate::live::socket::{End, Incoming, Socket};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -33,8 +32,8 @@ pub async fn open(
     asked: SocketAuthorized<AnalyticsRead, FollowParams>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = asked.tenant;
-    let guest = Guest::admit(&state, &request, asked.credential)?;
-    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), guest)?;
+    let session = state.sockets.open(&request, asked.credential)?;
+    let (response, mut socket) = Socket::open(&request, payload, state.sockets.limits(), session)?;
     let mut follower = state.live.follow(tenant, asked.params.since).await?;
     let mut filter = EventFilter::new(asked.params);
     actix_web::rt::spawn(async move {

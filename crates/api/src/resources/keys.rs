@@ -1,15 +1,15 @@
 //! The tenant's API keys.
 
-use crate::access::{Credential, KeyRules, forbidden};
 use crate::auth::{Authorized, KeysManage};
+use crate::authenticator::{Credential, KeyRules};
 use crate::body::{self, Expected, Format};
 use crate::field::{FieldCode, FieldError, Rule, Violation};
 use crate::json::{self, Whole};
 use crate::object::Object;
-use crate::openapi::{CreateKeyProblems, ListKeysProblems, RevokeKeyProblems};
 use crate::params::PageParams;
 use crate::parsing::parse;
 use crate::problem::{Problem, ProblemCode};
+use crate::problem_responses::problems;
 use crate::reading::uuid;
 use crate::responses::rfc3339;
 use crate::state::ApiState;
@@ -26,6 +26,47 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
+
+problems! {
+    /// Of the endpoint that makes a key.
+    CreateKeyProblems:
+    MalformedRequest = "the body is not valid JSON: expected `,` or `}` (column 12)",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope keys:manage",
+    RequestTimeout = "the body must arrive within 1m",
+    LimitReached = "the tenant has 100 valid keys, the most it may have; revoke one first",
+    PayloadTooLarge = "the body must be at most 67108864 bytes, as sent and after decompression; split it",
+    UnsupportedMediaType = "Content-Type must be application/json",
+    ValidationError = "scopes empty: must name at least one scope",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// Of the list of keys.
+    ListKeysProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope keys:manage",
+    ValidationError = "limit out_of_range: must be a whole number from 1 to 200",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
+
+problems! {
+    /// Of the endpoint that revokes a key.
+    RevokeKeyProblems:
+    MalformedRequest = "the query string is not valid percent-encoded UTF-8",
+    AuthenticationError = "the API key is not valid",
+    AuthorizationError = "the credential lacks the scope keys:manage",
+    NotFound = "the tenant has no key with this id",
+    ValidationError = "key_id invalid_format: must be a UUID such as 31c02e4f-12e0-4af0-869b-aab222503a09",
+    RateLimitExceeded = "the credential's limit of requests is reached",
+    InternalError = "an unexpected error; the request id in X-Request-Id finds it in the server's log",
+    Unavailable = "the database is not available; try again later",
+}
 
 type State = web::Data<ApiState>;
 
@@ -156,12 +197,12 @@ async fn create_key(
     payload: web::Payload,
 ) -> Result<CustomizeResponder<web::Json<CreateKeyResponse>>, Problem> {
     let expected = Expected { tenant: asked.tenant, formats: &[Format::Json], bytes_max: KEY_BYTES_MAX };
-    let received = body::receive(&state, &request, payload, expected).await?;
-    let wanted = parse(&state, asked.tenant, received, |unpacked| read(&unpacked.bytes)).await?;
-    let rules = state.access.keys;
-    let key = wanted.key(&asked.credential, rules, state.access.rate(&asked.credential), state.clock.now())?;
+    let received = body::receive(&state.bodies, &request, payload, expected).await?;
+    let wanted = parse(&state.parsers, asked.tenant, received, |unpacked| read(&unpacked.bytes)).await?;
+    let rules = state.authenticator.keys;
+    let key = wanted.key(&asked.credential, rules, state.authenticator.rate(&asked.credential), state.clock.now())?;
     let (secret, actor) = (KeySecret::generate(), Actor::Principal(asked.credential.principal));
-    if !keys::create(&*state.access.tenants, &key, &secret, &actor, rules.tenant_max).await? {
+    if !keys::create(&*state.authenticator.tenants, &key, &secret, &actor, rules.tenant_max).await? {
         let detail = format!("the tenant has {} valid keys, the most it may have; revoke one first", rules.tenant_max);
         return Err(Problem::new(ProblemCode::LimitReached, detail));
     }
@@ -187,7 +228,7 @@ async fn list_keys(
     state: State,
     asked: Authorized<KeysManage, PageParams>,
 ) -> Result<web::Json<KeyListResponse>, Problem> {
-    let (keys, total) = state.access.store.list_key_page(asked.tenant, asked.params.page()).await?;
+    let (keys, total) = state.authenticator.store.list_key_page(asked.tenant, asked.params.page()).await?;
     keys::log_listing(asked.tenant, &Actor::Principal(asked.credential.principal));
     Ok(web::Json(KeyListResponse { items: keys.iter().map(Into::into).collect(), total }))
 }
@@ -214,7 +255,7 @@ async fn revoke_key(
 ) -> Result<HttpResponse, Problem> {
     let key_id = KeyId(uuid(&key_id).map_err(|fault| Problem::invalid_field("key_id", fault))?);
     let actor = Actor::Principal(asked.credential.principal);
-    if keys::revoke(&*state.access.tenants, asked.tenant, key_id, state.clock.now(), &actor).await? {
+    if keys::revoke(&*state.authenticator.tenants, asked.tenant, key_id, state.clock.now(), &actor).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(ProblemCode::NotFound, "the tenant has no key with this id"))
@@ -271,7 +312,10 @@ impl CreateKeyRequest {
         let rate = rate.and_then(|rate| faults.check("requests_per_second", rate));
         let Some(scopes) = scopes.filter(|_| faults.0.is_empty()) else { return Err(Problem::invalid(faults.0)) };
         if let Some(&scope) = scopes.iter().find(|&&scope| !by.allows(scope)) {
-            return Err(forbidden(format!("the credential cannot grant the scope {scope}, which it lacks"), scope));
+            return Err(Problem::forbidden(
+                format!("the credential cannot grant the scope {scope}, which it lacks"),
+                scope,
+            ));
         }
         let expires_at = match by.principal {
             Principal::Key(_) => end_of_keys_key(expires_at, by)?,
@@ -279,7 +323,7 @@ impl CreateKeyRequest {
         };
         if rate.is_some_and(|rate| !rate.is_within(rate_of_by)) {
             let detail = "the credential cannot grant a wider limit of requests than its own";
-            return Err(forbidden(detail.to_owned(), Scope::KeysManage));
+            return Err(Problem::forbidden(detail.to_owned(), Scope::KeysManage));
         }
         Ok(ApiKey {
             id: KeyId(Uuid::now_v7()),
@@ -298,7 +342,7 @@ impl CreateKeyRequest {
 fn end_of_keys_key(wanted: Option<Timestamp>, by: &Credential) -> Result<Option<Timestamp>, Problem> {
     if by.ends_at.is_some_and(|own_end| wanted.is_none_or(|end| end > own_end)) {
         let detail = "the credential cannot grant a key that outlives it; give expires_at";
-        return Err(forbidden(detail.to_owned(), Scope::KeysManage));
+        return Err(Problem::forbidden(detail.to_owned(), Scope::KeysManage));
     }
     Ok(wanted)
 }
@@ -310,7 +354,7 @@ fn end_of_tokens_key(
     rules: KeyRules,
     now: Timestamp,
 ) -> Result<Timestamp, Problem> {
-    let refused = |detail: String| Err(forbidden(detail, Scope::KeysManage));
+    let refused = |detail: String| Err(Problem::forbidden(detail, Scope::KeysManage));
     if rules.token_ttl_max == Span::ZERO {
         return refused("tokens make no keys here; use an API key with keys:manage".to_owned());
     }

@@ -1,11 +1,11 @@
 //! A request id for every request, the trace that it belongs to, a count of its answer, and a line in the log.
 
-use crate::access::too_many;
-use crate::health::HEALTH_PATH;
 use crate::metrics::Metrics;
 use crate::problem::{Problem, ProblemCode};
+use crate::resources::HEALTH_PATH;
 use crate::state::ApiState;
 use crate::traceparent::TraceParent;
+use crate::tracer::Answered;
 use crate::transport::Connection;
 use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -22,27 +22,6 @@ use uuid::Uuid;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
-
-/// Follows requests to somewhere else than the log.
-pub trait Tracer: Send + Sync {
-    /// A request begins: in its client's trace if it named one. The span has the fields `trace_id` and
-    /// `otel.kind`.
-    fn begin(&self, span: &Span, parent: Option<&TraceParent>);
-
-    /// A request was answered.
-    fn end(&self, span: &Span, answered: &Answered<'_>);
-}
-
-/// An answered request, as a [`Tracer`] sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Answered<'a> {
-    /// How it was asked.
-    pub method: &'a Method,
-    /// The template of its route.
-    pub route: &'a str,
-    /// The status of the answer.
-    pub status: u16,
-}
 
 /// Takes over the client's request id or makes one, puts it on the log and on the answer, and logs and counts the answer.
 /// Query strings are not logged.
@@ -101,7 +80,7 @@ fn no_memory(full: Full) -> Problem {
 }
 
 fn too_many_of_address() -> Problem {
-    too_many("this address has too many requests in flight; wait for their answers", 1)
+    Problem::too_many("this address has too many requests in flight; wait for their answers", 1)
 }
 
 /// The span of a request; none where neither the log nor a tracer wants one.

@@ -1,0 +1,29 @@
+//! The operations: a file for each resource, with its parameters, answers and handlers.
+
+mod analytics_socket;
+mod calls_socket;
+mod calls_stream;
+mod health;
+pub mod ingest;
+mod keys;
+pub mod metrics;
+mod tickets;
+
+pub use health::HEALTH_PATH;
+
+use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
+use actix_web::web;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// The routes that the OpenAPI document describes.
+pub fn routes(config: &mut ServiceConfig<'_>) {
+    config.configure(ingest::routes).configure(calls_stream::routes);
+    config.configure(keys::routes).configure(tickets::routes).configure(health::routes);
+}
+
+/// The sockets, which OpenAPI cannot describe.
+pub fn sockets(config: &mut web::ServiceConfig) {
+    config
+        .route(CALLS_SOCKET_PATH, web::get().to(calls_socket::open))
+        .route(ANALYTICS_SOCKET_PATH, web::get().to(analytics_socket::open));
+}
