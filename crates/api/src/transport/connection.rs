@@ -12,11 +12,16 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 use uuid::Uuid;
 
 /// Largest answer that is not counted: about what a connection's buffers take.
 const UNCOUNTED_BYTES: usize = 8 << 10;
+
+/// Bytes that are read of what may follow a request, or of a head, at one time. actix-http makes requests of all that was
+/// read at once, some kilobytes each: a thousand small ones in one piece stopped a worker and took megabytes.
+const READ_AHEAD_BYTES: usize = 4 << 10;
 
 /// Who is charged for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +48,12 @@ struct State {
     is_deaf: Cell<bool>,
     /// Whether something was read since the last request began.
     has_read: Cell<bool>,
+    /// Whether another protocol has taken the connection over.
+    is_upgraded: Cell<bool>,
+    /// Bytes that were read and belong to no body.
+    read_ahead: Cell<usize>,
+    /// Whom to wake when more may be read.
+    reader: RefCell<Option<Waker>>,
     /// Whose request is in progress, as soon as that is known.
     tenant: Cell<Option<TenantId>>,
     /// What is held for the answer in progress.
@@ -126,6 +137,9 @@ impl Connection {
             is_body_unread: Cell::new(false),
             is_deaf: Cell::new(false),
             has_read: Cell::new(false),
+            is_upgraded: Cell::new(false),
+            read_ahead: Cell::new(0),
+            reader: RefCell::new(None),
             tenant: Cell::new(None),
             held: RefCell::default(),
             ended: RefCell::default(),
@@ -198,6 +212,40 @@ impl Connection {
 
     pub(super) fn set_body_unread(&self, is_unread: bool) {
         self.0.is_body_unread.set(is_unread);
+        if is_unread {
+            self.wake_reader();
+        }
+    }
+
+    /// Notes that what follows is of another protocol.
+    pub(super) fn set_upgraded(&self) {
+        self.0.is_upgraded.set(true);
+        self.wake_reader();
+    }
+
+    /// Most bytes that may be read now; none if the reader has to wait.
+    pub(super) fn read_bytes_max(&self) -> usize {
+        if self.is_read_freely() { usize::MAX } else { READ_AHEAD_BYTES.saturating_sub(self.0.read_ahead.get()) }
+    }
+
+    fn is_read_freely(&self) -> bool {
+        self.0.is_upgraded.get() || self.0.is_body_unread.get()
+    }
+
+    /// Wakes the reader as soon as more may be read: now, if a head is waited for, else when the answer has gone out.
+    pub(super) fn wake_to_read(&self, waker: &Waker) {
+        if matches!(self.0.phase.get(), Phase::Head(_)) {
+            self.0.read_ahead.set(0);
+            waker.wake_by_ref();
+        } else {
+            *self.0.reader.borrow_mut() = Some(waker.clone());
+        }
+    }
+
+    fn wake_reader(&self) {
+        if let Some(reader) = self.0.reader.borrow_mut().take() {
+            reader.wake();
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -205,8 +253,11 @@ impl Connection {
     }
 
     /// Notes that bytes came in.
-    pub(super) fn received(&self) {
+    pub(super) fn received(&self, bytes: usize) {
         self.0.has_read.set(true);
+        if !self.is_read_freely() {
+            self.0.read_ahead.set(self.0.read_ahead.get().saturating_add(bytes));
+        }
         if let Phase::Head(wait) = self.0.phase.get()
             && wait.first_byte_at.is_none()
         {
@@ -224,6 +275,8 @@ impl Connection {
             let (since, is_rest) = (Instant::now(), self.0.is_body_unread.get());
             let first_byte_at = is_rest.then_some(since);
             self.0.phase.set(Phase::Head(HeadWait { since, first_byte_at, is_first: false, is_rest }));
+            self.0.read_ahead.set(0);
+            self.wake_reader();
         }
     }
 

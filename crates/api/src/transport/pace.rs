@@ -27,6 +27,7 @@ pub fn is_too_slow(error: &PayloadError) -> bool {
 pub fn pace(mut request: Request) -> Request {
     let Some(connection) = request.conn_data::<Connection>().cloned() else { return request };
     if request.head().upgrade() {
+        connection.set_upgraded();
         return request;
     }
     match request.take_payload() {

@@ -190,10 +190,25 @@ impl AsyncRead for GuardedStream {
             this.check(context)?;
             return Poll::Pending;
         }
+        let bytes_max = this.connection.read_bytes_max();
+        if bytes_max == 0 {
+            this.connection.wake_to_read(context.waker());
+            this.check(context)?;
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.io).poll_read(context, buffer);
-        if polled.is_ready() && buffer.filled().len() > before {
-            this.connection.received();
+        let polled = if bytes_max < buffer.remaining() {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(bytes_max));
+            let polled = Pin::new(&mut this.io).poll_read(context, &mut part);
+            let bytes = part.filled().len();
+            buffer.advance(bytes);
+            polled
+        } else {
+            Pin::new(&mut this.io).poll_read(context, buffer)
+        };
+        let bytes = buffer.filled().len() - before;
+        if bytes > 0 {
+            this.connection.received(bytes);
         }
         if polled.is_pending() {
             this.check(context)?;
