@@ -11,7 +11,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 26;
 /// that pack in blocks of 64 KiB make some thousand of them for the largest body.
 const MEMBERS_MAX: usize = 4096;
 /// Bytes that a body may always unpack to, however few were sent: short bodies may consist of repetition.
-const RATIO_FREE_BYTES: usize = 1 << 20;
+const RATIO_FREE_BYTES: usize = 64 << 10;
 /// Bytes that are unpacked between two looks at the bounds.
 const STEP_BYTES: usize = 64 << 10;
 
@@ -81,7 +81,7 @@ impl UnpackFault {
             Self::Ratio => {
                 let ratio_max = limits.ratio_max;
                 too_large(format!(
-                    "the body must not unpack to more than {ratio_max} times its size, unless that is less than 1 MiB; \
+                    "the body must not unpack to more than {ratio_max} times its size, unless that is less than 64 KiB; \
                      send it unpacked, or split it"
                 ))
             }

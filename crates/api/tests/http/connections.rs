@@ -18,6 +18,7 @@ on_each_backend!(
     every_head_of_a_connection_must_arrive_in_time,
     a_connection_between_requests_is_kept_and_then_closed,
     the_rest_of_a_body_that_was_refused_must_arrive_in_time,
+    requests_that_are_sent_together_are_answered_in_order,
     an_answer_that_is_not_read_ends_its_connection,
     a_body_must_arrive_at_the_least_rate,
     an_address_has_its_part_of_the_connections,
@@ -153,6 +154,32 @@ async fn the_rest_of_a_body_that_was_refused_must_arrive_in_time(backend: Backen
     let end = read_to_the_end(&mut stream, b"1\r\nx\r\n").await;
     assert!(end.starts_with("HTTP/1.1 401"), "{end}");
     assert_eq!(end.matches("HTTP/1.1").count(), 1, "{end}");
+}
+
+/// More than is read ahead of a request, with bodies of every size between heads.
+async fn requests_that_are_sent_together_are_answered_in_order(backend: Backend) {
+    let server = Server::start(backend).await;
+    let acme = server.tenant("acme").await;
+    let (health, missing) = (Request::get("/health/live").head(), Request::get("/missing").head());
+    let mut sent = Vec::new();
+    let mut expected = Vec::new();
+    for blank_lines in [0, 3_000, 5_000, 300_000] {
+        sent.extend(health.repeat(150).into_bytes());
+        expected.extend([("GET", 200); 150]);
+        let body = "\n".repeat(blank_lines);
+        let request = Request::new("POST", INGEST)
+            .header("X-API-Key", acme.key.clone())
+            .header("Content-Length", body.len().to_string())
+            .ndjson(body.clone());
+        sent.extend([request.head().as_bytes(), body.as_bytes(), missing.as_bytes()].concat());
+        expected.extend([("POST", 422), ("GET", 404)]);
+    }
+    let mut connection = Connection::open(server.address).await;
+    connection.write(&sent).await;
+    for (number, (method, status)) in expected.into_iter().enumerate() {
+        let answer = timeout(PATIENCE, connection.read(method)).await.expect("an answer");
+        assert_eq!(answer.status, status, "of request {number}: {}", answer.text());
+    }
 }
 
 async fn an_answer_that_is_not_read_ends_its_connection(backend: Backend) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 const ZSTD_LEVEL: i32 = 3;
 
 /// A body unpacks to at most so many times its size: a little less than the server allows.
-const RATIO_MAX: usize = 180;
+const RATIO_MAX: usize = 36;
 
 /// A call id that was never used.
 pub fn new_id() -> Uuid {
