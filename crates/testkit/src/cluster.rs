@@ -1,38 +1,38 @@
-//! The programs of a PostgreSQL server at work in a temporary folder, which is gone when its owner is, however that
-//! ends.
+//! Runs a PostgreSQL server in a temporary folder. Both go with the process that owns them, also when it is killed.
 
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// Names the folder of the server's programs.
-const PG_BIN: &str = "PG_BIN";
+pub const PG_BIN: &str = "PG_BIN";
 /// Where Debian and its kin keep each major version.
 const VERSIONS_FOLDER: &str = "/usr/lib/postgresql";
-/// Whom the server runs as when the tests run as root, which it refuses.
+/// The server refuses to run as root; then it runs as this user.
 const SERVER_USER: &str = "postgres";
-const DATA: &str = "data";
+pub const DATA: &str = "data";
 const DONE: &str = "done";
 
-/// Does what it is told, line by line, answers each line with one, and clears away at the end of its input. That is a
-/// pipe from the test process, which the kernel closes when that process ends.
+/// Runs commands, one a line, and answers each with one line. At the end of its input it stops the server and removes
+/// the folder. The input is a pipe from the test process, which the kernel closes when that process ends; of a shared
+/// server it is a named pipe that every test process holds open.
 ///
 /// A linguistic collation, where the server has one, shows what depends on the order of strings.
 const SCRIPT: &str = r#"
-# Nobody may be left to read the answers.
+# The process that reads the answers may have ended.
 trap '' PIPE
-bin=$1 folder=$2 data=$3
+bin=$1 folder=$2 data=$3 linger=
 
 initdb() {
     "$bin/initdb" --no-sync --auth=trust --username=postgres --encoding=UTF8 --pgdata="$data" --locale=C "$@"
 }
 
-# What another server in a folder holds.
+# Copies the files of a running server.
 copy() {
     "$bin/pg_basebackup" --no-sync --checkpoint=fast --username=postgres --host="$1" --port="$2" --pgdata="$data" &&
         touch "$data/standby.signal"
@@ -47,7 +47,7 @@ start() {
     done
 }
 
-# Stopped, the postmaster has no more children than are found. Its file goes, or it would tell of a server that is ready.
+# A stopped postmaster starts no further children. Its file goes, or it would still say that the server is ready.
 crash() {
     kill -STOP "$server"
     children=$(grep -l "^PPid:[[:space:]]*$server\$" /proc/[0-9]*/status | tr -dc '0-9\n')
@@ -59,18 +59,35 @@ crash() {
     rm "$data/postmaster.pid"
 }
 
-while read -r command first second; do
+next() { read -r command first second; }
+
+# A shared server waits a moment for another process: test runners that start a process a test leave short gaps. The
+# pipe must have no reader but this shell, by which others see whether it runs.
+while next || { [ "$linger" ] && sleep "$linger" </dev/null && next; }; do
     if case $command in
         initdb) initdb --locale-provider=icu --icu-locale=en-US || initdb ;;
         copy) copy "$first" "$second" ;;
         start) start ;;
         crash) crash ;;
+        share) mkfifo -m 600 "$folder/$first" ;;
     esac </dev/null >>"$folder/log" 2>&1
-    then echo done
+    then
+        if [ "$command" = share ]; then
+            linger=3 open=$folder/$second
+            # First for reading and writing, because opening it for reading alone waits for a writer.
+            exec 3<>"$folder/$first" <"$folder/$first" 3>&-
+            touch "$open"
+        fi
+        echo done
     else tail -n 3 "$folder/log" | tr '\n' ';'; echo
     fi
 done
 exec >/dev/null
+if [ "$linger" ]; then
+    # From here on no process joins. One that joined a moment before has the server until it ends.
+    rm "$open"
+    while next; do :; done
+fi
 kill -QUIT "$server"
 wait
 rm -rf "$folder"
@@ -79,26 +96,23 @@ rm -rf "$folder"
 /// A folder with a server's files, and the shell that works in it.
 pub struct Cluster {
     folder: PathBuf,
-    /// Whom the files belong to, where that is not who runs the tests.
-    owner: Option<(u32, u32)>,
+    owner: Owner,
     shell: Child,
-    /// None when it is over. When the input closes, the server stops.
+    /// Closed on drop, which stops the server.
     pipes: Mutex<Option<(ChildStdin, BufReader<ChildStdout>)>>,
 }
 
 impl Cluster {
-    /// An empty folder.
-    pub fn new() -> Result<Self, String> {
+    /// An empty folder inside of another one.
+    pub fn new(parent: &Path) -> Result<Self, String> {
         let programs = find_programs()?;
-        // Not the user's temporary folder: a socket's path has at most 107 bytes, and the server's user must reach it.
         let private = Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix("callscope-pg-").permissions(private).tempdir_in("/tmp");
+        let folder = tempfile::Builder::new().prefix("callscope-pg-").permissions(private).tempdir_in(parent);
         let folder = folder.map_err(text)?;
+        let owner = Owner::find()?;
+        owner.take(folder.path())?;
         let mut command = Command::new("sh");
-        let is_root = folder.path().metadata().map_err(text)?.uid() == 0;
-        let owner = if is_root { Some((server_id("-u")?, server_id("-g")?)) } else { None };
-        if let Some((user, group)) = owner {
-            chown(folder.path(), Some(user), Some(group)).map_err(text)?;
+        if let Owner(Some((user, group))) = owner {
             command.uid(user).gid(group);
         }
         command.args(["-c", SCRIPT, "sh"]).arg(programs).arg(folder.path()).arg(folder.path().join(DATA));
@@ -119,12 +133,12 @@ impl Cluster {
 
     /// Makes the files of a new server.
     pub fn initialize(&self) -> Result<(), String> {
-        self.tell("initdb")
+        self.send("initdb")
     }
 
     /// Copies the files of a running server, as a standby needs them.
     pub fn copy(&self, primary: &Self, port: u16) -> Result<(), String> {
-        self.tell(&format!("copy {} {port}", primary.folder.display()))
+        self.send(&format!("copy {} {port}", primary.folder.display()))
     }
 
     /// Writes a file that only the server may read, by its name in the folder of its data.
@@ -132,22 +146,28 @@ impl Cluster {
         let path = self.folder.join(DATA).join(name);
         std::fs::write(&path, contents).map_err(text)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(text)?;
-        self.owner.map_or(Ok(()), |(user, group)| chown(&path, Some(user), Some(group)).map_err(text))
+        self.owner.take(&path)
     }
 
     /// Starts the server, and returns when it accepts connections.
     pub fn start(&self) -> Result<(), String> {
-        self.tell("start")
+        self.send("start")
     }
 
     /// Ends every process of the server with SIGKILL.
     pub fn crash(&self) -> Result<(), String> {
-        self.tell("crash")
+        self.send("crash")
     }
 
-    fn tell(&self, command: &str) -> Result<(), String> {
+    /// Makes a named pipe in the folder, and a file that stands there for as long as processes may join. From now on
+    /// the server stops when no process has the pipe open for writing.
+    pub fn share(&self, pipe: &str, open: &str) -> Result<(), String> {
+        self.send(&format!("share {pipe} {open}"))
+    }
+
+    fn send(&self, command: &str) -> Result<(), String> {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        let (input, output) = pipes.as_mut().ok_or("it is over")?;
+        let (input, output) = pipes.as_mut().ok_or("the server has been stopped")?;
         writeln!(input, "{command}").map_err(text)?;
         let mut answer = String::new();
         output.read_line(&mut answer).map_err(text)?;
@@ -158,12 +178,29 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.pipes.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // It fails only when somebody else has waited.
+        // It fails only if the process has been waited for.
         let _ = self.shell.wait();
     }
 }
 
-fn find_programs() -> Result<PathBuf, String> {
+/// The user and group that the server's files belong to, if that is not the user that runs the tests.
+#[derive(Clone, Copy)]
+pub struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    pub fn find() -> Result<Self, String> {
+        let is_root = rustix::process::geteuid().is_root();
+        Ok(Self(if is_root { Some((server_id("-u")?, server_id("-g")?)) } else { None }))
+    }
+
+    /// Gives a file or folder to the server's user.
+    pub fn take(self, path: &Path) -> Result<(), String> {
+        self.0.map_or(Ok(()), |(user, group)| chown(path, Some(user), Some(group)).map_err(text))
+    }
+}
+
+/// The folder of the server's programs.
+pub fn find_programs() -> Result<PathBuf, String> {
     if let Some(folder) = std::env::var_os(PG_BIN).map(PathBuf::from) {
         let reason = format!("{PG_BIN} names {}, where there is no initdb", folder.display());
         return if has_programs(&folder) { Ok(folder) } else { Err(reason) };

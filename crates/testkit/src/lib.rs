@@ -1,11 +1,12 @@
-//! For tests only: throw-away databases and servers, and a harness that runs each case on SQLite and on PostgreSQL.
+//! For tests only: throw-away databases on SQLite and PostgreSQL, and throw-away PostgreSQL servers.
 //!
-//! It knows no schema: whoever asks for a database says how it is migrated. Failures are panics, as in any test.
+//! Schemas are left to the callers, which pass a function that migrates. Failures are panics, as in any test.
 
 mod cluster;
 mod harness;
 mod postgres;
 mod scratch;
+mod shared;
 
 /// Makes a database of PostgreSQL look like one with Citus, to those who connect afterwards: `pg_dist_partition`,
 /// `create_reference_table` and `create_distributed_table`, with `citus.call_log` of their calls, and `citus.refusals`
@@ -14,4 +15,4 @@ pub const CITUS_STAND_IN: &str = include_str!("citus.sql");
 
 pub use harness::{BlockingCase, Case, CaseFuture, Runnable, run};
 pub use postgres::{NoPostgres, Postgres, ServerOptions};
-pub use scratch::{Backend, Scratch};
+pub use scratch::{Backend, Scratch, run_on};

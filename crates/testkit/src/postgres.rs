@@ -1,16 +1,18 @@
-//! PostgreSQL servers of a test process: one that all tests share, and ones of a test's own, which it may kill.
+//! PostgreSQL servers: one that all tests share, and servers of one test, which it may kill.
 
 use crate::cluster::{Cluster, text};
+use crate::shared::SharedServer;
 use std::fmt;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-const TEMPLATE: &str = "migrated";
-/// Where nothing of a test is.
+/// A database without any data of tests.
 const MAINTENANCE: &str = "postgres";
 const DEFAULT_PORT: u16 = 5432;
 /// What `ALTER SYSTEM` writes, which wins over `postgresql.conf`.
@@ -51,63 +53,88 @@ impl ServerOptions {
     }
 }
 
-/// A server. What it has is gone when this is dropped, or the process ends.
+/// A server. A server of one test stops when this is dropped or the process ends, and its files are removed.
 pub struct Postgres {
-    cluster: Cluster,
+    server: Server,
     options: ServerOptions,
     port: u16,
-    template: OnceCell<()>,
-    statements: OnceCell<bool>,
+    prepared: OnceCell<()>,
+    template: OnceCell<String>,
     databases: AtomicU32,
 }
 
+enum Server {
+    Own(Cluster),
+    Shared(Arc<SharedServer>),
+}
+
+impl Server {
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Own(cluster) => cluster.folder(),
+            Self::Shared(shared) => shared.folder(),
+        }
+    }
+}
+
 impl Postgres {
-    /// The server of this process, started by whoever asks first. It is made for speed, counts statements where it
-    /// has the library, and must not be killed.
+    /// The server of all test processes, started by the first one. It is made for speed, counts statements if the
+    /// library for that is installed, and must not be killed.
     pub fn shared() -> Result<&'static Self, &'static NoPostgres> {
         static SHARED: OnceLock<Result<Postgres, NoPostgres>> = OnceLock::new();
-        let start = || {
+        let join = || {
             let options = ServerOptions::default().with("synchronous_commit", "off").with("full_page_writes", "off");
             let counting = options.clone().with("shared_preload_libraries", "pg_stat_statements");
             let counting = counting.with("pg_stat_statements.track_utility", "off");
-            Self::start(&counting.with("pg_stat_statements.max", "20000")).or_else(|_| Self::start(&options))
+            let counting = counting.with("pg_stat_statements.max", "20000");
+            let start = |home: &Path| {
+                let start = |options| start_in(home, options, DEFAULT_PORT, Cluster::initialize);
+                start(&counting).or_else(|_| start(&options))
+            };
+            let shared = SharedServer::join(start).map_err(NoPostgres)?;
+            Ok(Self::new(Server::Shared(Arc::new(shared)), &options, DEFAULT_PORT))
         };
-        SHARED.get_or_init(start).as_ref()
+        SHARED.get_or_init(join).as_ref()
     }
 
-    /// A server of one's own.
+    /// A server of one test.
     pub fn start(options: &ServerOptions) -> Result<Self, NoPostgres> {
         Self::make(options, Cluster::initialize).map_err(NoPostgres)
     }
 
     /// Another server, which follows this one and can be read, from everything that this one holds now.
     pub fn standby(&self) -> Result<Self, NoPostgres> {
-        let primary = format!("host={} port={} user=postgres", self.cluster.folder().display(), self.port);
+        let primary = format!("host={} port={} user=postgres", self.server.folder().display(), self.port);
         let options = self.options.clone().with("primary_conninfo", &primary);
-        Self::make(&options, |cluster| cluster.copy(&self.cluster, self.port)).map_err(NoPostgres)
+        Self::make(&options, |cluster| cluster.copy(self.own_cluster(), self.port)).map_err(NoPostgres)
     }
 
     fn make(options: &ServerOptions, fill: impl FnOnce(&Cluster) -> Result<(), String>) -> Result<Self, String> {
-        let cluster = Cluster::new()?;
-        fill(&cluster)?;
         let port = if options.listens { free_port()? } else { DEFAULT_PORT };
-        for (name, contents) in &options.files {
-            cluster.write(name, contents)?;
+        // Not the user's temporary folder: a socket's path has at most 107 bytes, and the server's user must reach it.
+        let cluster = start_in(Path::new("/tmp"), options, port, fill)?;
+        Ok(Self::new(Server::Own(cluster), options, port))
+    }
+
+    fn new(server: Server, options: &ServerOptions, port: u16) -> Self {
+        let (prepared, template, databases) = (OnceCell::new(), OnceCell::new(), AtomicU32::new(0));
+        Self { server, options: options.clone(), port, prepared, template, databases }
+    }
+
+    fn own_cluster(&self) -> &Cluster {
+        match &self.server {
+            Server::Own(cluster) => cluster,
+            Server::Shared(_) => panic!("the server is shared with other tests"),
         }
-        cluster.write(SETTINGS_FILE, &settings(&cluster, options, port))?;
-        cluster.start()?;
-        let options = options.clone();
-        let (template, statements, databases) = (OnceCell::new(), OnceCell::new(), AtomicU32::new(0));
-        Ok(Self { cluster, options, port, template, statements, databases })
     }
 
     /// Ends the server as a crash would, all of its processes at once.
     ///
     /// # Panics
     ///
-    /// When it does not run.
+    /// When it does not run, or is shared.
     pub fn kill(&self) {
-        self.cluster.crash().expect("the server runs");
+        self.own_cluster().crash().expect("the server runs");
     }
 
     /// Starts the server again after [`Self::kill`], with the same files at the same place, and returns when it
@@ -117,14 +144,14 @@ impl Postgres {
     ///
     /// When it does not start.
     pub fn start_again(&self) {
-        self.cluster.start().expect("the server starts again");
+        self.own_cluster().start().expect("the server starts again");
     }
 
     /// Makes a standby a server of its own, and returns when it can be written to.
     ///
     /// # Panics
     ///
-    /// When it is none.
+    /// When it is not a standby.
     pub async fn promote(&self) {
         let promoted = self.query(MAINTENANCE, "SELECT pg_promote()").await;
         assert_eq!(promoted, ["t"]);
@@ -139,20 +166,67 @@ impl Postgres {
         self.create("").await
     }
 
-    /// A new database like the one that `migrate` made of an empty one when it was first called; gives its name.
+    /// A new database with the schema that `migrate` gives to an empty one; returns its name. `migrate` runs once for
+    /// each test program, and later databases are copies.
     pub(crate) async fn migrated_database(&self, migrate: impl AsyncFnOnce(String)) -> String {
         let template = async || {
-            self.execute(MAINTENANCE, &format!("CREATE DATABASE {TEMPLATE}")).await;
-            migrate(self.url(TEMPLATE)).await;
+            let _lock = self.lock().await;
+            let name = format!("migrated_{:016x}", program());
+            if self.query(MAINTENANCE, &format!("SELECT 1 FROM pg_database WHERE datname = '{name}'")).await.is_empty()
+            {
+                // Renamed at the end: a process that is killed halfway leaves no template that is incomplete.
+                self.execute(MAINTENANCE, &format!("DROP DATABASE IF EXISTS new_{name} WITH (FORCE)")).await;
+                self.execute(MAINTENANCE, &format!("CREATE DATABASE new_{name}")).await;
+                migrate(self.url(&format!("new_{name}"))).await;
+                self.execute(MAINTENANCE, &format!("ALTER DATABASE new_{name} RENAME TO {name}")).await;
+            }
+            name
         };
-        self.template.get_or_init(template).await;
-        self.create(&format!("TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")).await
+        let template = self.template.get_or_init(template).await;
+        self.create(&format!("TEMPLATE {template} STRATEGY FILE_COPY")).await
     }
 
     async fn create(&self, options: &str) -> String {
-        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.prepare().await;
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}{number}", databases_of(std::process::id()));
         self.execute(MAINTENANCE, &format!("CREATE DATABASE {name} {options}")).await;
         name
+    }
+
+    /// Drops databases of processes that have ended, and installs what counts statements.
+    async fn prepare(&self) {
+        let prepare = async || {
+            let _lock = self.lock().await;
+            for name in self.query(MAINTENANCE, "SELECT datname FROM pg_database WHERE datname LIKE 'test%'").await {
+                let process = name.split('_').nth(1).and_then(|number| number.parse().ok());
+                let process = process.and_then(rustix::process::Pid::from_raw);
+                let runs = process
+                    .is_some_and(|process| rustix::process::test_kill_process(process) != Err(rustix::io::Errno::SRCH));
+                // This process has made none yet, so a database with its number is of an earlier one.
+                if !runs || name.starts_with(&databases_of(std::process::id())) {
+                    self.execute(MAINTENANCE, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+                }
+            }
+            if self.counts_statements().await {
+                self.execute(MAINTENANCE, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await;
+            }
+        };
+        self.prepared.get_or_init(prepare).await;
+    }
+
+    /// Keeps other processes from what must be done once on a shared server.
+    async fn lock(&self) -> Option<std::fs::File> {
+        let Server::Shared(shared) = &self.server else { return None };
+        let shared = Arc::clone(shared);
+        let locked = tokio::task::spawn_blocking(move || shared.lock()).await.expect("locking does not panic");
+        Some(locked.expect("the lock file can be locked"))
+    }
+
+    async fn counts_statements(&self) -> bool {
+        let loaded = "SELECT 1 FROM pg_settings
+             WHERE name = 'shared_preload_libraries' AND setting LIKE '%pg_stat_statements%'";
+        !self.query(MAINTENANCE, loaded).await.is_empty()
     }
 
     /// Runs statements in a database, as superuser.
@@ -184,22 +258,15 @@ impl Postgres {
         messages.iter().filter_map(first).collect()
     }
 
-    /// The text of every statement that was planned in a database so far, constants replaced, whoever sent it. None
-    /// when the server does not count statements.
+    /// The text of every statement that was planned in a database so far, constants replaced, those of tests included.
+    /// None when the server does not count statements.
     ///
     /// # Panics
     ///
     /// When the server cannot be reached.
     pub async fn statements(&self, database: &str) -> Option<Vec<String>> {
-        let counts = async || {
-            let loaded = "SELECT 1 WHERE current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%'";
-            let is_loaded = !self.query(MAINTENANCE, loaded).await.is_empty();
-            if is_loaded {
-                self.execute(MAINTENANCE, "CREATE EXTENSION pg_stat_statements").await;
-            }
-            is_loaded
-        };
-        if !*self.statements.get_or_init(counts).await {
+        self.prepare().await;
+        if !self.counts_statements().await {
             return None;
         }
         let texts = format!(
@@ -209,18 +276,49 @@ impl Postgres {
         Some(self.query(MAINTENANCE, &texts).await)
     }
 
-    /// What the program under test is told: a database, through the socket.
+    /// The URL of a database, through the server's socket.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let host = self.cluster.folder().display().to_string().replace('/', "%2F");
+        let host = self.server.folder().display().to_string().replace('/', "%2F");
         format!("postgres://postgres@{host}:{}/{database}", self.port)
     }
 
-    /// Where the server listens.
+    /// The address that the server listens on, if it listens on one.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.options.listens.then(|| (Ipv4Addr::LOCALHOST, self.port).into())
     }
+}
+
+/// Starts a server in a new folder below `parent`, with files that `fill` makes.
+fn start_in(
+    parent: &Path,
+    options: &ServerOptions,
+    port: u16,
+    fill: impl FnOnce(&Cluster) -> Result<(), String>,
+) -> Result<Cluster, String> {
+    let cluster = Cluster::new(parent)?;
+    fill(&cluster)?;
+    for (name, contents) in &options.files {
+        cluster.write(name, contents)?;
+    }
+    cluster.write(SETTINGS_FILE, &settings(&cluster, options, port))?;
+    cluster.start()?;
+    Ok(cluster)
+}
+
+/// The beginning of the names of a process's databases.
+fn databases_of(process: u32) -> String {
+    format!("test_{process}_")
+}
+
+/// Differs from build to build, since what a template holds may.
+fn program() -> u64 {
+    let path = std::env::current_exe().expect("the path of the program");
+    let built = path.metadata().and_then(|metadata| metadata.modified()).expect("the time of the build");
+    let mut hasher = DefaultHasher::new();
+    (path, built).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A file of settings.
@@ -232,7 +330,7 @@ fn settings(cluster: &Cluster, options: &ServerOptions, port: u16) -> String {
         ("listen_addresses", if options.listens { "127.0.0.1" } else { "" }),
         ("port", &port),
         ("max_connections", "200"),
-        // What the operating system has been given outlives the server.
+        // The tests end servers, not the machine: written data outlives them without it.
         ("fsync", if options.durable { "on" } else { "off" }),
     ];
     let given = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -1,22 +1,27 @@
-//! Databases of a test's own.
+//! Databases of one test.
 
 use crate::postgres::Postgres;
+use std::io::Write;
+use std::sync::Once;
 use tempfile::TempDir;
 
-/// Where a case runs.
+/// When this variable is set, PostgreSQL tests that cannot run fail.
+const REQUIRE_POSTGRES: &str = "CALLSCOPE_REQUIRE_POSTGRES";
+
+/// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// A file in a folder of its own.
     Sqlite,
-    /// A database on the server of this process.
+    /// A database on the shared server.
     Postgres,
 }
 
 impl Backend {
-    /// Both, in the order in which cases run.
+    /// Both.
     pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
 
-    /// The first part of a test's name.
+    /// The last part of a test's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -26,7 +31,8 @@ impl Backend {
     }
 }
 
-/// A database that nobody else uses. SQLite's files go when this is dropped, PostgreSQL's when the process ends.
+/// A database of one test. SQLite's files are removed when this is dropped; PostgreSQL's after the process ends, by the
+/// next one that uses the server, or with the server.
 #[derive(Debug)]
 pub struct Scratch {
     url: String,
@@ -35,8 +41,8 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A database with the schema that `migrate` gives to the one at a URL. On PostgreSQL `migrate` runs once in a
-    /// process, on a template.
+    /// A database with the schema that `migrate` gives to the one at a URL. On PostgreSQL `migrate` runs once for each
+    /// test program, on a template.
     ///
     /// # Panics
     ///
@@ -83,11 +89,26 @@ impl Scratch {
         if scheme_and_server.starts_with("postgres") { server().statements(database).await } else { None }
     }
 
-    /// What the program under test is told.
+    /// The URL of the database.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// Runs a test on one of the databases. Without PostgreSQL server, a test on PostgreSQL passes without being run, and
+/// one line on standard error says why.
+///
+/// # Panics
+///
+/// When there is no PostgreSQL server although `CALLSCOPE_REQUIRE_POSTGRES` is set.
+pub fn run_on(backend: Backend, test: impl FnOnce(Backend)) {
+    static SAID: Once = Once::new();
+    let missing = if backend == Backend::Postgres { Postgres::shared().err() } else { None };
+    let Some(reason) = missing else { return test(backend) };
+    assert!(std::env::var_os(REQUIRE_POSTGRES).is_none(), "no PostgreSQL, and {REQUIRE_POSTGRES} is set: {reason}");
+    // Written directly: the test runner hides what tests print.
+    SAID.call_once(|| drop(writeln!(std::io::stderr(), "PostgreSQL tests are NOT RUN: {reason}")));
 }
 
 fn server() -> &'static Postgres {

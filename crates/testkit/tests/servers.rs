@@ -1,32 +1,38 @@
-//! The servers that tests kill and promote keep what they are told, and leave nothing behind.
+//! Servers that tests kill and promote keep what was committed and leave nothing behind; processes share one server.
 
-use callscope_testkit::{Backend, BlockingCase, Postgres, Scratch, ServerOptions};
+use callscope_testkit::{Backend, Postgres, Scratch, ServerOptions};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Precedes the folder in what a process prints.
+const FOLDER: &str = "folder: ";
 
-macro_rules! cases {
-    ($($name:ident),+ $(,)?) => {
-        &[$(BlockingCase {
-            name: stringify!($name),
-            backends: &[Backend::Postgres],
-            run: |_| tokio::runtime::Runtime::new().expect("a runtime").block_on($name()),
-        }),+]
-    };
+/// Makes a test of each function.
+macro_rules! on_postgres {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            #[test]
+            fn postgres() {
+                callscope_testkit::run_on(callscope_testkit::Backend::Postgres, |_| {
+                    tokio::runtime::Runtime::new().expect("a runtime").block_on(super::$test());
+                });
+            }
+        }
+    )+};
 }
 
-fn main() -> ExitCode {
-    let cases: &[BlockingCase] = cases![
-        a_killed_server_starts_again_with_what_was_committed,
-        a_standby_follows_and_can_be_promoted,
-        options_are_what_the_server_runs_with,
-        a_dropped_server_leaves_nothing_behind,
-        statements_are_counted_by_database,
-    ];
-    callscope_testkit::run(cases)
-}
+on_postgres!(
+    a_killed_server_starts_again_with_what_was_committed,
+    a_standby_follows_and_can_be_promoted,
+    options_are_what_the_server_runs_with,
+    a_dropped_server_leaves_nothing_behind,
+    statements_are_counted_by_database,
+    processes_share_a_server_that_stops_when_the_last_one_is_killed,
+    a_server_whose_shell_was_killed_is_removed_by_the_next_process,
+);
 
 async fn a_killed_server_starts_again_with_what_was_committed() {
     let server = server(&ServerOptions::default());
@@ -105,6 +111,91 @@ async fn statements_are_counted_by_database() {
     shared.execute(&name(&other).expect("a name"), "SELECT 8").await;
     assert_eq!(one.statements().await, Some(vec!["SELECT n FROM t WHERE n = $1".to_owned()]));
     assert_eq!(other.statements().await, Some(vec!["SELECT $1".to_owned()]));
+}
+
+async fn processes_share_a_server_that_stops_when_the_last_one_is_killed() {
+    let programs = programs("./").await;
+    let mut first = User::start(&programs);
+    let mut second = User::start(&programs);
+    assert_eq!(first.folder, second.folder);
+    first.kill();
+    assert_eq!(User::start(&programs).folder, second.folder);
+    second.kill();
+    eventually("the server is gone", || !second.folder.exists());
+}
+
+async fn a_server_whose_shell_was_killed_is_removed_by_the_next_process() {
+    let programs = programs("././").await;
+    let first = User::start(&programs);
+    let postmaster = std::fs::read_to_string(first.folder.join("data/postmaster.pid")).expect("a server");
+    let postmaster = format!("/proc/{}", postmaster.lines().next().expect("its number"));
+    let status = std::fs::read_to_string(format!("{postmaster}/status")).expect("it runs");
+    let shell = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("its parent").trim();
+    assert!(Command::new("kill").args(["-KILL", shell]).status().expect("kill runs").success());
+    eventually("the shell is gone", || !Path::new(&format!("/proc/{shell}/cwd")).exists());
+    assert!(first.folder.exists());
+    let next = User::start(&programs);
+    assert_ne!(next.folder, first.folder);
+    assert!(!first.folder.exists(), "the files are removed");
+    assert!(!Path::new(&format!("{postmaster}/cwd")).exists(), "the postmaster is stopped");
+}
+
+/// A process that uses the shared server until it is killed.
+struct User {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl User {
+    /// `programs` is the folder of the server's programs. Processes that spell it alike share a server.
+    fn start(programs: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--ignored", "--exact", "--nocapture", "uses_the_shared_server_until_it_is_killed"]);
+        command.env("PG_BIN", programs).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("this program starts again");
+        let lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let folder = lines.map_while(Result::ok).find_map(|line| line.strip_prefix(FOLDER).map(PathBuf::from));
+        Self { process, folder: folder.expect("the process prints the folder") }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("the process can be killed");
+        self.process.wait().expect("the process ends");
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // It fails only for a process that has ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "other tests run it in processes of their own"]
+fn uses_the_shared_server_until_it_is_killed() {
+    let shared = Postgres::shared().unwrap_or_else(|error| panic!("{error}"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = runtime.block_on(shared.query("postgres", "SHOW unix_socket_directories")).concat();
+    println!("\n{FOLDER}{folder}");
+    // It ends with the process that started it, even if that does not kill it.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// The folder of the server's programs, spelt in a way that no other test spells it.
+async fn programs(suffix: &str) -> String {
+    let shared = Postgres::shared().unwrap_or_else(|error| panic!("{error}"));
+    let folder = shared.query("postgres", "SELECT setting FROM pg_config WHERE name = 'BINDIR'").await.concat();
+    format!("{folder}/{suffix}")
+}
+
+fn eventually(what: &str, is_true: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn server(options: &ServerOptions) -> Postgres {
