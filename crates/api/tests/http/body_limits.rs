@@ -99,7 +99,7 @@ async fn bodies_over_the_limits(backend: Backend) {
     ");
     // At the limits all is well.
     // White space that does not repeat: what packs too well is refused.
-    let space = |number: usize| if number * 2_654_435_761 >> 20 & 1 == 0 { ' ' } else { '\t' };
+    let space = |number: usize| if ((number * 2_654_435_761) >> 20) & 1 == 0 { ' ' } else { '\t' };
     let rest = (0..100_000 - line().len() - 1).map(space);
     let at_the_limit = format!("{}\n{}", line(), rest.collect::<String>());
     for request in [post().ndjson(at_the_limit.clone()), packed("gzip", gzip(at_the_limit.as_bytes()))] {

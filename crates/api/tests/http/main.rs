@@ -2,27 +2,23 @@
 
 #![expect(clippy::too_many_lines, reason = "tables of requests and snapshots of answers are long")]
 
-/// Lists the tests of a module, which take the database to run on.
+/// Makes two tests of each function, `name::sqlite` and `name::postgres`. The functions take the database to run on.
 macro_rules! on_each_backend {
-    ($($test:ident),+ $(,)?) => {
-        pub const CASES: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
-            name: concat!(module_path!(), "::", stringify!($test)),
-            backends: &callscope_testkit::Backend::ALL,
-            // A snapshot holds on both databases.
-            run: |backend| insta::allow_duplicates! { actix_web::rt::System::new().block_on($test(backend)) },
-        }),+];
-    };
-}
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use callscope_testkit::Backend;
 
-/// Lists the tests of a module that need no server.
-macro_rules! once {
-    ($($test:ident),+ $(,)?) => {
-        pub const ONCE: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
-            name: concat!(module_path!(), "::", stringify!($test)),
-            backends: &[],
-            run: |_| $test(),
-        }),+];
-    };
+            #[test]
+            fn sqlite() {
+                crate::run(Backend::Sqlite, super::$test);
+            }
+
+            #[test]
+            fn postgres() {
+                crate::run(Backend::Postgres, super::$test);
+            }
+        }
+    )+};
 }
 
 mod client;
@@ -75,47 +71,12 @@ mod unknown_fields;
 mod walk;
 mod workflow_stats;
 
-use std::process::ExitCode;
+use callscope_testkit::Backend;
 
-fn main() -> ExitCode {
-    let cases = [
-        active_calls::CASES,
-        auth::CASES,
-        bad_body::CASES,
-        bad_query::CASES,
-        bad_record_fields::CASES,
-        bad_record_parts::CASES,
-        bad_route::CASES,
-        body_limits::CASES,
-        cache::CASES,
-        call_volume::CASES,
-        connections::CASES,
-        cors::CASES,
-        document::CASES,
-        document::ONCE,
-        error_log::CASES,
-        external_ids::CASES,
-        failures::CASES,
-        field_codes::CASES,
-        guesses::CASES,
-        headers::CASES,
-        ingest::CASES,
-        kept::CASES,
-        keys::CASES,
-        live::CASES,
-        metrics::CASES,
-        protocol::CASES,
-        provider_latency::CASES,
-        rates::CASES,
-        shedding::CASES,
-        summary::CASES,
-        tenancy::CASES,
-        tickets::CASES,
-        token_keys::CASES,
-        tokens::CASES,
-        unknown_fields::CASES,
-        walk::CASES,
-        workflow_stats::CASES,
-    ];
-    callscope_testkit::run(&cases.concat())
+/// Runs a test on one of the databases.
+fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(Backend) -> F) {
+    callscope_testkit::run_on(backend, |backend| {
+        // A snapshot holds on both databases.
+        insta::allow_duplicates! { actix_web::rt::System::new().block_on(test(backend)) };
+    });
 }
