@@ -11,8 +11,6 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-once!(a_browser_follows_the_demo, swagger_ui_keeps_to_the_policy_of_its_page);
-
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// Ends the browser when it goes.
@@ -35,6 +33,7 @@ fn browser() -> Option<&'static str> {
     program
 }
 
+#[test]
 fn a_browser_follows_the_demo() {
     let Some(program) = browser() else { return };
     let fixture = Fixture::new(Backend::Sqlite);
@@ -49,6 +48,7 @@ fn a_browser_follows_the_demo() {
 }
 
 /// The page needs the document, its own scripts and styles, and no exception from its policy.
+#[test]
 fn swagger_ui_keeps_to_the_policy_of_its_page() {
     let Some(program) = browser() else { return };
     let fixture = Fixture::new(Backend::Sqlite);

@@ -5,8 +5,6 @@ use callscope_testkit::Backend;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-once!(pages_may_use_what_the_server_has_and_nothing_else);
-
 const DOCUMENT: &str = include_str!("../../../../openapi/openapi.json");
 const ORIGIN: &str = "https://dashboard.example";
 /// Headers that browsers show to pages in any case, or that are for browsers and proxies alone.
@@ -21,6 +19,7 @@ const FOR_BROWSERS: [&str; 6] = [
     "x-frame-options",
 ];
 
+#[test]
 fn pages_may_use_what_the_server_has_and_nothing_else() {
     let fixture = Fixture::new(Backend::Sqlite);
     fixture.create_tenant("clinic");

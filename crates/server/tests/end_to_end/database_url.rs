@@ -3,8 +3,6 @@
 use crate::fixture::Fixture;
 use crate::process::run;
 
-once!(a_url_that_cannot_be_is_refused_by_name_and_not_shown);
-
 const PASSWORD: &str = "horse-battery";
 
 /// URLs, with PASSWORD in the place of a password, and what is said to be wrong with each.
@@ -25,6 +23,7 @@ const WRONG: &[(&str, &str)] = &[
     ("postgres://localhost/calls?user=voice&password=PASSWORD&sslmode=verify-ca", "sslmode=verify-ca"),
 ];
 
+#[test]
 fn a_url_that_cannot_be_is_refused_by_name_and_not_shown() {
     let fixture = Fixture::at(String::new());
     let mut faults = Vec::new();

@@ -13,12 +13,7 @@ const CALLS: u64 = 8000;
 /// Enough to look at.
 const FEW_CALLS: &str = "1000";
 
-once!(
-    the_demo_prints_a_tour_that_works,
-    a_second_demo_in_the_same_folder_changes_nothing,
-    a_demo_whose_address_is_taken_changes_nothing,
-);
-
+#[test]
 fn the_demo_prints_a_tour_that_works() {
     let fixture = Fixture::new(Backend::Sqlite);
     let server = start_with(&fixture, &CALLS.to_string());
@@ -86,6 +81,7 @@ fn assert_story_shows(answers: &[Value]) {
     assert!(p50(providers, "self-hosted") > 2.0 * p50(providers, "anthropic"), "{providers}");
 }
 
+#[test]
 fn a_second_demo_in_the_same_folder_changes_nothing() {
     let fixture = Fixture::new(Backend::Sqlite);
     let first = start_with(&fixture, "200");
@@ -99,6 +95,7 @@ fn a_second_demo_in_the_same_folder_changes_nothing() {
     assert_eq!(other.client(key).get("/api/v1/analytics/summary").status, 401);
 }
 
+#[test]
 fn a_demo_whose_address_is_taken_changes_nothing() {
     let fixture = Fixture::new(Backend::Sqlite);
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();

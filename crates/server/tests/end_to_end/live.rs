@@ -17,12 +17,7 @@ use uuid::Uuid;
 
 on_each_backend!(curl_follows_calls_and_goes_on_where_it_was);
 
-mod on_postgres {
-    use super::followers_of_two_servers_miss_nothing_though_one_is_killed;
-
-    on_postgres!(followers_of_two_servers_miss_nothing_though_one_is_killed);
-}
-pub const POSTGRES_CASES: &[callscope_testkit::BlockingCase] = on_postgres::CASES;
+on_postgres!(followers_of_two_servers_miss_nothing_though_one_is_killed);
 
 const CALLS: usize = 400;
 /// Calls of one request.

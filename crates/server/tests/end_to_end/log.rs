@@ -6,8 +6,6 @@ use callscope_testkit::Backend;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-once!(probes_and_broken_clients_do_not_fill_the_log, lines_of_the_framework_are_there_when_they_are_asked_for,);
-
 /// Bytes that are no request, or not a whole one.
 const BROKEN: [&[u8]; 5] = [
     b"GARBAGE\r\n\r\n",
@@ -17,6 +15,7 @@ const BROKEN: [&[u8]; 5] = [
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ];
 
+#[test]
 fn probes_and_broken_clients_do_not_fill_the_log() {
     let fixture = Fixture::new(Backend::Sqlite);
     let mut server = fixture.serve(&[]);
@@ -47,6 +46,7 @@ fn probes_and_broken_clients_do_not_fill_the_log() {
     assert_eq!(lines.count(), expected.len(), "{log:?}");
 }
 
+#[test]
 fn lines_of_the_framework_are_there_when_they_are_asked_for() {
     let fixture = Fixture::new(Backend::Sqlite);
     let server = fixture.serve(&[("CALLSCOPE__LOG__LEVEL", "info,actix_server=info,callscope_api=debug")]);

@@ -5,30 +5,37 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-/// Lists the tests of a module.
-macro_rules! cases {
-    ($backends:expr; $($test:ident = $run:expr),+) => {
-        pub const CASES: &[callscope_testkit::BlockingCase] = &[$(callscope_testkit::BlockingCase {
-            name: concat!(module_path!(), "::", stringify!($test)),
-            backends: $backends,
-            run: $run,
-        }),+];
-    };
-}
-
-/// Lists the tests of a module that take the database to run on.
+/// Makes two tests of each function, `name::sqlite` and `name::postgres`. The functions take the database to run on.
 macro_rules! on_each_backend {
-    ($($test:ident),+ $(,)?) => { cases!(&callscope_testkit::Backend::ALL; $($test = $test),+); };
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use callscope_testkit::{Backend, run_on};
+
+            #[test]
+            fn sqlite() {
+                run_on(Backend::Sqlite, super::$test);
+            }
+
+            #[test]
+            fn postgres() {
+                run_on(Backend::Postgres, super::$test);
+            }
+        }
+    )+};
 }
 
-/// Lists the tests of a module that are about PostgreSQL.
+/// Makes a test of each function, `name::postgres`. The functions need PostgreSQL, and take nothing.
 macro_rules! on_postgres {
-    ($($test:ident),+ $(,)?) => { cases!(&[callscope_testkit::Backend::Postgres]; $($test = |_| $test()),+); };
-}
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use callscope_testkit::{Backend, run_on};
 
-/// Lists the tests of a module that choose their database themselves.
-macro_rules! once {
-    ($($test:ident),+ $(,)?) => { cases!(&[]; $($test = |_| $test()),+); };
+            #[test]
+            fn postgres() {
+                run_on(Backend::Postgres, |_| super::$test());
+            }
+        }
+    )+};
 }
 
 mod audit;
@@ -69,41 +76,3 @@ mod time_limits;
 mod tls;
 mod windows;
 mod world;
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let cases = [
-        audit::CASES,
-        browser::CASES,
-        commands::CASES,
-        comparison::CASES,
-        configuration::CASES,
-        crash::CASES,
-        cross_origin::CASES,
-        database_url::CASES,
-        demo::CASES,
-        distribution::CASES,
-        edge::CASES,
-        full_disk::CASES,
-        health::CASES,
-        import::CASES,
-        isolation::CASES,
-        live::CASES,
-        log::CASES,
-        live::POSTGRES_CASES,
-        outage::CASES,
-        read_only::CASES,
-        replica::CASES,
-        resume::CASES,
-        retention::CASES,
-        settings::CASES,
-        settings::health::CASES,
-        shutdown::CASES,
-        side_by_side::CASES,
-        sweeper::CASES,
-        time_limits::CASES,
-        tls::CASES,
-    ];
-    callscope_testkit::run(&cases.concat())
-}

@@ -5,13 +5,6 @@ use crate::process::{Finished, run};
 use callscope_testkit::Backend;
 use std::net::TcpListener;
 
-once!(
-    the_example_for_production_is_sound,
-    every_section_says_what_is_wrong_with_it,
-    the_settings_in_force_are_shown_without_secrets,
-    the_version_names_the_commit,
-);
-
 /// The tests that need a server.
 pub mod health {
     use super::{Backend, Fixture, TcpListener};
@@ -46,6 +39,7 @@ fn ask(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     run(command, b"")
 }
 
+#[test]
 fn the_example_for_production_is_sound() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/production.toml");
     assert_eq!(ask(&["config", "check", "--config", example], &[]).stdout_of_success(), "the settings are sound\n");
@@ -53,6 +47,7 @@ fn the_example_for_production_is_sound() {
     assert!(shown.contains("format = \"json\"") && shown.contains("calls_days = 90"), "{shown}");
 }
 
+#[test]
 fn every_section_says_what_is_wrong_with_it() {
     let wrong = [
         ("CALLSCOPE__DATABASE__URL", "mysql://voice:horse@localhost/calls"),
@@ -70,6 +65,7 @@ fn every_section_says_what_is_wrong_with_it() {
     assert!(unknown.contains("server.bnid"), "{unknown}");
 }
 
+#[test]
 fn the_settings_in_force_are_shown_without_secrets() {
     let environment = [
         ("DATABASE_URL", "postgres://voice:horse-battery@db:5432/calls?sslmode=require"),
@@ -90,6 +86,7 @@ fn the_settings_in_force_are_shown_without_secrets() {
     assert!(!shown.contains("horse"), "{shown}");
 }
 
+#[test]
 fn the_version_names_the_commit() {
     let version = ask(&["--version"], &[]).stdout_of_success();
     let rest = version.trim_end().strip_prefix(concat!("callscope ", env!("CARGO_PKG_VERSION"))).unwrap();
