@@ -1,25 +1,37 @@
-//! Everything that a change must pass, in the order of what fails soonest.
+//! The checks that a change must pass, in the order of what fails soonest.
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use std::process::Command;
 use std::time::Instant;
 
-/// The checks after the tests; `.ci/run` runs the tests first, with the command of the README.
-const CHECKS: &[Check] = &[
-    Check { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] },
-    Check {
-        name: "clippy",
-        arguments: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
-        environment: &[],
-    },
-    Check {
-        name: "rustdoc",
-        arguments: &["doc", "--workspace", "--no-deps", "--locked"],
-        environment: &[("RUSTDOCFLAGS", "-D warnings")],
-    },
-];
-
+const FORMAT: Check = Check { name: "format", arguments: &["fmt", "--all", "--check"], environment: &[] };
+const CLIPPY: Check = Check {
+    name: "clippy",
+    arguments: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    environment: &[],
+};
+const RUSTDOC: Check = Check {
+    name: "rustdoc",
+    arguments: &["doc", "--workspace", "--no-deps", "--locked"],
+    environment: &[("RUSTDOCFLAGS", "-D warnings")],
+};
 const TESTS: Check = Check { name: "tests", arguments: &["test", "--workspace", "--locked"], environment: &[] };
+const TESTS_WITHOUT_BROWSER: Check = Check {
+    name: "tests without a browser",
+    arguments: &["test", "--workspace", "--locked", "--", "--skip", "browser::"],
+    environment: &[],
+};
+
+/// How much is checked.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Extent {
+    /// What a Rust toolchain and PostgreSQL can check: format, clippy, generated files, tests.
+    Quick,
+    /// Also rustdoc, the tests in a browser, the linters of the document, licences and known vulnerabilities of
+    /// dependencies, the generated clients, the clients in LIVE.md, and made-up requests.
+    Full,
+}
 
 /// A cargo command that must succeed.
 struct Check {
@@ -34,15 +46,23 @@ const SKIP_TESTS: &str = "CALLSCOPE_CI_TESTS_DONE";
 /// Set by `.ci/run`, which has installed what the clients and the made-up requests need.
 const REQUIRE_TOOLS: &str = "CALLSCOPE_REQUIRE_TOOLS";
 
-/// Runs every check, and fails at the first that fails.
-pub fn run() -> anyhow::Result<()> {
+/// Runs the checks, and fails at the first that fails.
+pub fn run(extent: Extent) -> anyhow::Result<()> {
     super::dependencies::check()?;
     super::modules::check()?;
     super::openapi::run(true)?;
-    super::licenses::run(true)?;
-    for check in CHECKS {
-        check.run()?;
+    FORMAT.run()?;
+    CLIPPY.run()?;
+    match extent {
+        Extent::Quick => TESTS_WITHOUT_BROWSER.run(),
+        Extent::Full => run_the_rest(),
     }
+}
+
+/// What a full run has beside a quick one.
+fn run_the_rest() -> anyhow::Result<()> {
+    super::licenses::run(true)?;
+    RUSTDOC.run()?;
     if std::env::var_os(SKIP_TESTS).is_some() {
         println!("tests were run before, as {SKIP_TESTS} says");
     } else {

@@ -53,8 +53,11 @@ enum Task {
     Examples,
     /// Try the server with thousands of made-up requests that openapi/openapi.json allows or forbids.
     Fuzz(fuzz::Arguments),
-    /// Run everything that a change must pass.
-    Ci,
+    /// Run the checks that a change must pass.
+    Ci {
+        #[arg(value_enum, default_value = "full")]
+        extent: ci::Extent,
+    },
     /// Measure reads, ingestion, size on disk and memory of the release build, as ratios within one run.
     #[command(disable_help_flag = true)]
     Bench(Options),
@@ -82,7 +85,7 @@ fn main() -> anyhow::Result<()> {
         Task::Sdk(arguments) => sdk::run(&arguments),
         Task::Examples => examples::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
-        Task::Ci => ci::run(),
+        Task::Ci { extent } => ci::run(extent),
         Task::Bench(options) => bench("measure", &options),
         Task::Siege(options) => bench("siege", &options),
     }

@@ -1,7 +1,5 @@
 //! The OpenAPI document, generated from the annotated handlers.
 
-#[cfg(test)]
-mod bounds;
 mod examples;
 
 use crate::problem::Problem;
@@ -72,3 +70,6 @@ pub fn document() -> OpenApi {
     examples::complete(&mut document);
     document
 }
+
+#[cfg(test)]
+mod bounds;
