@@ -5,11 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A source of the current time, so that tests can choose it.
 pub trait Clock: Send + Sync {
-    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

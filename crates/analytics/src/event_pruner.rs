@@ -8,15 +8,11 @@ use std::time::Duration;
 
 /// A task that deletes events past the replay window or the bound of their tenant.
 pub struct EventPruner {
-    /// Where events are.
     pub events: Arc<dyn EventStore>,
-    /// Where the tenants are found.
     pub tenants: Arc<dyn TenantStore>,
-    /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// How long events are kept.
+    /// Events older than this are deleted.
     pub window: Duration,
-    /// Most events of a tenant.
     pub events_max: u32,
 }
 

@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct IngestLimits {
     /// Most records that wait or are being written; of one tenant at most half of them.
     pub queue_records_max: usize,
-    /// Most records of a transaction.
     pub batch_records_max: usize,
     /// Most rows of a transaction, as [`rows`] counts them, unless one record has more.
     pub batch_rows_max: usize,
@@ -35,13 +34,11 @@ pub enum SubmitError {
     /// The queue is full, or the tenant's share of it; later is better.
     #[error("too many records are waiting to be written")]
     Overloaded,
-    /// The server is going down.
     #[error("the server is shutting down")]
     Closed,
     /// Writing it panicked, which is a bug; its transaction was undone.
     #[error("the records could not be written")]
     Panicked,
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] Arc<StoreError>),
 }
@@ -67,11 +64,10 @@ pub fn rows(incoming: &Incoming) -> usize {
     1 + providers.sum::<usize>() + errors.sum::<usize>()
 }
 
-/// How much there is to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub records: usize,
-    /// As [`rows`] counts them.
+    /// Counted by [`rows`].
     pub rows: usize,
     /// Rows of tables that are written, sums included: what the time of a transaction depends on.
     pub changes: usize,
@@ -155,7 +151,7 @@ impl IngestQueue {
         self.room.held()
     }
 
-    /// Most records that may.
+    /// The bound on [`Self::records_waiting`].
     #[must_use]
     pub fn records_max(&self) -> usize {
         self.room.max()
@@ -173,7 +169,7 @@ impl IngestQueue {
     }
 }
 
-/// The same records in parts.
+/// Splits a submission at bounds of records and rows.
 fn parts(arrivals: Vec<Incoming>) -> Vec<(Vec<Incoming>, Load)> {
     let mut parts = Vec::new();
     let (mut part, mut load, mut groups) = (Vec::new(), Load::default(), HashSet::new());

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// Most keys that are kept.
 const KEYS_MAX: u64 = 10_000;
 
 /// How often a key is looked up anew because a revocation came in between, before the store is asked without the cache.
@@ -21,7 +20,7 @@ const LOOKUPS_MAX: usize = 3;
 /// A [`TenantStore`] whose keys are kept for a moment.
 pub struct CachedTenants {
     store: Arc<dyn TenantStore>,
-    /// By the hash of the key's secret.
+    /// By the hash of the secret.
     keys: Cache<[u8; 32], Kept>,
     revocations: Revocations,
     hits: AtomicU64,
@@ -31,7 +30,6 @@ pub struct CachedTenants {
 /// How often keys were there, and how often the store was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyLookups {
-    /// They were there.
     pub hits: u64,
     /// The store was asked, by this request or one at the same moment.
     pub misses: u64,
@@ -55,7 +53,7 @@ struct Kept {
 #[derive(Default)]
 struct Revocations {
     count: AtomicU64,
-    /// At most as many as there are tenants.
+    /// Bounded by the number of tenants.
     last: RwLock<HashMap<TenantId, u64>>,
 }
 
@@ -78,7 +76,6 @@ impl Drop for Revocation<'_> {
 }
 
 impl CachedTenants {
-    /// Keeps the keys of a store for so long.
     #[must_use]
     pub fn new(store: Arc<dyn TenantStore>, ttl: Duration) -> Self {
         let keys = Cache::builder().max_capacity(KEYS_MAX).time_to_live(ttl).build();
@@ -86,7 +83,6 @@ impl CachedTenants {
         Self { store, keys, revocations: Revocations::default(), hits, misses }
     }
 
-    /// How often what was asked for was there.
     #[must_use]
     pub fn lookups(&self) -> KeyLookups {
         KeyLookups { hits: self.hits.load(Ordering::Relaxed), misses: self.misses.load(Ordering::Relaxed) }
@@ -167,7 +163,7 @@ impl TenantStore for CachedTenants {
     }
 }
 
-/// The same error for one more who waited.
+/// Clones an error for each waiter of a shared lookup; its source becomes an `Arc`.
 fn same(error: &Arc<StoreError>) -> StoreError {
     let source = || Box::new(Arc::clone(error));
     match **error {

@@ -33,13 +33,13 @@ impl KeySecret {
         Self(random_secret(KEY_PREFIX))
     }
 
-    /// The key, to be shown.
+    /// The text of the key.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What is stored of it.
+    /// The stored form.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "a generated key has the form of one")]
     pub fn hash(&self) -> [u8; 32] {

@@ -18,7 +18,6 @@ use tokio::time::Instant;
 /// request, which no limit of requests bounds.
 const REPLAYS: TurnLimits = TurnLimits { max: 4, holder_max: 2, waiting_max: 10_000, timeout: Duration::from_mins(1) };
 
-/// Events of one page.
 const PAGE_EVENTS: u32 = 500;
 /// Messages that a follower may be behind before it loses some.
 const BEHIND_MAX: usize = 1024;
@@ -78,7 +77,6 @@ enum TopicMessage {
 /// An event that is told to many: what it looks like on the wire is made once.
 #[derive(Debug)]
 pub struct ToldEvent {
-    /// The event.
     pub numbered: NumberedEvent,
     wire: OnceLock<Arc<str>>,
 }

@@ -36,7 +36,6 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A tenant writes.
     pub fn note(&mut self, tenant: TenantId) {
         self.writers.insert(tenant, Instant::now());
     }

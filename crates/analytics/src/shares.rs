@@ -27,7 +27,6 @@ struct Bounds {
     reserve: usize,
 }
 
-/// Why units cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// The holder would have more than its share.
@@ -65,13 +64,11 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.bounds.sums(&self.lock(), holder, units).map(drop)
     }
 
-    /// Units that are taken.
     #[must_use]
     pub fn held(&self) -> usize {
         self.lock().by_all
     }
 
-    /// Units that there are.
     #[must_use]
     pub const fn max(&self) -> usize {
         self.bounds.max
@@ -122,7 +119,7 @@ impl Bounds {
     }
 }
 
-/// Units that a holder has.
+/// Units of a holder, released on drop.
 pub struct Share<K: Clone + Eq + Hash = TenantId> {
     shares: Arc<Shares<K>>,
     holder: K,

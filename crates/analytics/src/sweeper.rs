@@ -13,13 +13,10 @@ const SWEEP_CALLS_MAX: u32 = 1000;
 /// A task that walks over the tenants again and again, and closes every call that has been active for longer than
 /// the timeout. Its closings go through the ingestion queue, so they meet a call's real end in one order.
 pub struct Sweeper {
-    /// Where overdue calls are found.
     pub calls: Arc<dyn CallStore>,
-    /// Where the tenants are found.
     pub tenants: Arc<dyn TenantStore>,
-    /// Where closings go.
+    /// Closings are submitted here, so that they are ordered with the records.
     pub queue: IngestQueue,
-    /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// How long a call may be active.
     pub timeout: Duration,

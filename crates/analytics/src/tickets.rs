@@ -24,13 +24,13 @@ impl TicketSecret {
         Self(random_secret(&format!("{TICKET_PREFIX}{}_", tenant.0.simple())))
     }
 
-    /// The ticket, to be shown.
+    /// The text of the ticket.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// What is stored of it.
+    /// The stored form.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0.as_bytes()).into()

@@ -9,27 +9,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The bounds of turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
-    /// Most turns at one time.
     pub max: usize,
-    /// Most of one holder.
     pub holder_max: usize,
-    /// Most that wait in one holder's line.
     pub waiting_max: usize,
-    /// Longest wait.
     pub timeout: Duration,
 }
 
-/// Lends turns.
+/// A semaphore whose permits are handed out to holders in rotation.
 pub struct Turns<K: Clone + Eq + Hash = TenantId> {
     lines: Mutex<Lines<K>>,
     limits: TurnLimits,
 }
 
 struct Lines<K: Clone + Eq + Hash> {
-    /// Turns that are lent.
     lent: usize,
     by_holder: HashMap<K, Line<K>>,
     /// Holders in whose lines someone waits, the next one first.
@@ -41,19 +35,15 @@ struct Line<K: Clone + Eq + Hash> {
     waiting: VecDeque<oneshot::Sender<Turn<K>>>,
 }
 
-/// Why there is no turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoTurn {
-    /// Too many wait in the holder's line already.
     #[error("too many requests wait for their turn")]
     LineFull,
-    /// The turn did not come in time.
     #[error("the turn did not come in time")]
     TimedOut,
 }
 
 impl<K: Clone + Eq + Hash> Turns<K> {
-    /// Turns within bounds.
     #[must_use]
     pub fn new(limits: TurnLimits) -> Arc<Self> {
         let lines = Lines { lent: 0, by_holder: HashMap::new(), rotation: VecDeque::new() };
@@ -72,7 +62,6 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         }
     }
 
-    /// Turns that are lent now.
     #[must_use]
     pub fn lent(&self) -> usize {
         self.lock().lent
@@ -166,7 +155,7 @@ impl<K: Clone + Eq + Hash> Lines<K> {
     }
 }
 
-/// A turn of a holder.
+/// A permit, released on drop.
 pub struct Turn<K: Clone + Eq + Hash = TenantId> {
     turns: Arc<Turns<K>>,
     holder: K,

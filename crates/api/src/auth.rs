@@ -20,19 +20,15 @@ const TICKET_PARAM: &str = "ticket";
 /// The one that carries a key or a token, where that is allowed.
 const TOKEN_PARAM: &str = "access_token";
 
-/// A right that a handler demands, as a type.
+/// A scope as a type, for the signature of a handler.
 pub trait Right {
-    /// The scope that grants it.
     const SCOPE: Scope;
 }
 
-/// To ask the analytics endpoints.
 pub struct AnalyticsRead;
 
-/// To send call records.
 pub struct CallsWrite;
 
-/// To list, create and revoke API keys.
 pub struct KeysManage;
 
 impl Right for AnalyticsRead {
@@ -52,9 +48,7 @@ impl Right for KeysManage {
 pub struct Authorized<R, P = NoParams> {
     /// Whose data it is about: the credential's tenant, and no other.
     pub tenant: TenantId,
-    /// What the query string says.
     pub params: P,
-    /// Who asks.
     pub credential: Credential,
     right: PhantomData<R>,
 }
@@ -82,7 +76,7 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
 pub struct SocketAuthorized<R, P = NoParams> {
     /// Whose data it is about: the credential's tenant, and no other.
     pub tenant: TenantId,
-    /// What the rest of the query string says.
+    /// The query string without its credential.
     pub params: P,
     /// Who asks, and how long. A socket that stays open asks again now and then whether it
     /// [is still valid](Authenticator::is_still_valid).

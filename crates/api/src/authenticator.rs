@@ -18,18 +18,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Tenants that are remembered to exist.
+/// The cache of tenants that are known to exist.
 const KNOWN_TENANTS_MAX: usize = 10_000;
-/// For how long.
 const KNOWN_TENANT_AGE_MAX: Duration = Duration::from_mins(1);
 
-/// Which credentials are accepted, and how often.
 pub struct AuthOptions {
     /// Which tokens are accepted; `None` for none.
     pub jwt: Option<JwtOptions>,
     /// Whether sockets take a key or a token in their query string.
     pub query_tokens: bool,
-    /// How long a ticket is valid.
     pub ticket_ttl: Duration,
     /// The limit of each credential that has none of its own.
     pub rate: RateLimit,
@@ -39,18 +36,16 @@ pub struct AuthOptions {
     pub page_rate: RateLimit,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,
-    /// What keys over HTTP can be.
     pub keys: KeyRules,
 }
 
-/// What keys can be that are made over HTTP.
+/// Bounds of keys that are made over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyRules {
     /// Longest life of a key that a token makes; zero: tokens make none.
     pub token_ttl_max: Span,
     /// Whether such a key may outlive the token.
     pub outlive_token: bool,
-    /// Most valid keys of a tenant.
     pub tenant_max: u32,
 }
 
@@ -77,13 +72,10 @@ pub struct Authenticator {
 /// A valid credential: whose data it opens, and what may be done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// Whose data it opens.
     pub tenant: TenantId,
-    /// What it may do.
     pub scopes: Vec<Scope>,
     /// Whom it stands for: the same for every credential of one key or one subject.
     pub principal: Principal,
-    /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
     /// When it ends by its own word: for a token earlier than `expires_at`, which allows for the issuer's clock.
     pub(crate) ends_at: Option<Timestamp>,
@@ -114,7 +106,6 @@ impl Credential {
         }
     }
 
-    /// Whether it may do what the scope stands for.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
@@ -210,7 +201,6 @@ impl Authenticator {
         Ok(key.is_some_and(|key| key.is_valid_at(now)))
     }
 
-    /// The limit of a credential.
     pub(crate) fn rate(&self, credential: &Credential) -> RateLimit {
         credential.own_rate.unwrap_or(self.rate)
     }

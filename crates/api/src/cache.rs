@@ -21,14 +21,11 @@ const ENTRY_BYTES: usize = 512;
 /// Bytes of an answer's hash that make its `ETag`.
 const TAG_BYTES: usize = 16;
 
-/// The bounds of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheLimits {
     /// How old an answer may be, counted from when the database was asked; zero for no cache.
     pub ttl: Duration,
-    /// Most answers.
     pub entries_max: usize,
-    /// Most bytes of all answers.
     pub bytes_max: usize,
 }
 
@@ -37,14 +34,12 @@ impl CacheLimits {
     pub const OFF: Self = Self { ttl: Duration::ZERO, entries_max: 0, bytes_max: 0 };
 }
 
-/// A question, as it was asked.
+/// The key of a cached response.
 #[derive(Clone, Copy, Hash)]
 pub struct Question<'a> {
-    /// Whose figures are asked for.
     pub tenant: TenantId,
-    /// The operation's id.
     pub operation: &'static str,
-    /// Its parameters, unread.
+    /// As it was sent, not parsed.
     pub query_string: &'a str,
 }
 
@@ -69,19 +64,17 @@ impl Equivalent<KeptQuestion> for Question<'_> {
     }
 }
 
-/// An answer, ready to be sent.
+/// A response body with its headers.
 #[derive(Debug)]
 pub struct Answer {
-    /// The JSON.
     pub body: Bytes,
-    /// Its strong validator.
+    /// The `ETag`.
     pub tag: HeaderValue,
-    /// The window that it is about, if it is about one.
+    /// The header `X-Answered-Window`.
     pub window: Option<HeaderValue>,
 }
 
 impl Answer {
-    /// An answer of these bytes.
     pub fn new(body: Vec<u8>, window: Option<HeaderValue>) -> Self {
         Self { tag: tag(&body), body: body.into(), window }
     }
@@ -99,14 +92,11 @@ fn tag(body: &[u8]) -> HeaderValue {
     HeaderValue::from_str(&tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
-/// How a question found its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It was there.
     Hit,
-    /// Someone else was asking the same.
+    /// The load of a concurrent identical request was shared.
     Shared,
-    /// The database was asked.
     Miss,
 }
 
@@ -125,7 +115,6 @@ struct Kept {
 }
 
 impl AnswerCache {
-    /// A cache with bounds.
     #[must_use]
     pub fn new(limits: CacheLimits) -> Self {
         if limits.ttl.is_zero() {

@@ -9,7 +9,6 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Condition;
 use std::time::Duration;
 
-/// Stands for every origin.
 const ANY: &str = "*";
 
 /// Which pages may do what, as it is written in settings.
@@ -17,17 +16,13 @@ const ANY: &str = "*";
 pub struct CorsOptions<'a> {
     /// Origins such as `https://dashboard.example`, or `*` alone for all; none for none.
     pub allowed_origins: &'a [String],
-    /// Methods that pages may use.
     pub allowed_methods: &'a [String],
-    /// Headers that pages may send.
     pub allowed_headers: &'a [String],
-    /// Headers of answers that pages may read.
     pub exposed_headers: &'a [String],
-    /// How long a browser may remember what is allowed.
     pub max_age: Duration,
 }
 
-/// The same, understood.
+/// Validated options.
 #[derive(Clone, Debug)]
 pub struct CorsRules {
     /// `None` for every origin.
@@ -38,25 +33,22 @@ pub struct CorsRules {
     max_age_s: usize,
 }
 
-/// Why options are no rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsFault {
-    /// No origin.
+    /// Not an origin.
     #[error("{0:?} is no origin; write one like \"https://dashboard.example\", without a path")]
     Origin(String),
-    /// All, and some.
     #[error("\"*\" means every origin, so it must stand alone")]
     AnyAndSome,
-    /// No method.
+    /// Not a method.
     #[error("{0:?} is no method")]
     Method(String),
-    /// No header.
+    /// The option and a text that is not a header name.
     #[error("{1:?} is no name of a header")]
     Header(&'static str, String),
 }
 
 impl CorsFault {
-    /// The option that is wrong.
     #[must_use]
     pub const fn key(&self) -> &'static str {
         match self {
@@ -68,13 +60,12 @@ impl CorsFault {
 }
 
 impl CorsRules {
-    /// Nothing is allowed.
+    /// No origin is allowed.
     #[must_use]
     pub const fn none() -> Self {
         Self { origins: Some(Vec::new()), methods: Vec::new(), headers: Vec::new(), exposed: Vec::new(), max_age_s: 0 }
     }
 
-    /// Understands options.
     pub fn new(options: &CorsOptions<'_>) -> Result<Self, CorsFault> {
         let is_any = options.allowed_origins.iter().any(|origin| origin == ANY);
         if is_any && options.allowed_origins.len() > 1 {

@@ -106,9 +106,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor
 
 /// Reads the elements of a JSON list up to one more than `max`, and fails there: the rest is not even looked at.
 pub struct UpTo<'v, T> {
-    /// Most elements.
     pub max: usize,
-    /// Where they go.
     pub elements: &'v mut Vec<T>,
 }
 

@@ -10,28 +10,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// Most keys of a set.
 const KEYS_MAX: usize = 100;
 /// How long after a fetch an unknown key may cause another one: strangers must not make this server ask the issuer for
 /// every token that they make up.
 const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 
-/// Where a key set comes from.
 pub trait KeySource: Send + Sync {
     /// The set, as JSON. It blocks, for a bounded time; what it gives is of bounded size.
     fn fetch(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>>;
 }
 
-/// Why a key set is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetFault {
     /// No JSON, or not of the form of a key set.
     #[error("it is no JSON Web Key Set, which is an object with a list `keys`")]
     Form(#[source] serde_json::Error),
-    /// Too many keys.
     #[error("it holds more than {KEYS_MAX} keys")]
     TooMany,
-    /// Keys for other purposes only.
     #[error("it holds no key for signatures with RS256, ES256 (P-256) or EdDSA (Ed25519)")]
     NoneUsable,
 }
@@ -40,14 +35,12 @@ pub enum KeySetFault {
 #[derive(Debug)]
 pub struct TrustedKey {
     id: Option<String>,
-    /// The algorithm.
     pub algorithm: Algorithm,
-    /// The key.
     pub key: DecodingKey,
 }
 
 impl TrustedKey {
-    /// A secret that both sides have.
+    /// A shared secret.
     pub fn secret(secret: &str) -> Self {
         Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret.as_bytes()) }
     }
@@ -73,7 +66,6 @@ impl TrustedKey {
     }
 }
 
-/// Keys by id.
 #[derive(Debug, Default)]
 pub struct KeySet(Vec<Arc<TrustedKey>>);
 
@@ -104,7 +96,6 @@ impl KeySet {
     }
 }
 
-/// How old keys become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyAges {
     /// From this age on they are fetched again.
@@ -126,15 +117,13 @@ pub struct Jwks {
 #[derive(Default)]
 struct State {
     keys: Arc<KeySet>,
-    /// When the keys were fetched.
     fetched: Option<Instant>,
-    /// When fetching was tried.
+    /// The last attempt, failed ones included.
     tried: Option<Instant>,
 }
 
 /// What became of the search for a key.
 pub enum Found {
-    /// There it is.
     Key(Arc<TrustedKey>),
     /// The issuer has no such key.
     Unknown,

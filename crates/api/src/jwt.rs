@@ -12,13 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Longest token.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
 
 /// Algorithms that are known here: one for each kind of key.
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// Which tokens are accepted.
 pub struct JwtOptions {
     /// What their signatures are checked with.
     pub keys: JwtKeys,
@@ -36,23 +34,21 @@ pub enum JwtKeys {
     Secret(String),
     /// Public keys: RS256, ES256 and `EdDSA`.
     Public {
-        /// Where they come from.
         source: Arc<dyn KeySource>,
         /// When they are fetched again, and when they are used no longer.
         ages: KeyAges,
     },
 }
 
-/// What a sound token says.
+/// The claims of a valid token.
 #[derive(Debug)]
 pub struct Verified {
     /// Whose data it opens, if the tenant exists.
     pub tenant: TenantId,
-    /// Whom it was made for.
     pub subject: Subject,
     /// What it may do; words that are not known here are left out.
     pub scopes: Vec<Scope>,
-    /// Its `exp`.
+    /// The claim `exp`.
     pub ends_at: Timestamp,
     /// From when on it is refused, which allows for the issuer's clock.
     pub expires_at: Timestamp,
@@ -67,34 +63,33 @@ pub enum JwtFault {
     /// Signed with another algorithm than its key is for.
     #[error("the token is signed with an algorithm that is not accepted here")]
     Algorithm,
-    /// Nobody knows the key.
+    /// The issuer has no key with this id.
     #[error("the token is signed with a key that is not known here")]
     UnknownKey,
-    /// The signature is another's.
+    /// The signature does not match.
     #[error("the token's signature is not valid")]
     Signature,
-    /// A claim is missing.
     #[error("the token lacks the claim {0}")]
     Missing(&'static str),
     /// A claim is not what it must be.
     #[error("a claim of the token is not of its type")]
     ClaimType,
-    /// The subject is no name.
+    /// `sub` is not a valid name.
     #[error("the token's sub is empty, too long or contains control characters")]
     Subject,
-    /// The tenant is no UUID.
+    /// The tenant claim is not a UUID.
     #[error("the token's tenant_id is no UUID")]
     TenantId,
-    /// Its time is over.
+    /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not come.
+    /// `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYet,
-    /// Meant for others.
+    /// `aud` does not match.
     #[error("the token is not meant for this server: its aud is another's, or missing")]
     Audience,
-    /// Made by others.
+    /// `iss` does not match.
     #[error("the token's iss is not accepted here")]
     Issuer,
     /// The issuer's keys could not be fetched, or not for too long.
@@ -117,7 +112,6 @@ impl From<Error> for JwtFault {
     }
 }
 
-/// What is read of a token.
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -151,7 +145,6 @@ impl ScopesClaim {
     }
 }
 
-/// Checks tokens.
 pub struct JwtVerifier {
     keys: Keys,
     /// Signature, audience and issuer; times are checked here, by this server's own clock.

@@ -8,7 +8,6 @@ use std::time::Duration;
 pub struct ApiLimits {
     /// Most bytes of a body, as sent and after decompression.
     pub body_bytes_max: usize,
-    /// Most records of a body.
     pub body_records_max: usize,
     /// Most rows of a body: records, their errors and their providers.
     pub body_rows_max: usize,

@@ -28,23 +28,18 @@ use std::sync::{PoisonError, RwLock};
 /// The media type of the text (`OpenMetrics` 1.0, which Prometheus and its relatives read).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// One label.
 type Label = (&'static str, &'static str);
 
-/// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
-    /// Requests and their answers.
     pub(crate) requests: RequestMetrics,
     /// Questions that the cache was asked.
     pub(crate) answers: LookupMetrics,
     /// Credentials that the cache of keys was asked for.
     pub keys: LookupMetrics,
-    /// Credentials that were refused.
     pub(crate) credentials: CredentialMetrics,
     /// Records on their way into the database.
     pub(crate) ingestion: IngestionMetrics,
-    /// Connections.
     pub(crate) transport: TransportMetrics,
     sockets_open: Gauge,
     active_calls: Gauge,
@@ -54,16 +49,14 @@ pub struct Metrics {
     readings: RwLock<Vec<Reading>>,
 }
 
-/// Reads a state.
+/// Sets gauges from a state, when metrics are scraped.
 type Reading = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// How often a cache had what was asked for.
 pub struct LookupMetrics {
-    /// It had it.
     hits: Counter,
     /// Someone else was asking for the same, and the answer was for both.
     shared: Counter,
-    /// The database was asked.
     misses: Counter,
 }
 
@@ -91,7 +84,7 @@ impl LookupMetrics {
 /// How often credentials were refused.
 #[derive(Clone)]
 pub(crate) struct CredentialMetrics {
-    /// They were not valid.
+    /// Not valid.
     pub failed: Counter,
     /// Their client address had too many that were not valid.
     pub limited: Counter,
@@ -109,11 +102,9 @@ impl CredentialMetrics {
 /// How many connections of a pool there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConnections {
-    /// Lent to someone.
     pub in_use: u32,
-    /// Open, and lent to nobody.
+    /// Open and unused.
     pub idle: u32,
-    /// Most that there may be.
     pub max: u32,
 }
 

@@ -15,11 +15,9 @@ const NAME_MAX: usize = 64;
 
 /// A `T` from a JSON object. A struct by itself would take a list as well, its fields by position.
 pub struct Object<T> {
-    /// What the known fields say.
     pub value: T,
     /// Names of fields that `T` does not have, at most [`UNKNOWN_MAX`], cut at [`NAME_MAX`] characters.
     pub unknown: Vec<Box<str>>,
-    /// The fields that `T` has.
     pub known: &'static [&'static str],
 }
 

@@ -61,7 +61,6 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
     config.configure(analytics::routes).configure(resources::routes);
 }
 
-/// The document.
 #[must_use]
 pub fn document() -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes);

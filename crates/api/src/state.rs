@@ -19,39 +19,29 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// What the state is made of.
 pub struct ApiParts {
-    /// Answers questions.
     pub analytics: Analytics,
-    /// Takes records.
     pub ingest: IngestQueue,
-    /// Checks credentials.
     pub authenticator: Authenticator,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Events of calls.
     pub live: Live,
     /// Counts requests; the same that the other parts count with.
     pub metrics: Arc<Metrics>,
-    /// The bounds of requests.
     pub limits: ApiLimits,
     /// The bounds of sockets and streams.
     pub live_limits: LiveLimits,
 }
 
-/// What all handlers share.
+/// State shared by all handlers.
 pub struct ApiState {
     pub(crate) analytics: Analytics,
     pub(crate) ingest: IngestQueue,
-    /// Checks credentials.
     pub authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Events of calls.
     pub live: Live,
     pub(crate) boards: Boards,
     pub(crate) sockets: SocketQuota,
     pub(crate) limits: ApiLimits,
-    /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// Whether the metrics are served beside everything else.
     pub serves_metrics: bool,
@@ -62,7 +52,7 @@ pub struct ApiState {
     /// Which pages of other origins may use the interface; none, unless it is said.
     pub cors: CorsRules,
     pub(crate) bodies: BodyRoom,
-    /// Turns at making answers.
+    /// Permits for computing responses.
     pub(crate) answers_in_work: Arc<Turns>,
     pub(crate) parsers: Parsers,
 }

@@ -25,7 +25,6 @@ static INITIALIZER_TEXT: LazyLock<web::Bytes> =
 /// The document as it is sent. Serializing strings and numbers cannot fail.
 static DOCUMENT: LazyLock<web::Bytes> = LazyLock::new(|| document().to_json().unwrap_or_default().into());
 
-/// The routes.
 pub fn routes(config: &mut web::ServiceConfig) {
     let page = |path: &str| web::resource(path.to_owned()).guard(Get());
     config

@@ -12,7 +12,7 @@ const LENGTH: usize = 2 + 1 + TRACE_ID_DIGITS + 1 + PARENT_ID_DIGITS + 1 + 2;
 /// The flag that says that the client keeps the trace.
 const SAMPLED: u8 = 1;
 
-/// A sound `traceparent`.
+/// A valid `traceparent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     trace_id: String,
@@ -71,7 +71,7 @@ fn is_hexadecimal(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// An id of zeros is none.
+/// An id of zeros is invalid.
 fn is_id(text: &str, digits: usize) -> bool {
     is_hexadecimal(text, digits) && text.bytes().any(|byte| byte != b'0')
 }

@@ -10,17 +10,14 @@ pub trait Tracer: Send + Sync {
     /// `otel.kind`.
     fn begin(&self, span: &Span, parent: Option<&TraceParent>);
 
-    /// A request was answered.
     fn end(&self, span: &Span, answered: &Answered<'_>);
 }
 
 /// An answered request, as a [`Tracer`] sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
-    /// How it was asked.
     pub method: &'a Method,
     /// The template of its route.
     pub route: &'a str,
-    /// The status of the answer.
     pub status: u16,
 }

@@ -19,10 +19,9 @@ const STEP_BYTES: usize = 64 << 10;
 /// seconds; this bounds whatever the other limits let through.
 pub const PARSE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How a body is packed.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// It is not.
     Plain,
     /// gzip, RFC 1952.
     Gzip,
@@ -30,10 +29,8 @@ pub enum Packing {
     Zstd,
 }
 
-/// The bounds of unpacking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnpackLimits {
-    /// Most bytes.
     pub bytes_max: usize,
     /// Most bytes for each one that was sent.
     pub ratio_max: usize,
@@ -41,7 +38,6 @@ pub struct UnpackLimits {
     pub deadline: Instant,
 }
 
-/// Why a body is not unpacked.
 #[derive(Debug)]
 pub enum UnpackFault {
     /// It is no body of its packing, or cut short.
@@ -52,14 +48,12 @@ pub enum UnpackFault {
     Ratio,
     /// It has too many members or frames.
     Members,
-    /// It takes too long.
     Late,
-    /// What the caller found.
+    /// A fault that the caller found in the unpacked bytes.
     Refused(Problem),
 }
 
 impl UnpackFault {
-    /// The answer to the client.
     pub fn problem(self, packing: Packing, limits: UnpackLimits) -> Problem {
         let name = match packing {
             Packing::Plain => "identity",

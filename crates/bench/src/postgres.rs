@@ -23,7 +23,6 @@ impl Session {
         Ok(Self { client, runtime })
     }
 
-    /// Runs a statement.
     pub fn run(&self, statement: &str) -> anyhow::Result<()> {
         self.runtime.block_on(self.client.batch_execute(statement)).with_context(|| statement.to_owned())
     }
@@ -39,7 +38,6 @@ impl Session {
         Ok(rows.map(|row| (0..row.len()).map(|column| text(row.get(column))).collect()).collect())
     }
 
-    /// Prepares a statement.
     pub fn prepare(&self, statement: &str) -> anyhow::Result<Statement> {
         self.runtime.block_on(self.client.prepare(statement)).with_context(|| statement.to_owned())
     }

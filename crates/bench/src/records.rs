@@ -37,7 +37,6 @@ pub struct Records {
     pub end: DateTime<Utc>,
     /// How many.
     pub calls: usize,
-    /// In which order.
     pub order: Order,
     /// Over how many workflows they are spread.
     pub workflows: usize,
@@ -46,7 +45,6 @@ pub struct Records {
 }
 
 impl Records {
-    /// Calls in time order.
     pub fn in_order(end: DateTime<Utc>, calls: usize) -> Self {
         Self { end, calls, order: Order::Time, workflows: WORKFLOWS, seed: 1 }
     }

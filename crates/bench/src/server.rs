@@ -25,11 +25,9 @@ pub struct Server {
 
 /// A database with the measured tenant, and a server on it.
 pub struct Instance {
-    /// The database.
     pub database: Database,
     /// The key of the tenant.
     pub key: Arc<str>,
-    /// The server.
     pub server: Server,
 }
 

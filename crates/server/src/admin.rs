@@ -94,16 +94,13 @@ pub async fn keys(settings: &Settings, command: KeysCommand) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-/// A key to make.
 #[derive(Default)]
 pub struct NewKey {
     /// What it may do; with none named, what clients do.
     pub scopes: Vec<Scope>,
-    /// What it is for.
     pub name: Option<DisplayName>,
     /// How long it is valid; for ever if not given.
     pub expires_in: Option<Duration>,
-    /// Its own limit of requests.
     pub rate: Option<RateLimit>,
 }
 
@@ -113,7 +110,6 @@ fn rate_limit(rate: Option<u32>, burst: Option<u32>) -> anyhow::Result<Option<Ra
     limit.map(Some).context("--rate or --burst cannot be")
 }
 
-/// Creates a key.
 pub async fn create_key(
     database: &Database,
     tenant: &Tenant,
@@ -166,7 +162,7 @@ fn key_row(key: &ApiKey) -> [String; 7] {
     [id.to_string(), state.to_owned(), created, expires, rate, scopes.join(","), name.to_owned()]
 }
 
-/// An instant for people.
+/// The day and the time, to the second.
 pub fn date(instant: Timestamp) -> String {
     instant.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
 }

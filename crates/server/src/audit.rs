@@ -16,14 +16,12 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Mismatches that are shown one by one.
 const MISMATCHES_SHOWN: usize = 20;
 /// Where there is no terminal, progress is told at most this often.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: u8 = 130;
 
-/// What is done to each day.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Verify,
@@ -113,7 +111,7 @@ fn command_to_resume(at: &TenantDay) -> String {
     format!("{} --resume {at}", words.join(" "))
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell.
 fn quoted(word: String) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
@@ -123,14 +121,14 @@ fn utc(day: Timestamp) -> DateTime<Utc> {
     day.to_datetime().unwrap_or_default()
 }
 
-/// What was found of one tenant.
+/// Counts of one tenant.
 #[derive(Default)]
 struct Tally {
     days: u64,
     calls: u64,
     buckets: u64,
     mismatches: usize,
-    /// The first of them.
+    /// The first mismatches.
     shown: Vec<Mismatch>,
 }
 

@@ -7,7 +7,6 @@ use callscope_persistence::lower_priority;
 use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Their nice value.
 const NICE: i32 = 10;
 
 /// The threads; they end when this is dropped.
@@ -26,7 +25,6 @@ impl BulkThreads {
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    /// Where to send such work.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }

@@ -92,7 +92,6 @@ pub fn metrics_server(settings: &Settings, state: &web::Data<ApiState>) -> anyho
     Ok(Some(transport::serve(&transport, listener, move || metrics_app(state.clone()))?))
 }
 
-/// Threads that serve requests.
 pub fn workers(settings: &Settings) -> usize {
     match settings.server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

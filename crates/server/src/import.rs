@@ -18,7 +18,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Records of one submission.
 const CHUNK_RECORDS: usize = 5000;
 /// Most bytes of a line; a longer one is no record.
 const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -28,7 +27,6 @@ const REJECTED_SHOWN: u64 = 20;
 const REASONS_MAX: usize = 100;
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// What became of all lines.
 #[derive(Default)]
 struct Outcome {
     accepted: u64,
@@ -88,14 +86,13 @@ struct Importer {
     outcome: Outcome,
 }
 
-/// A chunk that is being written.
 struct Pending {
     written: JoinHandle<anyhow::Result<Vec<TransitionKind>>>,
     path: PathBuf,
     lines: Vec<AcceptedLine>,
 }
 
-/// A line that was understood.
+/// A valid line.
 struct AcceptedLine {
     number: u64,
     dropped_samples: u64,

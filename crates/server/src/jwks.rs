@@ -10,7 +10,6 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// Most bytes of a key set.
 const BYTES_MAX: u64 = 1 << 20;
 /// How long fetching one may take, redirections included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +42,6 @@ impl KeySource for FileSource {
     }
 }
 
-/// An address with a key set.
 pub struct UrlSource {
     url: String,
     agent: Agent,

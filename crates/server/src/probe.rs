@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LIVE_PATH: &str = "/health/live";
 const READY_PATH: &str = "/health/ready";

@@ -25,9 +25,7 @@ use tokio::task::JoinHandle;
 
 /// What the server is made of, as soon as it listens.
 pub struct Running {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Where records go.
     pub ingest: IngestQueue,
 }
 

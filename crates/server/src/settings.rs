@@ -42,31 +42,22 @@ const DEFAULTS: &str = include_str!("../../../config/default.toml");
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The HTTP server.
     pub server: ServerSettings,
-    /// The database.
     pub database: DatabaseSettings,
     /// The way of records into the database.
     pub ingest: IngestSettings,
     /// Those who follow calls as they happen.
     pub live: LiveSettings,
-    /// Pages of other origins.
     pub cors: CorsSettings,
-    /// How long data is kept.
     pub retention: RetentionSettings,
-    /// Credentials beside API keys.
     pub auth: AuthSettings,
     /// How often credentials may be used.
     pub limits: LimitSettings,
     /// What one tenant may keep and ask.
     pub tenant: TenantSettings,
-    /// What is kept for a moment.
     pub cache: CacheSettings,
-    /// What is counted.
     pub metrics: MetricsSettings,
-    /// What is followed.
     pub telemetry: TelemetrySettings,
-    /// The log.
     pub log: LogSettings,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Spaces between two columns.
+/// Spaces between columns.
 const GAP: usize = 2;
 
 /// Headings and rows of `N` columns.
@@ -16,7 +16,6 @@ impl<const N: usize> Table<N> {
         Self { rows: vec![headings.map(str::to_owned)] }
     }
 
-    /// Adds a row.
     pub fn add(&mut self, row: [String; N]) {
         self.rows.push(row);
     }

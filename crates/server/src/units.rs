@@ -19,7 +19,6 @@ pub mod duration {
         serializer.collect_str(&humantime::format_duration(*duration))
     }
 
-    /// Reads one.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map_err(|_| {
@@ -43,7 +42,6 @@ pub mod size {
         serializer.collect_str(&format_args!("{}{name}", size / bytes))
     }
 
-    /// Reads one.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
         let text = String::deserialize(deserializer)?;
         let size: Option<ByteSize> = text.parse().ok();

@@ -52,7 +52,6 @@ enum Affected {
     Provider(&'static str, f64),
     /// Those of this workflow.
     Workflow(&'static str),
-    /// All.
     All,
 }
 

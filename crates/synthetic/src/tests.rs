@@ -13,7 +13,6 @@ fn instant(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// A Monday.
 fn monday() -> DateTime<Utc> {
     instant("2026-01-12T00:00:00Z")
 }

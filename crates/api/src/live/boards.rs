@@ -30,7 +30,6 @@ pub enum FollowError {
     /// Too many others of the tenant are.
     #[error("too many different questions of this tenant are followed; ask for fewer workflows")]
     TooMany,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -44,7 +43,6 @@ impl From<FollowError> for Problem {
     }
 }
 
-/// Which figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// As the endpoint `summary` has them.
@@ -53,12 +51,10 @@ pub enum Topic {
     CallVolume,
 }
 
-/// What is asked again and again.
+/// An analytics request that is repeated for its subscribers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// Which figures.
     pub topic: Topic,
-    /// Of which period until now.
     pub period: Period,
     /// Of which workflow; of all if none.
     pub workflow: Option<Slug>,
@@ -91,7 +87,6 @@ impl Boards {
         Self { shared: Arc::new(Shared { analytics, live, clock, boards, runtime }) }
     }
 
-    /// Follows the answers to a question.
     pub async fn follow(&self, tenant: TenantId, question: Question) -> Result<Answers, FollowError> {
         let key = (tenant, question);
         if let Some(board) = lock(&self.shared.boards).get(&key) {

@@ -13,55 +13,45 @@ use uuid::Uuid;
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Notice<'n> {
-    /// First of all.
+    /// The first message of a stream.
     Connected {
-        /// Whose calls these are.
         tenant_id: Uuid,
-        /// Calls that are active now.
         active_calls: u64,
-        /// The last event so far.
+        /// The id of the last event so far.
         cursor: i64,
     },
     /// What was missed is no longer kept: everything begins anew at the cursor.
     Reset {
-        /// The last event so far.
+        /// The id of the last event so far.
         cursor: i64,
     },
-    /// So many calls are active now.
     ActiveCount {
-        /// How many.
         count: u64,
     },
     /// So many events were missed, since the other side was too slow.
     Dropped {
-        /// How many.
         count: i64,
     },
     /// A call is among those that are followed.
     Subscribed {
-        /// Which one.
         call_id: Uuid,
     },
     /// A call is no longer among them.
     Unsubscribed {
-        /// Which one.
         call_id: Uuid,
     },
     /// A series is among what is followed.
     #[serde(rename = "subscribed")]
     SubscribedTopic {
-        /// Which one.
         topic: &'n str,
     },
     /// A series is no longer among it.
     #[serde(rename = "unsubscribed")]
     UnsubscribedTopic {
-        /// Which one.
         topic: &'n str,
     },
-    /// The answer to a ping.
     Pong,
-    /// A message was not understood.
+    /// A message of the client was invalid.
     Error {
         /// What is wrong with it, and what would be right.
         detail: &'n str,
@@ -74,7 +64,6 @@ impl Notice<'_> {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What a follower is told first.
     pub fn connected(tenant: TenantId, follower: &Follower) -> Self {
         let (active_calls, cursor) = (follower.active_calls, follower.cursor.0);
         Self::Connected { tenant_id: tenant.0, active_calls, cursor }
@@ -108,7 +97,7 @@ enum ChangeData {
     Error { error_id: String, service: &'static str, level: &'static str, message: String },
 }
 
-/// An event as it is written.
+/// The JSON of an event.
 pub fn event_text(numbered: &NumberedEvent) -> String {
     let event = &numbered.event;
     let end = |status, end: &CallEnd| ChangeData::End {
@@ -156,7 +145,6 @@ pub fn written(message: &LiveMessage) -> (&'static str, Option<i64>, Arc<str>) {
 /// Figures, when they have changed.
 #[derive(Serialize)]
 pub struct FiguresMessage<'f> {
-    /// Which figures.
     #[serde(rename = "type")]
     pub topic: &'static str,
     /// The period that they are about.

@@ -13,9 +13,7 @@ use std::time::Duration;
 /// The bounds of sockets and streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveLimits {
-    /// Most of them.
     pub sockets_max: usize,
-    /// Most of one tenant.
     pub tenant_sockets_max: usize,
     /// Messages of a client that are read in a second, when it sends more all the time.
     pub messages_per_second_max: u32,
@@ -36,13 +34,11 @@ pub struct SocketQuota {
 }
 
 impl SocketQuota {
-    /// As many as the limits say.
     pub fn new(limits: LiveLimits, authenticator: Arc<Authenticator>, metrics: &Metrics) -> Self {
         let permits = Shares::new(limits.sockets_max, limits.tenant_sockets_max);
         Self { permits, limits, authenticator, refused_frames: metrics.transport.frames_refused.clone() }
     }
 
-    /// The limits.
     pub const fn limits(&self) -> LiveLimits {
         self.limits
     }

@@ -17,12 +17,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same for a client that was dropped for being slow: it must first take what was sent before.
 const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The other side closed it, or is gone.
     Theirs,
-    /// The server is going down.
     Shutdown,
     /// Nothing was heard of the other side for too long.
     Idle,
@@ -32,7 +30,7 @@ pub enum End {
     Unsupported,
     /// The other side sends a message that is too large.
     TooLarge,
-    /// The database is away.
+    /// The database is unavailable.
     Unavailable,
     /// The credential has expired, or was revoked.
     Unauthenticated,
@@ -64,9 +62,8 @@ fn no_handshake(error: impl std::fmt::Display) -> Problem {
     Problem::new(ProblemCode::MalformedRequest, format!("this path is for WebSockets: {error}"))
 }
 
-/// What came in.
+/// A frame from the client.
 pub enum Incoming {
-    /// Text of a client.
     Text(String),
     /// It is time to look after the connection; [`Socket::tend`] does.
     Tick,
@@ -74,7 +71,6 @@ pub enum Incoming {
     Nothing,
 }
 
-/// An open WebSocket.
 pub struct Socket {
     session: Session,
     stream: MessageStream,
@@ -89,7 +85,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Shakes hands.
+    /// Answers the handshake.
     pub fn open(
         request: &HttpRequest,
         payload: web::Payload,
@@ -147,13 +143,11 @@ impl Socket {
         sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)
     }
 
-    /// Sends a text.
     pub async fn send(&mut self, text: &str) -> Result<(), End> {
         let sent = timeout(self.limits.send_timeout, self.session.text(text)).await;
         sent.map_err(|_| End::Slow)?.map_err(|_| End::Theirs)
     }
 
-    /// Sends a notice.
     pub async fn notify(&mut self, notice: &Notice<'_>) -> Result<(), End> {
         self.send(&notice.text()).await
     }

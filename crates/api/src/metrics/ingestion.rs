@@ -25,7 +25,6 @@ fn calls() -> Histogram {
 
 /// Counts records and the transactions that write them.
 pub struct IngestionMetrics {
-    /// Records that are durable.
     accepted: Counter,
     /// Records that were refused, each by itself.
     rejected: Counter,
@@ -101,7 +100,6 @@ impl IngestionMetrics {
         self.dropped_samples.inc_by(dropped_samples);
     }
 
-    /// Sets the gauges.
     pub fn set_levels(&self, levels: &IngestLevels) {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.queue_records.set(gauge(levels.queue_records));
@@ -115,11 +113,9 @@ impl IngestionMetrics {
 pub struct IngestLevels {
     /// Records that wait or are being written.
     pub queue_records: usize,
-    /// Most of them.
     pub queue_records_max: usize,
     /// Bytes of bodies in memory.
     pub body_bytes: usize,
-    /// Most of them.
     pub body_bytes_max: usize,
 }
 

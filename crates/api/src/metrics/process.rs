@@ -4,7 +4,7 @@
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-/// Asks the operating system.
+/// The process's own CPU, memory and file descriptors.
 #[derive(Debug)]
 pub struct ProcessCollector;
 
@@ -48,7 +48,6 @@ mod linux {
     use procfs::process::{LimitValue, Process};
     use procfs::{CurrentSI, WithCurrentSystemInfo};
 
-    /// What is read of a process.
     pub struct Readings {
         pub cpu_seconds: f64,
         pub resident_bytes: f64,

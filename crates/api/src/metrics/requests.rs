@@ -40,7 +40,6 @@ struct Asked {
 
 type Durations = Family<Asked, Histogram, fn() -> Histogram>;
 
-/// Counts requests.
 pub struct RequestMetrics {
     in_flight: Gauge,
     answered: Family<Answered, Counter>,

@@ -9,7 +9,6 @@ use prometheus_client::registry::Registry;
 /// Counts connections and what was refused of them.
 #[derive(Clone)]
 pub struct TransportMetrics {
-    /// Connections that are open.
     pub connections_open: Gauge,
     /// Connections of addresses that had too many.
     pub connections_refused: Counter,
@@ -19,7 +18,7 @@ pub struct TransportMetrics {
     pub answers_refused: Counter,
     /// Messages of sockets that announced too many bytes.
     pub frames_refused: Counter,
-    /// Requests that were no HTTP.
+    /// Requests that are not valid HTTP.
     pub requests_malformed: Counter,
     /// Connections whose head did not come in time.
     pub heads_timed_out: Counter,

@@ -10,7 +10,6 @@ use actix_web::web::{self, ServiceConfig};
 /// Where the metrics are, if they are served.
 pub const METRICS_PATH: &str = "/metrics";
 
-/// The route.
 pub fn routes(config: &mut ServiceConfig) {
     let route = web::resource(METRICS_PATH).route(web::get().to(get_metrics)).default_service(web::to(only_reads));
     config.service(route);

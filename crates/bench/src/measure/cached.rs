@@ -78,7 +78,6 @@ struct Target {
     request: Vec<u8>,
 }
 
-/// An answer.
 struct Answer {
     headers: Vec<(String, String)>,
     body: Vec<u8>,

@@ -40,7 +40,6 @@ impl DemoFolder {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The URL of its database.
     pub fn database_url(&self) -> String {
         format!("sqlite://{}", self.path.join(DATABASE_FILE).display())
     }

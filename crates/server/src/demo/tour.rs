@@ -6,7 +6,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use std::net::SocketAddr;
 use std::ops::Range;
 
-/// Prints all of it.
 pub fn print(address: SocketAddr, key: &str, story: &Story) {
     let ask = |question: &str| println!("  curl -H 'X-API-Key: {key}' 'http://{address}/api/v1/analytics/{question}'");
     println!("\nThe demo serves at http://{address}\n");

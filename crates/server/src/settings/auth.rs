@@ -9,9 +9,7 @@ use std::time::Duration;
 
 /// Fewest bytes of a secret for HS256: as many as its digest has (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
-/// Widest difference of clocks.
 const LEEWAY_MAX: Duration = Duration::from_mins(10);
-/// Bounds of a ticket's life.
 const TICKET_TTL_MIN: Duration = Duration::from_secs(1);
 const TICKET_TTL_MAX: Duration = Duration::from_mins(10);
 /// Bounds of the time between two fetches of a key set.
@@ -51,7 +49,6 @@ pub struct AuthSettings {
     pub jwt_leeway: Duration,
     /// Whether sockets take keys and tokens in their query string.
     pub query_tokens: bool,
-    /// How long a ticket is valid.
     #[serde(with = "duration")]
     pub ticket_ttl: Duration,
     /// Longest life of a key that a token makes; zero: tokens make none.
@@ -59,7 +56,6 @@ pub struct AuthSettings {
     pub token_key_ttl_max: Duration,
     /// Whether such a key may outlive the token.
     pub token_keys_outlive_token: bool,
-    /// Most valid keys of a tenant.
     pub tenant_keys_max: u32,
 }
 

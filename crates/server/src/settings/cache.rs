@@ -13,12 +13,10 @@ const TTL_MAX: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheSettings {
-    /// How long; zero for not at all.
+    /// Zero turns the cache off.
     #[serde(with = "duration")]
     pub ttl: Duration,
-    /// Answers.
     pub entries_max: usize,
-    /// Bytes of answers.
     #[serde(with = "size")]
     pub bytes_max: usize,
 }

@@ -13,13 +13,10 @@ pub struct CorsSettings {
     /// Origins whose pages may use the interface.
     #[serde(deserialize_with = "list")]
     pub allowed_origins: Vec<String>,
-    /// Methods that they may use.
     #[serde(deserialize_with = "list")]
     pub allowed_methods: Vec<String>,
-    /// Headers that they may send.
     #[serde(deserialize_with = "list")]
     pub allowed_headers: Vec<String>,
-    /// Headers that they may read.
     #[serde(deserialize_with = "list")]
     pub exposed_headers: Vec<String>,
     /// How long a browser may remember that.
@@ -32,7 +29,6 @@ impl CorsSettings {
         faults.check(self.rules());
     }
 
-    /// What they say.
     pub fn rules(&self) -> Result<CorsRules, Fault> {
         let options = CorsOptions {
             allowed_origins: &self.allowed_origins,

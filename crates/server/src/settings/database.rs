@@ -13,17 +13,13 @@ const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_hours(24);
 /// Fewest connections to PostgreSQL: one for analytics reads, one for credentials, and one for everything else.
 const POSTGRES_CONNECTIONS_MIN: u32 = 3;
 
-/// The database.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
-    /// Which database.
     pub url: SecretUrl,
     /// A read-only replica for the analytics reads; empty for none.
     pub read_url: SecretUrl,
-    /// Connections.
     pub pool_size: u32,
-    /// How long to wait for one.
     #[serde(with = "duration")]
     pub acquire_timeout: Duration,
     /// How long PostgreSQL may take for one statement; zero for ever.

@@ -10,14 +10,13 @@ pub struct Fault {
     pub key: String,
     /// What is wrong and what would be right.
     pub message: String,
-    /// Where the value comes from.
     pub source: Source,
 }
 
 /// Where the value of a setting comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// It is compiled in.
+    /// Compiled in.
     #[default]
     Default,
     /// A variable of the environment, by its name.

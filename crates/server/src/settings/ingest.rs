@@ -8,7 +8,6 @@ use callscope_api::ApiLimits;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Longest wait for more records.
 const BATCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The way of records into the database.
@@ -18,28 +17,21 @@ pub struct IngestSettings {
     /// How long a call may be active; zero for ever.
     #[serde(with = "duration")]
     pub active_call_timeout: Duration,
-    /// Records that may wait.
     pub queue_records_max: usize,
-    /// Records of a transaction.
     pub batch_records_max: usize,
-    /// Rows of a transaction.
     pub batch_rows_max: usize,
     /// How long a transaction waits for more.
     #[serde(with = "duration")]
     pub batch_wait: Duration,
-    /// Bytes of a body.
     #[serde(with = "size")]
     pub body_bytes_max: usize,
-    /// Records of a body.
     pub body_records_max: usize,
-    /// Rows of a body.
     pub body_rows_max: usize,
     /// Bytes that a packed body may unpack to, for each that was sent.
     pub unpack_ratio_max: usize,
     /// Bytes of all bodies at one time.
     #[serde(with = "size")]
     pub inflight_bytes_max: usize,
-    /// Bodies at one time.
     pub bodies_max: usize,
 }
 

@@ -10,15 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct LimitSettings {
     /// Requests a second of a credential; 0 for any number.
     pub requests_per_second: u32,
-    /// Its requests at once.
     pub burst: u32,
     /// Requests a second of all credentials of one tenant together; 0 for any number.
     pub tenant_requests_per_second: u32,
-    /// Their requests at once.
     pub tenant_burst: u32,
     /// Requests a second of one client address for pages that take no credential; 0 for any number.
     pub page_requests_per_second: u32,
-    /// Its requests at once.
     pub page_burst: u32,
     /// Failed credentials of one client address in a minute; 0 for any number.
     pub failed_credentials_per_minute: u32,

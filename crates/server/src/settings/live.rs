@@ -17,14 +17,11 @@ pub struct LiveSettings {
     /// How long ago something may have happened and still be an event.
     #[serde(with = "duration")]
     pub event_age_max: Duration,
-    /// How long events are kept.
     #[serde(with = "duration")]
     pub replay_window: Duration,
     /// Events that are kept of a tenant.
     pub replay_events_max: u32,
-    /// Sockets and streams.
     pub sockets_max: usize,
-    /// Those of one tenant.
     pub tenant_sockets_max: usize,
     /// Events of one tenant that are delivered in a second, counted once a client.
     pub deliveries_per_second_max: u32,

@@ -5,30 +5,23 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// The log.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
-    /// How lines look.
     pub format: LogFormat,
-    /// Which lines there are.
     pub level: String,
 }
 
-/// How the log's lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
     Pretty,
-    /// For machines.
     Json,
 }
 
-/// Who reads the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogAudience {
-    /// Who runs a server.
+    /// The operator of a server.
     Operator,
     /// Who has typed a command, and wants to hear of problems alone unless the settings ask for more.
     CommandLine,
@@ -47,7 +40,6 @@ impl LogSettings {
         faults.check(self.filter(LogAudience::Operator));
     }
 
-    /// Which lines are written.
     pub fn filter(&self, audience: LogAudience) -> Result<EnvFilter, Fault> {
         let level = match audience {
             LogAudience::CommandLine if self.level == DEFAULT_LEVEL => COMMAND_LEVEL,

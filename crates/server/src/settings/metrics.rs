@@ -3,11 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::net::SocketAddr;
 
-/// Counters of the server's own.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsSettings {
-    /// Whether they are served.
     pub enabled: bool,
     /// Where, if not beside everything else.
     #[serde(deserialize_with = "address", serialize_with = "address_text")]

@@ -8,7 +8,6 @@ use std::num::NonZeroU32;
 /// Longest retention: a hundred years.
 const RETENTION_DAYS_MAX: u32 = 36_500;
 
-/// How long data is kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {

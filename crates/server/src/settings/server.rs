@@ -22,11 +22,9 @@ const TRANSFER_GRACE: Duration = Duration::from_secs(10);
 /// Fewest bytes of answers: the largest that are usual must fit.
 const ANSWER_BYTES_MIN: usize = 16 << 20;
 
-/// The HTTP server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSettings {
-    /// Where to listen.
     pub bind: SocketAddr,
     /// Threads; 0 for one a processor.
     pub workers: usize,
@@ -40,10 +38,8 @@ pub struct ServerSettings {
     /// How long an idle connection stays open; zero to close each after its first answer.
     #[serde(with = "duration")]
     pub keep_alive: Duration,
-    /// How long a request's head may take to arrive.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
-    /// How long its body may.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
     /// How long a client may take to accept what was written.

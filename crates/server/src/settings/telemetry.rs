@@ -4,7 +4,6 @@ use super::fault::Faults;
 use crate::secret::ServiceUrl;
 use serde::{Deserialize, Serialize};
 
-/// Traces of requests.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {

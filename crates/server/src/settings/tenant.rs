@@ -17,13 +17,9 @@ const OLDEST_START_MIN: Duration = Duration::from_hours(24);
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantSettings {
-    /// Distinct workflows.
     pub workflows_max: u32,
-    /// Distinct providers.
     pub providers_max: u32,
-    /// Distinct agents.
     pub agents_max: u32,
-    /// Active calls.
     pub active_calls_max: u32,
     /// Error entries that arrive on a day.
     pub errors_per_day_max: u32,
