@@ -66,8 +66,8 @@ impl EventFilter {
 
     /// Whether a message is wanted.
     pub fn wants(&self, message: &LiveMessage) -> bool {
-        let LiveMessage::Event(told) = message else { return true };
-        let event = &told.numbered.event;
+        let LiveMessage::Event(delivered) = message else { return true };
+        let event = &delivered.numbered.event;
         let is_of_workflow = |slug: &Slug| event.workflow.as_ref().is_some_and(|workflow| workflow.slug == *slug);
         (self.calls.is_empty() || self.calls.contains(&event.call_id))
             && self.types.as_ref().is_none_or(|types| types.contains(&event.kind()))

@@ -134,8 +134,8 @@ pub fn event_text(numbered: &NumberedEvent) -> String {
 /// A message of a follower as it is written, with the name and the number that a stream gives it.
 pub fn written(message: &LiveMessage) -> (&'static str, Option<i64>, Arc<str>) {
     match message {
-        LiveMessage::Event(told) => {
-            (told.numbered.event.kind().as_str(), Some(told.numbered.id.0), told.wire(event_text))
+        LiveMessage::Event(event) => {
+            (event.numbered.event.kind().as_str(), Some(event.numbered.id.0), event.wire(event_text))
         }
         LiveMessage::ActiveCount(count) => ("active_count", None, Notice::ActiveCount { count: *count }.text().into()),
         LiveMessage::Dropped(count) => ("dropped", None, Notice::Dropped { count: *count }.text().into()),
