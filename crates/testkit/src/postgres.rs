@@ -58,7 +58,8 @@ pub struct Postgres {
     server: Server,
     options: ServerOptions,
     port: u16,
-    prepared: OnceCell<()>,
+    /// Whether the server counts statements, once it is prepared.
+    prepared: OnceCell<bool>,
     template: OnceCell<String>,
     databases: AtomicU32,
 }
@@ -194,8 +195,9 @@ impl Postgres {
         name
     }
 
-    /// Drops databases of processes that have ended, and installs what counts statements.
-    async fn prepare(&self) {
+    /// Drops databases of processes that have ended, and installs the extension that counts statements; returns whether
+    /// there is one.
+    async fn prepare(&self) -> bool {
         let prepare = async || {
             let _lock = self.lock().await;
             for name in self.query(MAINTENANCE, "SELECT datname FROM pg_database WHERE datname LIKE 'test%'").await {
@@ -208,11 +210,15 @@ impl Postgres {
                     self.execute(MAINTENANCE, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
                 }
             }
-            if self.counts_statements().await {
+            let loaded = "SELECT 1 FROM pg_settings
+                 WHERE name = 'shared_preload_libraries' AND setting LIKE '%pg_stat_statements%'";
+            let counts = !self.query(MAINTENANCE, loaded).await.is_empty();
+            if counts {
                 self.execute(MAINTENANCE, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await;
             }
+            counts
         };
-        self.prepared.get_or_init(prepare).await;
+        *self.prepared.get_or_init(prepare).await
     }
 
     /// Keeps other processes from what must be done once on a shared server.
@@ -221,12 +227,6 @@ impl Postgres {
         let shared = Arc::clone(shared);
         let locked = tokio::task::spawn_blocking(move || shared.lock()).await.expect("locking does not panic");
         Some(locked.expect("the lock file can be locked"))
-    }
-
-    async fn counts_statements(&self) -> bool {
-        let loaded = "SELECT 1 FROM pg_settings
-             WHERE name = 'shared_preload_libraries' AND setting LIKE '%pg_stat_statements%'";
-        !self.query(MAINTENANCE, loaded).await.is_empty()
     }
 
     /// Runs statements in a database, as superuser.
@@ -265,8 +265,7 @@ impl Postgres {
     ///
     /// When the server cannot be reached.
     pub async fn statements(&self, database: &str) -> Option<Vec<String>> {
-        self.prepare().await;
-        if !self.counts_statements().await {
+        if !self.prepare().await {
             return None;
         }
         let texts = format!(
