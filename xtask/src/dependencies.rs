@@ -1,4 +1,4 @@
-//! The direction of dependencies: who may know whom.
+//! The direction of dependencies between crates.
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -44,7 +44,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Fails when a crate knows what it must not.
+/// Fails when a crate has a dependency that it must not have.
 pub fn check() -> anyhow::Result<()> {
     let output =
         Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--no-deps", "--locked"]).output()?;

@@ -74,7 +74,7 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
-    // Cargo starts a task in the folder of whoever calls it.
+    // Cargo starts a task in the folder that it was called in.
     std::env::set_current_dir(workspace())?;
     match CommandLine::parse().task {
         Task::Openapi { lint: true, .. } => lint::run(),

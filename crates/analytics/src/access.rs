@@ -23,6 +23,6 @@ pub trait AccessStore: Send + Sync {
     /// the tenant has [`TICKETS_PER_TENANT_MAX`] already.
     async fn create_ticket(&self, ticket: &Ticket, hash: &[u8; 32], now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Takes a tenant's ticket out, expired or not: of all who ask for it, one gets it.
+    /// Removes a tenant's ticket, expired or not, and returns it. Of concurrent calls one gets it.
     async fn take_ticket(&self, tenant: TenantId, hash: &[u8; 32]) -> Result<Option<Ticket>, StoreError>;
 }

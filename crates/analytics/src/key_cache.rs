@@ -17,7 +17,7 @@ const KEYS_MAX: u64 = 10_000;
 /// How often a key is looked up anew because a revocation came in between, before the store is asked without the cache.
 const LOOKUPS_MAX: usize = 3;
 
-/// A [`TenantStore`] whose keys are kept for a moment.
+/// A [`TenantStore`] that caches keys for a short time.
 pub struct CachedTenants {
     store: Arc<dyn TenantStore>,
     /// By the hash of the secret.
@@ -35,7 +35,7 @@ pub struct KeyLookups {
     pub misses: u64,
 }
 
-/// Why a key is not kept. Shared by all who waited for it.
+/// Why a key could not be loaded. Shared by all concurrent lookups of it.
 enum Unkept {
     Unknown,
     Failed(Arc<StoreError>),
@@ -48,7 +48,7 @@ struct Kept {
     revocations: u64,
 }
 
-/// Numbers revocations, and knows the last one of each tenant: one tenant's revocations must not make the server look up
+/// Numbers revocations, and holds the last one of each tenant: one tenant's revocations must not make the server look up
 /// the keys of all others anew.
 #[derive(Default)]
 struct Revocations {
@@ -133,7 +133,7 @@ impl TenantStore for CachedTenants {
         revoked_at: Timestamp,
         actor: &Actor,
     ) -> Result<bool, StoreError> {
-        // Whatever comes of it: a revocation whose answer was lost may have been done.
+        // Also after an error: the revocation may have been committed although its answer was lost.
         let _revocation = Revocation(&self.revocations, tenant);
         self.store.revoke_key(tenant, key, revoked_at, actor).await
     }

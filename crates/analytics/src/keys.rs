@@ -1,4 +1,4 @@
-//! API keys: how they are made, and how they are recognised. Whoever makes, revokes or lists them is named in the log.
+//! API keys: how they are made, and how they are recognised. The log names the principal that makes, revokes or lists them.
 
 use crate::ports::{StoreError, TenantStore};
 use callscope_domain::{Actor, ApiKey, KeyId, TenantId, Timestamp};
@@ -6,7 +6,7 @@ use rand::Rng;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// What every key starts with, so that people and secret scanners know one.
+/// The prefix of every key, by which people and secret scanners recognise one.
 pub const KEY_PREFIX: &str = "cs_live_";
 
 /// Bytes of randomness in a secret.
@@ -56,7 +56,7 @@ pub fn hash_key(presented: &str) -> Option<[u8; 32]> {
     is_sound.then(|| Sha256::digest(presented.as_bytes()).into())
 }
 
-/// What the log's lines about keys are told from others by.
+/// The target of log lines about keys.
 const LOG_TARGET: &str = "callscope::keys";
 
 /// Adds a key, and says so. `false` when the tenant has `valid_max` valid keys already.
@@ -91,7 +91,7 @@ pub async fn revoke(
     Ok(is_known)
 }
 
-/// Says that somebody has read the list of a tenant's keys.
+/// Logs that the list of a tenant's keys was read.
 pub fn log_listing(tenant: TenantId, actor: &Actor) {
     tracing::info!(target: LOG_TARGET, %tenant, %actor, "listed keys");
 }

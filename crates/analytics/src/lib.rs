@@ -1,7 +1,7 @@
 //! The aggregation service: it turns questions into window plans, plans into loads, and sums of contributions into
 //! answers; and it turns incoming records into one transaction a batch.
 //!
-//! It knows neither HTTP nor SQL. What it needs of a database stands in [`ports`].
+//! HTTP and SQL are left to other crates. What it needs of a database stands in [`ports`].
 
 pub mod access;
 pub mod clock;

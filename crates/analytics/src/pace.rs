@@ -22,7 +22,7 @@ const FIRST_CHANGES_PER_SECOND: u64 = 10_000;
 /// measured.
 const SHARED_CHANGES_PER_SECOND_MAX: u64 = 50_000;
 
-/// Knows how fast changes are written, and by how many tenants.
+/// Measures how fast changes are written, and by how many tenants.
 pub struct Pace {
     changes_per_second: u64,
     /// When each tenant wrote last; those that did so long ago go now and then.

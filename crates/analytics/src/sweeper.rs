@@ -1,4 +1,4 @@
-//! Closes calls whose end never came.
+//! Closes calls that have been active for too long.
 
 use crate::clock::Clock;
 use crate::ingestion::IngestQueue;
@@ -32,7 +32,7 @@ impl Sweeper {
             ticks.tick().await;
             match self.sweep().await {
                 Ok(0) => {}
-                Ok(closed) => tracing::info!(closed, "closed calls whose end never came"),
+                Ok(closed) => tracing::info!(closed, "closed calls that were active for too long"),
                 Err(error) => tracing::warn!(error = source(&error), "could not list the tenants; will try again"),
             }
         }

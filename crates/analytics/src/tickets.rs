@@ -8,7 +8,7 @@ use callscope_domain::TenantId;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// What every ticket starts with, so that people and secret scanners know one.
+/// The prefix of every ticket, by which people and secret scanners recognise one.
 pub const TICKET_PREFIX: &str = "cs_ticket_";
 
 /// Hexadecimal digits of a tenant's id.

@@ -26,7 +26,7 @@ pub struct Turns<K: Clone + Eq + Hash = TenantId> {
 struct Lines<K: Clone + Eq + Hash> {
     lent: usize,
     by_holder: HashMap<K, Line<K>>,
-    /// Holders in whose lines someone waits, the next one first.
+    /// Holders with waiting requests, the next one first.
     rotation: VecDeque<K>,
 }
 
@@ -79,7 +79,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
         // Before those that left the line go, as they are what put the line there.
         let is_in_rotation = !line.waiting.is_empty();
         if line.waiting.len() >= self.limits.waiting_max {
-            // Requests that were given up stand in line until someone looks.
+            // Requests that were cancelled stay in line until the next release.
             line.waiting.retain(|waiting| !waiting.is_closed());
         }
         if line.waiting.len() >= self.limits.waiting_max {

@@ -1,4 +1,4 @@
-//! Who asks, and what they may do. A handler that names [`Authorized`] cannot forget to check.
+//! Authentication and authorization of requests, as extractors. A handler that names [`Authorized`] cannot forget the check.
 
 use crate::HeadOnly;
 use crate::authenticator::{Authenticator, Credential};
@@ -43,10 +43,10 @@ impl Right for KeysManage {
     const SCOPE: Scope = Scope::KeysManage;
 }
 
-/// A request whose credential is valid and carries the right `R`, and whose query string is sound. The credential is
-/// looked at first: strangers learn nothing about parameters.
+/// A request with a valid credential that carries the right `R`, and with a valid query string. The credential is checked
+/// first, so that requests without one learn nothing about parameters.
 pub struct Authorized<R, P = NoParams> {
-    /// Whose data it is about: the credential's tenant, and no other.
+    /// The credential's tenant.
     pub tenant: TenantId,
     pub params: P,
     pub credential: Credential,
@@ -71,14 +71,14 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
 }
 
 /// As [`Authorized`], for routes that browsers open as sockets or streams of events, where they cannot send headers:
-/// besides the headers, a ticket in the query string is a credential, and a key or token there if the server is told
-/// so. Neither is left among the parameters.
+/// besides the headers, a ticket in the query string is a credential, and a key or token there if the settings
+/// allow it. Neither is left among the parameters.
 pub struct SocketAuthorized<R, P = NoParams> {
-    /// Whose data it is about: the credential's tenant, and no other.
+    /// The credential's tenant.
     pub tenant: TenantId,
     /// The query string without its credential.
     pub params: P,
-    /// Who asks, and how long. A socket that stays open asks again now and then whether it
+    /// While a socket is open, it is checked at intervals whether the credential
     /// [is still valid](Authenticator::is_still_valid).
     pub credential: Credential,
     right: PhantomData<R>,
@@ -102,7 +102,7 @@ impl<R: Right, P: QueryParams> FromRequest for SocketAuthorized<R, P> {
     }
 }
 
-/// What of a query string nobody but the authenticator may see.
+/// The part of a query string that only the authenticator may see.
 #[derive(Default)]
 struct Secrets {
     tickets: Vec<String>,

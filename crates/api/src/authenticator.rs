@@ -69,12 +69,12 @@ pub struct Authenticator {
     known_tenants: Mutex<HashMap<TenantId, Instant>>,
 }
 
-/// A valid credential: whose data it opens, and what may be done with it.
+/// A valid credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     pub tenant: TenantId,
     pub scopes: Vec<Scope>,
-    /// Whom it stands for: the same for every credential of one key or one subject.
+    /// The same for every credential of one key or one subject.
     pub principal: Principal,
     pub expires_at: Option<Timestamp>,
     /// When it ends by its own word: for a token earlier than `expires_at`, which allows for the issuer's clock.

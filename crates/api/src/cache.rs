@@ -100,11 +100,11 @@ pub enum Found {
     Miss,
 }
 
-/// Answers of all tenants. Cheap to clone.
+/// Responses of all tenants. Cheap to clone.
 #[derive(Clone)]
 pub struct AnswerCache {
-    /// None where nothing is kept. Then nothing is shared either: whoever asks after a record was written must not be
-    /// told what someone else began to read before.
+    /// None if the cache is off. Then loads are not shared either: a request after a write must not get a response that
+    /// began to load before the write.
     kept: Option<Cache<KeptQuestion, Kept>>,
 }
 
@@ -136,8 +136,8 @@ impl AnswerCache {
         Self { kept: Some(cache) }
     }
 
-    /// The answer that is kept, or the one that `load` gives. What fails is kept for nobody; who waited for it fails
-    /// likewise.
+    /// The cached response, or the one that `load` gives. Errors are not cached; concurrent callers that share the load
+    /// get the same error.
     pub async fn answer(
         &self,
         question: Question<'_>,

@@ -102,7 +102,7 @@ impl CorsRules {
     }
 }
 
-/// Names of methods know upper and lower case; ours are all upper.
+/// Names of methods are case-sensitive; ours are all upper case.
 fn method(name: &str) -> Result<Method, CorsFault> {
     let known = name.parse().ok().filter(|_| name.bytes().all(|byte| byte.is_ascii_uppercase()));
     known.ok_or_else(|| CorsFault::Method(name.to_owned()))

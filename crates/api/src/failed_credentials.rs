@@ -18,7 +18,7 @@ const NETWORKS_PER_SHARD_MAX: usize = 4096;
 const HASHES_PER_SHARD_MAX: usize = 1024;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Whose failures are counted together: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
+/// The unit of counting: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Network(IpAddr);
 

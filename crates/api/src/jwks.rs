@@ -1,4 +1,4 @@
-//! The keys of whoever signs tokens: a JSON Web Key Set (RFC 7517), fetched now and then, and when a token names a key
+//! The keys of the issuer of tokens: a JSON Web Key Set (RFC 7517), fetched now and then, and when a token names a key
 //! that is not known.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
@@ -110,7 +110,7 @@ pub struct Jwks {
     ages: KeyAges,
     runtime: Handle,
     state: Mutex<State>,
-    /// One fetch at a time; who waits for it finds it done.
+    /// One fetch at a time; concurrent lookups share it.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -149,7 +149,7 @@ impl Jwks {
             }
             return Found::Key(key);
         }
-        // A task of its own: whoever asked may go away, and must not take what was fetched along.
+        // A task of its own, because the request that needs the keys may be cancelled, and the fetch must not be.
         let jwks = Arc::clone(self);
         let _ = self.runtime.spawn(async move { jwks.fetch().await }).await;
         let (keys, age) = self.current();

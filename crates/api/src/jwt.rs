@@ -1,4 +1,4 @@
-//! Tokens that somebody else signs: JSON Web Tokens (RFC 7519), as people's browsers carry them.
+//! Tokens of another issuer: JSON Web Tokens (RFC 7519), as browsers send them.
 
 use crate::jwks::{Found, Jwks, KeyAges, KeySource, TrustedKey};
 use crate::signatures;
@@ -20,9 +20,9 @@ const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorith
 pub struct JwtOptions {
     /// What their signatures are checked with.
     pub keys: JwtKeys,
-    /// Whom they must be meant for. `None`: tokens that name no audience.
+    /// The required audience. `None`: tokens that name no audience.
     pub audience: Option<String>,
-    /// Who must have made them, if it matters.
+    /// The required issuer, if any.
     pub issuer: Option<String>,
     /// How far the issuer's clock may be off.
     pub leeway: Duration,
@@ -43,7 +43,7 @@ pub enum JwtKeys {
 /// The claims of a valid token.
 #[derive(Debug)]
 pub struct Verified {
-    /// Whose data it opens, if the tenant exists.
+    /// The tenant, which may not exist.
     pub tenant: TenantId,
     pub subject: Subject,
     /// What it may do; words that are not known here are left out.

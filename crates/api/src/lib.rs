@@ -1,6 +1,6 @@
 //! The HTTP interface: handlers, wire types, authentication, problem details, OpenAPI.
 //!
-//! JSON, status codes and headers stop here. The crate knows the service and its ports, and no database.
+//! JSON, status codes and headers stop here. The crate depends on the service and its ports, and on no database.
 
 mod analytics;
 mod asked;

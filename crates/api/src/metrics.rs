@@ -55,7 +55,7 @@ type Reading = Box<dyn Fn(&Metrics) + Send + Sync>;
 /// How often a cache had what was asked for.
 pub struct LookupMetrics {
     hits: Counter,
-    /// Someone else was asking for the same, and the answer was for both.
+    /// The load of a concurrent identical request was shared.
     shared: Counter,
     misses: Counter,
 }
@@ -109,7 +109,7 @@ pub struct PoolConnections {
 }
 
 impl Metrics {
-    /// Nothing counted yet. `routes` are the templates of the routes that requests are told apart by.
+    /// `routes` are the values of the label `route`.
     #[must_use]
     pub fn new(routes: impl IntoIterator<Item = String>) -> Self {
         let mut registry = Registry::default();
@@ -180,7 +180,7 @@ impl Metrics {
     }
 }
 
-/// A metric that the registry knows.
+/// A registered metric.
 fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());

@@ -54,7 +54,7 @@ struct KnownFields<'a, A> {
 }
 
 impl<A> KnownFields<'_, A> {
-    fn knows(&mut self, name: &str) -> bool {
+    fn has_field(&mut self, name: &str) -> bool {
         let fields = *self.known;
         let rest = fields.get(self.next..).unwrap_or_default().iter().position(|field| *field == name);
         let position = rest.map(|offset| self.next + offset);
@@ -99,7 +99,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownFields<'_, A> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         while let Some(name) = self.map.next_key_seed(Name)? {
-            if self.knows(&name) {
+            if self.has_field(&name) {
                 return seed.deserialize(CowStrDeserializer::new(name)).map(Some);
             }
             self.set_aside(&name);

@@ -319,7 +319,7 @@ fn details_object(json: &str) -> Result<Box<str>, Rule> {
     if depth(json) > DETAILS_DEPTH_MAX {
         return Err(Rule::owned(FieldCode::TooLong, format!("must be nested at most {DETAILS_DEPTH_MAX} deep")));
     }
-    // It is given back as it stands; what a strict reader chokes on would cost it the whole page of errors.
+    // `details` is returned verbatim: JSON that strict parsers refuse would make a whole page of errors unreadable.
     if serde_json::from_str::<serde_json::Value>(json).is_err() {
         let message = "must not hold half a surrogate pair, nor a number past the range of 64-bit floats";
         return Err(Rule::new(FieldCode::InvalidFormat, message));

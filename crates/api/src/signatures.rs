@@ -14,7 +14,7 @@ static PROVIDER: CryptoProvider =
 
 /// Makes this the cryptography of tokens, for the whole process. To do so again is harmless.
 pub fn install() {
-    // Whoever was first installed the same.
+    // An earlier call has installed the same provider.
     let _ = PROVIDER.install_default();
 }
 

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const MISMATCHES_SHOWN: usize = 20;
-/// Where there is no terminal, progress is told at most this often.
+/// Without a terminal, progress is printed at most this often.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: u8 = 130;

@@ -79,9 +79,9 @@ pub enum Command {
 pub enum TenantsCommand {
     /// Create a tenant.
     Create {
-        /// The name that commands know it by: lower-case letters, digits, `-` and `_`, at most 64.
+        /// The name for commands: lower-case letters, digits, `-` and `_`, at most 64.
         slug: Slug,
-        /// The name that people know it by; the slug if not given.
+        /// The name for people; the slug if not given.
         #[arg(long)]
         name: Option<DisplayName>,
     },
@@ -94,7 +94,7 @@ pub enum TenantsCommand {
 pub enum KeysCommand {
     /// Create a key and print it, alone on a line. It is shown this once: only its hash is stored.
     Create {
-        /// Whose data it opens.
+        /// The slug of the tenant that it gives access to.
         #[arg(long, value_name = "SLUG")]
         tenant: Slug,
         /// What it may do: analytics:read, calls:write, keys:manage. May be given more than once; the first two if not
@@ -116,13 +116,13 @@ pub enum KeysCommand {
     },
     /// List the keys of a tenant, without their secrets.
     List {
-        /// Whose keys.
+        /// The slug of the tenant.
         #[arg(long, value_name = "SLUG")]
         tenant: Slug,
     },
     /// Revoke a key: it opens nothing from now on.
     Revoke {
-        /// Whose key.
+        /// The slug of the tenant.
         #[arg(long, value_name = "SLUG")]
         tenant: Slug,
         /// The key's id, as `keys list` shows it.
@@ -169,7 +169,7 @@ pub struct AuditArguments {
 /// A day of UTC of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantDay {
-    /// Whose.
+    /// The slug of the tenant.
     pub tenant: Slug,
     /// Which.
     pub day: NaiveDate,
@@ -195,13 +195,13 @@ impl Display for TenantDay {
 /// What to import.
 #[derive(Args)]
 pub struct ImportArguments {
-    /// Whose calls they are.
+    /// The slug of the tenant that the calls belong to.
     #[arg(long, value_name = "SLUG")]
     pub tenant: Slug,
     /// Files with one JSON record a line, plain, gzip (.gz) or Zstandard (.zst); `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Reject records with fields that this version does not know; otherwise such fields are ignored and named.
+    /// Reject records with unknown fields; otherwise such fields are ignored and named.
     #[arg(long)]
     pub strict: bool,
 }

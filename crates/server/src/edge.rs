@@ -14,7 +14,7 @@ use callscope_persistence::Database;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Counters that know the pools of a database.
+/// Metrics with the pools of a database.
 pub fn metrics(database: &Database) -> Arc<Metrics> {
     let (metrics, database) = (Arc::new(Metrics::new(route_templates())), database.clone());
     metrics.read_with(move |metrics| {
@@ -48,7 +48,7 @@ async fn sum_active_calls(database: &Database) -> Result<u64, StoreError> {
     Ok(sum)
 }
 
-/// Tenants whose keys are kept for as long as the settings say.
+/// The store of tenants, with the cache of keys that the settings ask for.
 pub fn tenants(settings: &Settings, database: &Database, metrics: &Metrics) -> Arc<dyn TenantStore> {
     let ttl = settings.cache.ttl;
     if ttl.is_zero() {

@@ -48,7 +48,7 @@ pub struct UrlSource {
 }
 
 impl UrlSource {
-    /// An address. Servers prove who they are to the machine's trusted authorities.
+    /// The certificate of an `https` address is checked against the machine's trusted authorities.
     pub fn new(url: &str) -> Self {
         let authorities = rustls_native_certs::load_native_certs().certs;
         let authorities = authorities.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
@@ -88,7 +88,7 @@ mod tests {
                 let (stream, _) = listener.accept().unwrap();
                 let mut lines = BufReader::new(&stream).lines();
                 while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-                // Who has read enough may have hung up.
+                // The client may have hung up after enough bytes.
                 let _ = (&stream).write_all(answer.as_bytes());
             }
         });

@@ -1,4 +1,4 @@
-//! Settings that must not be seen: the types mask them wherever they are shown, so nobody has to remember to.
+//! Settings that must not be seen: the types mask them wherever they are shown.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Wires everything together and serves it, until told to stop.
+//! Wires everything together and serves it until SIGTERM or Ctrl-C.
 
 use crate::bulk::BulkThreads;
 use crate::edge;
@@ -121,7 +121,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Ends when the process is told to: by SIGTERM or Ctrl-C, which from now on do nothing else.
+/// Waits for SIGTERM or Ctrl-C, which from now on do nothing else.
 pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

@@ -46,7 +46,6 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The way of records into the database.
     pub ingest: IngestSettings,
-    /// Those who follow calls as they happen.
     pub live: LiveSettings,
     pub cors: CorsSettings,
     pub retention: RetentionSettings,
@@ -138,7 +137,7 @@ fn listed(faults: &[Fault]) -> String {
 mod tests {
     use super::*;
 
-    /// Stands for what nobody may see.
+    /// Shown in the place of a secret.
     const MARKER: &str = "horse-battery";
 
     fn read(toml: &str) -> Settings {

@@ -75,7 +75,7 @@ impl Tracer for RequestTracer {
     fn begin(&self, span: &Span, parent: Option<&TraceParent>) {
         span.record("otel.kind", "server");
         if let Some(parent) = parent.and_then(remote) {
-            // It fails only for a span that nobody follows.
+            // It fails only for a span that is not recorded.
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         } else {
             span.record("trace_id", span.context().span().span_context().trace_id().to_string());

@@ -21,7 +21,7 @@ const FAILURE_RATE_WITH_ERRORS: f64 = 0.4;
 /// How one call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Nobody took it: it has no length.
+    /// It was not answered, and has no length.
     Unanswered { end_reason: &'static str },
     /// There was a conversation.
     Answered(Ending),

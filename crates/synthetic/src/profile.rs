@@ -15,7 +15,7 @@ pub struct Profile {
     pub samples_per_call: Option<usize>,
     /// The share of calls that end as `failed`, unanswered ones among them.
     pub failure_rate: f64,
-    /// The share of calls nobody answered among those that failed without an error: they end as they start, with
+    /// The share of unanswered calls among those that failed without an error: they end as they start, with
     /// no turns and no providers. Without effect when [`samples_per_call`](Self::samples_per_call) is set.
     pub unanswered_share: f64,
     /// The share of calls with one to three errors. Such calls fail more often than the rest.

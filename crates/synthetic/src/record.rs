@@ -33,7 +33,7 @@ pub struct CallRecord {
     pub agent: Option<String>,
     /// Tokens that the language model read and wrote, over the whole call.
     pub total_tokens: u64,
-    /// Who worked for the call, in the order stt, llm, tts; within a stage, in the order of use.
+    /// The providers of the call, in the order stt, llm, tts; within a stage, in the order of use.
     pub providers: Vec<ProviderUse>,
     /// What went wrong, oldest first.
     pub errors: Vec<ErrorRecord>,
@@ -57,7 +57,7 @@ pub struct WorkflowRef {
 pub struct ProviderUse {
     /// The stage.
     pub provider_type: ProviderType,
-    /// Who did the work, such as `deepgram`.
+    /// A name such as `deepgram`.
     pub provider_name: String,
     /// One sample for each turn, in milliseconds, in the order of the turns.
     pub latencies_ms: Vec<f64>,

@@ -1,4 +1,4 @@
--- What the program knows of Citus: its table of tables, and two functions with the signatures and the refusals of the
+-- What the program uses of Citus: its table of tables, and two functions with the signatures and the refusals of the
 -- real ones. They write down how they were called, and distribute nothing.
 CREATE SCHEMA citus;
 
@@ -67,7 +67,7 @@ BEGIN
         colocate_with, coalesce(shard_count::text, 'its')));
 END $$;
 
--- Whoever connects from now on finds it by its names, as if it were in pg_catalog.
+-- Later connections find it by its names, as if it were in pg_catalog.
 DO $$
 BEGIN
     EXECUTE format('ALTER DATABASE %I SET search_path = public, citus', current_database());

@@ -99,7 +99,7 @@ fn lower_schema(schema: &mut Map<String, Value>) {
             schema.insert("nullable".to_owned(), true.into());
         }
     }
-    // A type of its own for each string with a bound helps nobody: the server checks.
+    // A type of its own for each string with a bound is of no use to clients: the server checks.
     if schema.get("type").is_some_and(|name| name == "string") {
         schema.retain(|name, _| !STRING_BOUNDS.contains(&name.as_str()));
     }

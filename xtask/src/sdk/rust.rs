@@ -15,7 +15,7 @@ pub fn generate(document: &Value) -> anyhow::Result<()> {
     std::fs::create_dir_all(&sources)?;
     std::fs::copy("sdk/rust/client/Cargo.toml", Path::new(FOLDER).join("rust/Cargo.toml"))?;
     let library = sources.join("lib.rs");
-    // The crate must be there before Cargo looks at whoever uses it.
+    // The crate must exist before Cargo reads the manifest of the program that uses it.
     if !library.exists() {
         std::fs::write(&library, "")?;
     }

@@ -65,7 +65,7 @@ pub type Answers = watch::Receiver<Option<Arc<str>>>;
 
 type Board = watch::Sender<Option<Arc<str>>>;
 
-/// The questions that someone follows. Cheap to clone.
+/// The figures with subscribers. Cheap to clone.
 #[derive(Clone)]
 pub struct Boards {
     shared: Arc<Shared>,
@@ -97,7 +97,7 @@ impl Boards {
         if !boards.contains_key(&key) && boards.keys().filter(|(of, _)| *of == tenant).count() >= QUESTIONS_MAX {
             return Err(FollowError::TooMany);
         }
-        // Someone else may have been faster.
+        // Another task may have been faster.
         let board = boards.entry(key.clone()).or_insert_with(|| {
             let shared = Arc::clone(&self.shared);
             let board = watch::Sender::new(None);
@@ -110,7 +110,7 @@ impl Boards {
 }
 
 impl Shared {
-    /// Asks after commits and now and then, until nobody follows.
+    /// Reloads after commits and at intervals, until there are no subscribers.
     async fn run(
         &self,
         key: (TenantId, Question),

@@ -1,4 +1,4 @@
-//! Which events someone wants.
+//! The filter of a subscription to events.
 
 use crate::field::{FieldCode, Rule};
 use crate::params::{Query, QueryParams};
@@ -44,7 +44,7 @@ pub fn event_id(text: &str) -> Result<EventId, Rule> {
     id.ok_or(Rule::new(FieldCode::InvalidFormat, "must be the id of an event, a whole number from 0 on"))
 }
 
-/// Which events someone wants.
+/// The filter of a subscription to events.
 pub struct EventFilter {
     workflow: Option<Slug>,
     types: Option<Vec<EventKind>>,

@@ -1,4 +1,4 @@
-//! What goes over the wire to those who follow.
+//! Messages to followers, in wire format.
 
 use crate::responses::{duration_seconds, rfc3339};
 use callscope_analytics::live::{Follower, LiveMessage};

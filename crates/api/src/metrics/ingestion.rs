@@ -79,9 +79,17 @@ impl IngestionMetrics {
             dropped_samples: registered(registry, "callscope_ingest_dropped_samples", dropped_help),
             bodies_refused: registered(registry, "callscope_ingest_bodies_refused", refused_help),
             queue_records: registered(registry, "callscope_ingest_queue_records", "Records that wait or are written"),
-            queue_records_max: registered(registry, "callscope_ingest_queue_records_max", "Most of them"),
+            queue_records_max: registered(
+                registry,
+                "callscope_ingest_queue_records_max",
+                "Bound on callscope_ingest_queue_records",
+            ),
             body_bytes: registered(registry, "callscope_ingest_body_bytes", "Bytes of bodies in memory"),
-            body_bytes_max: registered(registry, "callscope_ingest_body_bytes_max", "Most of them"),
+            body_bytes_max: registered(
+                registry,
+                "callscope_ingest_body_bytes_max",
+                "Bound on callscope_ingest_body_bytes",
+            ),
             transactions: TransactionMetrics {
                 committed: transaction("committed"),
                 failed: transaction("failed"),

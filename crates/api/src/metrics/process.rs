@@ -1,4 +1,4 @@
-//! What the operating system knows of the process, under the names that every Prometheus client uses. On Linux only;
+//! The operating system's figures of the process, under the names that every Prometheus client uses. On Linux only;
 //! elsewhere there is nothing.
 
 use prometheus_client::collector::Collector;

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Upper bounds of the buckets of an answer's time, in seconds: from what the cache takes to what is given up.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// The methods that are told apart; every other one is [`OTHER_METHOD`].
+/// The values of the label `method`; every other method is [`OTHER_METHOD`].
 const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS];
 const OTHER_METHOD: &str = "other";
 

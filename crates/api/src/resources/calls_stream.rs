@@ -122,7 +122,7 @@ async fn stream_calls(
     let session = state.sockets.open(&request, asked.credential)?;
     let follower = state.live.follow(asked.tenant, last_seen).await?;
     let mut greeting = format!("retry: {RETRY_MS}\n");
-    // With the number of the last event before it: whoever loses the connection at once has missed nothing.
+    // With the number of the last event before it, so that a client that loses the connection at once misses nothing.
     let start = last_seen.filter(|_| !follower.is_reset).map_or(follower.cursor.0, |id| id.0);
     push(&mut greeting, "connected", Some(start), &Notice::connected(asked.tenant, &follower).text());
     if follower.is_reset {
@@ -139,7 +139,7 @@ async fn stream_calls(
     };
     let (sender, receiver) = mpsc::channel(1);
     let send_timeout = state.sockets.limits().send_timeout;
-    actix_web::rt::spawn(listener.tell(sender, send_timeout));
+    actix_web::rt::spawn(listener.deliver(sender, send_timeout));
     let events = stream::unfold(receiver, |mut receiver| async move {
         let text = receiver.recv().await?;
         Some((Ok::<_, Infallible>(web::Bytes::from(text)), receiver))
@@ -159,9 +159,9 @@ struct Listener {
 }
 
 impl Listener {
-    /// Tells everything, until all is over or the other side is gone or does not take it: whoever stops reading must not
-    /// keep a place for ever.
-    async fn tell(mut self, sender: mpsc::Sender<String>, send_timeout: Duration) {
+    /// Sends messages until the server shuts down, the client is gone, or the client does not read: such a client must
+    /// not keep its slot in the quota.
+    async fn deliver(mut self, sender: mpsc::Sender<String>, send_timeout: Duration) {
         loop {
             let text = tokio::select! {
                 text = self.next() => text,

@@ -128,7 +128,7 @@ struct KeyResponse {
     /// From when on it is refused; null when it does not expire.
     #[schema(required, format = DateTime, example = "2027-01-01T00:00:00Z")]
     expires_at: Option<String>,
-    /// Since when it is refused because somebody revoked it; null when nobody did.
+    /// When it was revoked; null when it was not.
     #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
     /// Most requests a second, 0 for no limit; null when the server's own limit holds.

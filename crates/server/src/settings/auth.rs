@@ -40,9 +40,9 @@ pub struct AuthSettings {
     /// The age from which on they are not used any more.
     #[serde(with = "duration")]
     pub jwks_age_max: Duration,
-    /// Whom tokens must be meant for; empty for tokens that do not say.
+    /// The audience that tokens must name; empty for tokens without one.
     pub jwt_audience: String,
-    /// Who must have made tokens; empty for anyone who has the key.
+    /// The issuer that tokens must name; empty for any.
     pub jwt_issuer: String,
     /// How far other clocks may be off.
     #[serde(with = "duration")]
@@ -81,8 +81,8 @@ impl AuthSettings {
         faults.require(
             self.jwks_allow_http || !url.starts_with("http://") || is_loopback(url),
             "auth.jwks_url",
-            "must start with https://, or name this machine, as whoever can change the keys on their way can make \
-             tokens; auth.jwks_allow_http = true allows it nevertheless",
+            "must start with https://, or name this machine, because anyone who can change the keys in transit can \
+             make tokens; auth.jwks_allow_http = true allows it nevertheless",
         );
         faults.require(self.jwt_leeway <= LEEWAY_MAX, "auth.jwt_leeway", "must be at most 10m");
         let ttl = TICKET_TTL_MIN..=TICKET_TTL_MAX;

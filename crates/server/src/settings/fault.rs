@@ -78,7 +78,7 @@ impl Faults {
         self.require(!value.is_zero(), key, "must be more than 0s");
     }
 
-    /// Adds the fault of a check that knows its key.
+    /// Adds the fault of a check that names its key.
     pub fn check<T>(&mut self, result: Result<T, Fault>) {
         if let Err(fault) = result {
             self.0.push(fault);

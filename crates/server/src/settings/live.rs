@@ -10,7 +10,7 @@ use std::time::Duration;
 const LIVE_DURATION_MIN: Duration = Duration::from_millis(100);
 const LIVE_DURATION_MAX: Duration = Duration::from_hours(7 * 24);
 
-/// Those who follow calls as they happen.
+/// Sockets and streams of live events.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LiveSettings {

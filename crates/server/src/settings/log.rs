@@ -23,7 +23,7 @@ pub enum LogFormat {
 pub enum LogAudience {
     /// The operator of a server.
     Operator,
-    /// Who has typed a command, and wants to hear of problems alone unless the settings ask for more.
+    /// The user of a command, which logs problems alone unless the settings ask for more.
     CommandLine,
 }
 
