@@ -4,63 +4,104 @@
 use crate::kept::{Balance, Keeping};
 use crate::ports::{LockedCalls, TenantChanges};
 use callscope_domain::{
-    Call, CallFacts, CallId, Contribution, Incoming, Resolution, Timestamp, Transition, TransitionKind, Workflow,
-    WorkflowId, call_events, transition,
+    Call, CallFacts, CallId, Contribution, Dimension, Group, GroupId, GroupValue, Incoming, Resolution, Slug,
+    Timestamp, Totals, Transition, TransitionKind, Workflow, WorkflowId, call_events, timeout_event, transition,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Differences of rollups by bucket, in the order in which every writer must touch them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RollupDeltas {
-    buckets: BTreeMap<(Resolution, Timestamp), Contribution>,
+/// What a row of a rollup is found by, in the order in which every writer must touch them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RollupKey {
+    /// The dimension.
+    pub dimension: Dimension,
+    /// The width of the bucket.
+    pub resolution: Resolution,
+    /// The group, by its number.
+    pub group: GroupId,
+    /// The start of the bucket.
+    pub bucket: Timestamp,
 }
 
+/// A group that calls are in has no number, which is a bug, or somebody deleted it.
+#[derive(Debug, thiserror::Error)]
+#[error("a value of the dimension {0} that calls have is not among the groups of the tenant")]
+pub struct UnknownGroup(pub Dimension);
+
+/// Differences of rollups: those that are not zero, in the order of their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RollupDeltas {
+    rows: Vec<(RollupKey, Totals)>,
+}
+
+/// The totals of groups in the finest buckets that they have, ascending.
+pub type FinestBuckets = BTreeMap<(Dimension, GroupId), Vec<(Timestamp, Totals)>>;
+
 impl RollupDeltas {
-    /// The non-zero differences, by resolution and bucket start.
-    pub fn iter(&self) -> impl Iterator<Item = (Resolution, Timestamp, &Contribution)> {
-        self.buckets.iter().map(|(&(resolution, start), delta)| (resolution, start, delta))
-    }
-
-    /// Takes a contribution away from one bucket.
-    pub fn subtract(&mut self, resolution: Resolution, start: Timestamp, contribution: &Contribution) {
-        let bucket = self.buckets.entry((resolution, start)).or_default();
-        *bucket -= contribution;
-        if bucket.is_zero() {
-            self.buckets.remove(&(resolution, start));
-        }
-    }
-
-    /// Sums minutes up to every resolution, and drops what is zero.
+    /// The differences, in the order of their keys.
     #[must_use]
-    pub fn from_minutes(minutes: Minutes) -> Self {
-        let mut buckets = BTreeMap::new();
-        let mut finer = minutes;
-        let mut resolution = Some(Resolution::Minute);
-        while let Some(current) = resolution {
-            finer.retain(|_, delta| !delta.is_zero());
-            resolution = current.coarser();
-            let mut coarser: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
-            if let Some(next) = resolution {
-                for (&start, delta) in &finer {
-                    *coarser.entry(next.floor(start)).or_default() += delta;
+    pub fn rows(&self) -> &[(RollupKey, Totals)] {
+        &self.rows
+    }
+
+    /// The same, by value.
+    #[must_use]
+    pub fn into_rows(self) -> Vec<(RollupKey, Totals)> {
+        self.rows
+    }
+
+    /// The differences that stand in a map.
+    #[must_use]
+    pub fn from_map(rows: BTreeMap<RollupKey, Totals>) -> Self {
+        Self { rows: rows.into_iter().filter(|(_, totals)| !totals.is_zero()).collect() }
+    }
+
+    /// Sums minutes up to every resolution that a dimension has; `find_id` gives the numbers of groups.
+    pub fn from_minutes(minutes: Minutes, find_id: impl Fn(&Group) -> Option<GroupId>) -> Result<Self, UnknownGroup> {
+        let mut groups = FinestBuckets::new();
+        for (minute, contribution) in minutes {
+            for (group, totals) in contribution.into_groups() {
+                let id = find_id(&group).ok_or(UnknownGroup(group.dimension))?;
+                groups.entry((group.dimension, id)).or_default().push((minute, totals));
+            }
+        }
+        Ok(Self::from_finest(groups))
+    }
+
+    /// Sums the finest buckets of each group up to every resolution that its dimension has.
+    #[must_use]
+    pub fn from_finest(groups: FinestBuckets) -> Self {
+        let mut rows = Vec::new();
+        let mut groups = groups.into_iter().peekable();
+        while let Some(&((dimension, _), _)) = groups.peek() {
+            let mut by_resolution = [const { Vec::new() }; Resolution::ALL.len()];
+            while let Some(((_, group), mut finer)) = groups.next_if(|((of, _), _)| *of == dimension) {
+                for (&resolution, rows) in Resolution::ALL.iter().zip(&mut by_resolution) {
+                    finer = coarser(finer, resolution);
+                    if resolution >= dimension.row().finest {
+                        let key = |bucket| RollupKey { dimension, resolution, group, bucket };
+                        rows.extend(finer.iter().map(|(bucket, totals)| (key(*bucket), totals.clone())));
+                    }
                 }
             }
-            buckets.extend(finer.into_iter().map(|(start, delta)| ((current, start), delta)));
-            finer = coarser;
+            rows.extend(by_resolution.into_iter().flatten());
         }
-        Self { buckets }
+        Self { rows }
     }
+}
 
-    /// The rollups of calls that were in none before.
-    #[must_use]
-    pub fn of_calls<'a>(calls: impl IntoIterator<Item = &'a CallFacts>) -> Self {
-        let mut minutes: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
-        for call in calls {
-            *minutes.entry(Resolution::Minute.floor(call.started_at)).or_default() += &Contribution::of(call);
+/// Sums ascending buckets up to wider ones, and leaves out what is zero.
+fn coarser(finer: Vec<(Timestamp, Totals)>, resolution: Resolution) -> Vec<(Timestamp, Totals)> {
+    let mut sums: Vec<(Timestamp, Totals)> = Vec::with_capacity(finer.len());
+    for (start, totals) in finer {
+        let bucket = resolution.floor(start);
+        match sums.last_mut() {
+            Some((last, sum)) if *last == bucket => *sum += &totals,
+            _ => sums.push((bucket, totals)),
         }
-        Self::from_minutes(minutes)
     }
+    sums.retain(|(_, totals)| !totals.is_zero());
+    sums
 }
 
 /// Contributions by minute.
@@ -73,7 +114,7 @@ pub fn expect_minutes<'a>(arrivals: impl IntoIterator<Item = &'a Incoming>) -> M
     let mut minutes = Minutes::new();
     for incoming in arrivals {
         if let Incoming::Record(call) = incoming {
-            *minute_of(&mut minutes, call.facts()) += &Contribution::of(call.facts());
+            minute_of(&mut minutes, call.facts()).add_call(call.facts());
         }
     }
     minutes
@@ -95,14 +136,13 @@ pub struct Moment {
 /// Applies what arrived, in its order, to calls of one tenant; `minutes` is what [`expect_minutes`] made of it. Gives
 /// the changes, and what became of each arrival. What meets a bound on what is kept is refused or regrouped before it is
 /// counted, so that rollups stay the sums of what is stored.
-#[must_use]
 pub fn plan_changes(
     stored: LockedCalls,
     arrivals: impl IntoIterator<Item = Incoming>,
     mut minutes: Minutes,
     moment: Moment,
     keeping: Keeping,
-) -> (TenantChanges, Vec<TransitionKind>) {
+) -> Result<(TenantChanges, Vec<TransitionKind>), UnknownGroup> {
     let mut ledger = keeping.begin(stored.counts, moment.now);
     let logged = |id| stored.logged_errors.get(&id).copied().unwrap_or(0);
     let calls = stored.calls.into_iter();
@@ -123,7 +163,7 @@ pub fn plan_changes(
         kinds.push(outcome.kind);
         if outcome.next.is_none() {
             if let Incoming::Record(call) = incoming {
-                *minute_of(&mut minutes, call.facts()) -= &Contribution::of(call.facts());
+                minute_of(&mut minutes, call.facts()).subtract_call(call.facts());
             }
             continue;
         }
@@ -133,12 +173,15 @@ pub fn plan_changes(
         if let Incoming::Record(call) = &mut incoming
             && let Some(regrouped) = ledger.regroup(call)
         {
-            *minute_of(&mut minutes, call.facts()) -= &Contribution::of(call.facts());
-            *minute_of(&mut minutes, regrouped.facts()) += &Contribution::of(regrouped.facts());
+            minute_of(&mut minutes, call.facts()).subtract_call(call.facts());
+            minute_of(&mut minutes, regrouped.facts()).add_call(regrouped.facts());
             outcome.next = Some(regrouped.facts().clone());
             *call = Arc::new(regrouped);
         }
         if let Some(next) = &outcome.next {
+            if outcome.kind == TransitionKind::TimedOut {
+                ledger.admit_all(next);
+            }
             progress.logged_errors = ledger.apply(progress.current.as_ref(), next, progress.logged_errors);
         }
         if let Incoming::Record(call) = &incoming {
@@ -150,12 +193,22 @@ pub fn plan_changes(
         if let Incoming::Record(call) = incoming
             && let Some(earlier) = progress.record.replace(call)
         {
-            *minute_of(&mut minutes, earlier.facts()) -= &Contribution::of(earlier.facts());
+            minute_of(&mut minutes, earlier.facts()).subtract_call(earlier.facts());
         }
     }
-    let Balance { counts, counts_changed, new_values, bounds_met } = ledger.close();
-    let changes = changes(calls, &order, minutes, moment.now);
-    (TenantChanges { events, new_values, counts, counts_changed, bounds_met, ..changes }, kinds)
+    let Balance { counts, counts_changed, groups, bounds_met } = ledger.close();
+    let mut changes = changes(calls, &order, &mut minutes, moment.now, &stored.slugs);
+    changes.rollups = RollupDeltas::from_minutes(minutes, |group| groups.find(group))?;
+    changes.groups = groups.added();
+    for (workflow, _, id) in &mut changes.workflows {
+        *id = groups.find(&workflow_group(workflow.id)).ok_or(UnknownGroup(Dimension::Workflow))?;
+    }
+    events.append(&mut changes.events);
+    Ok((TenantChanges { events, counts, counts_changed, bounds_met, ..changes }, kinds))
+}
+
+fn workflow_group(id: WorkflowId) -> Group {
+    Group { dimension: Dimension::Workflow, value: GroupValue::Workflow(id) }
 }
 
 /// What is known of one call while a batch is applied.
@@ -183,22 +236,26 @@ impl Progress {
 fn changes(
     mut calls: HashMap<CallId, Progress>,
     order: &[CallId],
-    mut minutes: Minutes,
+    minutes: &mut Minutes,
     decided_at: Timestamp,
+    slugs: &HashMap<WorkflowId, Slug>,
 ) -> TenantChanges {
     let mut changes = TenantChanges::at(decided_at);
     let mut workflows: HashMap<WorkflowId, (Workflow, Timestamp)> = HashMap::new();
     for progress in order.iter().filter_map(|id| calls.remove(id)) {
         if let Some(before) = &progress.before {
-            *minute_of(&mut minutes, before) -= &Contribution::of(before);
+            minute_of(minutes, before).subtract_call(before);
         }
-        if let Some(current) = progress.current.as_ref().filter(|_| progress.timed_out) {
-            changes.timed_out.push(current.id);
+        if let Some(current) = progress.current.filter(|_| progress.timed_out) {
             // It is not what its last record says; without a record, nothing of it was expected.
-            *minute_of(&mut minutes, current) += &Contribution::of(current);
+            minute_of(minutes, &current).add_call(&current);
             if let Some(call) = &progress.record {
-                *minute_of(&mut minutes, call.facts()) -= &Contribution::of(call.facts());
+                minute_of(minutes, call.facts()).subtract_call(call.facts());
             }
+            let of_record = progress.record.as_ref().and_then(|call| call.workflow()).map(|workflow| &workflow.slug);
+            let slug = of_record.or_else(|| slugs.get(&current.workflow_id?));
+            changes.events.push(timeout_event(&current, slug, decided_at));
+            changes.timed_out.push(current);
         }
         if let Some(call) = progress.record {
             if let Some(workflow) = call.workflow() {
@@ -213,9 +270,11 @@ fn changes(
             changes.calls.push(call);
         }
     }
-    changes.workflows = workflows.into_values().collect();
-    changes.workflows.sort_by_key(|(workflow, _)| workflow.id);
-    changes.rollups = RollupDeltas::from_minutes(minutes);
+    changes.events.sort_by_key(|event| event.call_id);
+    // Their numbers are known when all groups are.
+    changes.workflows =
+        workflows.into_values().map(|(workflow, seen_at)| (workflow, seen_at, GroupId::TENANT)).collect();
+    changes.workflows.sort_by_key(|(workflow, ..)| workflow.id);
     changes
 }
 

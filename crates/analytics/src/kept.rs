@@ -3,21 +3,18 @@
 //! What meets a bound is never lost in silence: a record is refused by name, an error is counted without an entry in the
 //! log, and a value of a dimension goes into the group `(other)`.
 
+use crate::groups::{BatchGroups, GroupIds};
 use callscope_domain::{
-    Call, CallFacts, CallStatus, Dimension, DimensionValue, DimensionValues, Refusal, Resolution, Span, TenantId,
-    Timestamp, TransitionKind, Workflow, other_agent,
+    Call, CallFacts, CallStatus, Contribution, Dimension, Group, Refusal, Resolution, Span, TenantId, Timestamp,
+    TransitionKind, ValuesMax,
 };
 use std::sync::Arc;
 
 /// Most of each that is kept of one tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptLimits {
-    /// Distinct workflows.
-    pub workflows_max: usize,
-    /// Distinct providers: type and name.
-    pub providers_max: usize,
-    /// Distinct agents.
-    pub agents_max: usize,
+    /// Distinct values of each dimension.
+    pub values_max: ValueLimits,
     /// Calls that are active.
     pub active_calls_max: i64,
     /// Error entries that arrive on a day of UTC.
@@ -31,21 +28,28 @@ pub struct KeptLimits {
 impl KeptLimits {
     /// No bounds at all.
     pub const NONE: Self = Self {
-        workflows_max: usize::MAX,
-        providers_max: usize::MAX,
-        agents_max: usize::MAX,
+        values_max: ValueLimits([usize::MAX; Dimension::COUNT]),
         active_calls_max: i64::MAX,
         errors_per_day_max: i64::MAX,
         rows_max: i64::MAX,
         oldest_start: Span::from_micros(i64::MAX),
     };
+}
 
-    const fn values_max(&self, dimension: Dimension) -> usize {
-        match dimension {
-            Dimension::Workflow => self.workflows_max,
-            Dimension::Provider => self.providers_max,
-            Dimension::Agent => self.agents_max,
-        }
+/// A bound for each dimension on the distinct values of a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueLimits([usize; Dimension::COUNT]);
+
+impl ValueLimits {
+    /// The same with another bound for one dimension.
+    #[must_use]
+    pub const fn with(mut self, dimension: Dimension, values_max: usize) -> Self {
+        self.0[dimension as usize] = values_max;
+        self
+    }
+
+    const fn of(&self, dimension: Dimension) -> usize {
+        self.0[dimension as usize]
     }
 }
 
@@ -60,19 +64,15 @@ pub struct KeptCounts {
     pub errors_day: Option<Timestamp>,
     /// Error entries that arrived on that day.
     pub errors_logged: i64,
-    /// Raised with every change of the values of dimensions.
-    pub values_revision: i64,
+    /// The number of groups.
+    pub groups: i64,
 }
 
 /// What met a bound, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BoundsMet {
-    /// Calls whose workflow became the group `(other)`.
-    pub workflows: u64,
-    /// Uses of a provider that became those of the group.
-    pub providers: u64,
-    /// Calls whose agent became the group.
-    pub agents: u64,
+    /// Values of each dimension that became the group `(other)`: of calls, or of uses of a provider.
+    values: [u64; Dimension::COUNT],
     /// Records that were refused because too many calls are active.
     pub active_calls: u64,
     /// Errors that were counted without an entry in the log, because of the bound of a day or of rows.
@@ -85,18 +85,18 @@ pub struct BoundsMet {
 
 impl BoundsMet {
     /// Each count with the name of its bound.
-    #[must_use]
-    pub const fn by_name(&self) -> [(&'static str, u64); 7] {
-        let Self { workflows, providers, agents, active_calls, errors, rows, oldest_start } = *self;
-        [
-            ("workflows_max", workflows),
-            ("providers_max", providers),
-            ("agents_max", agents),
+    pub fn by_name(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self { values, active_calls, errors, rows, oldest_start } = *self;
+        let of_dimension = |(dimension, count): (&Dimension, u64)| match dimension.row().values_max {
+            ValuesMax::Setting(name) => Some((name, count)),
+            ValuesMax::Vocabulary => None,
+        };
+        Dimension::ALL.iter().zip(values).filter_map(of_dimension).chain([
             ("active_calls_max", active_calls),
             ("errors_per_day_max", errors),
             ("rows_max", rows),
             ("oldest_start", oldest_start),
-        ]
+        ])
     }
 
     /// Whether none was met.
@@ -117,16 +117,16 @@ impl BoundsMet {
 /// What a batch of one tenant is held against.
 #[derive(Clone, Debug)]
 pub struct Keeping {
+    tenant: TenantId,
     limits: KeptLimits,
-    known: Arc<DimensionValues>,
-    other_workflow: Workflow,
+    groups: Arc<GroupIds>,
 }
 
 impl Keeping {
-    /// The bounds, and the values that the tenant has.
+    /// The bounds, and the groups that the tenant has.
     #[must_use]
-    pub fn new(tenant: TenantId, limits: KeptLimits, known: Arc<DimensionValues>) -> Self {
-        Self { limits, known, other_workflow: Workflow::other(tenant) }
+    pub const fn new(tenant: TenantId, limits: KeptLimits, groups: Arc<GroupIds>) -> Self {
+        Self { tenant, limits, groups }
     }
 
     /// Begins a batch.
@@ -135,21 +135,21 @@ impl Keeping {
         let today = Resolution::Day.floor(now);
         let errors_logged = if counts.errors_day == Some(today) { counts.errors_logged } else { 0 };
         let of_today = KeptCounts { errors_day: Some(today), errors_logged, ..counts };
-        let (admitted, new_values, met) = Default::default();
-        Ledger { keeping: self, now, before: of_today, counts: of_today, admitted, new_values, met }
+        let Self { tenant, limits, groups } = self;
+        let groups = BatchGroups::new(tenant, groups);
+        Ledger { tenant, limits, now, before: of_today, counts: of_today, groups, met: BoundsMet::default() }
     }
 }
 
 /// Follows what a batch adds to what is kept.
 #[derive(Debug)]
 pub struct Ledger {
-    keeping: Keeping,
+    tenant: TenantId,
+    limits: KeptLimits,
     now: Timestamp,
     before: KeptCounts,
     counts: KeptCounts,
-    /// Values that the batch added.
-    admitted: DimensionValues,
-    new_values: Vec<DimensionValue>,
+    groups: BatchGroups,
     met: BoundsMet,
 }
 
@@ -160,8 +160,8 @@ pub struct Balance {
     pub counts: KeptCounts,
     /// Whether they were others before.
     pub counts_changed: bool,
-    /// Values that the tenant did not have.
-    pub new_values: Vec<DimensionValue>,
+    /// The tenant's groups, with those that the batch added.
+    pub groups: BatchGroups,
     /// What met a bound.
     pub bounds_met: BoundsMet,
 }
@@ -169,7 +169,7 @@ pub struct Balance {
 impl Ledger {
     /// Why a record may not do what it is about to, if so; that is counted.
     pub fn refuse(&mut self, kind: TransitionKind, call: &CallFacts) -> Option<Refusal> {
-        let limits = &self.keeping.limits;
+        let limits = &self.limits;
         let is_new = kind == TransitionKind::Created;
         let refusal = if !is_new && kind != TransitionKind::Replaced {
             None
@@ -187,33 +187,24 @@ impl Ledger {
 
     /// The call with values past a bound in the group `(other)`; none when it stays as it is.
     pub fn regroup(&mut self, call: &Call) -> Option<Call> {
-        let workflow = call.workflow().filter(|workflow| !self.keeping.known.has_workflow(workflow.id));
-        let agent = call.agent().filter(|agent| !self.keeping.known.has_agent(agent));
-        let is_unknown = |usage: &callscope_domain::ProviderUse| !self.keeping.known.has_provider(&usage.provider);
-        if workflow.is_none() && agent.is_none() && !call.facts().providers.iter().any(is_unknown) {
-            return None;
+        let (groups, limits) = (&mut self.groups, &self.limits);
+        let admit = |group: Group| {
+            let values_max = limits.values_max.of(group.dimension);
+            groups.admit(group, values_max)
+        };
+        let (regrouped, moved) = call.regrouped(self.tenant, admit)?;
+        for (dimension, count) in moved {
+            self.met.values[dimension as usize] += count;
         }
-        let mut met = BoundsMet::default();
-        let other_workflow = workflow.is_some_and(|workflow| !self.admit(DimensionValue::Workflow(workflow.id)));
-        let other_agent_is_meant = agent.is_some_and(|agent| !self.admit(DimensionValue::Agent(agent.clone())));
-        let mut providers = call.facts().providers.clone();
-        for usage in &mut providers {
-            if !self.admit(DimensionValue::Provider(usage.provider.clone())) {
-                usage.provider = usage.provider.clone().other();
-                met.providers += 1;
-            }
+        self.admit_all(regrouped.facts());
+        Some(regrouped)
+    }
+
+    /// Takes up the groups of a call all of whose values are known, or are always kept.
+    pub fn admit_all(&mut self, call: &CallFacts) {
+        for (group, _) in Contribution::of(call).into_groups() {
+            self.groups.admit(group, usize::MAX);
         }
-        (met.workflows, met.agents) = (u64::from(other_workflow), u64::from(other_agent_is_meant));
-        if met.is_none() {
-            return None;
-        }
-        self.met.workflows += met.workflows;
-        self.met.agents += met.agents;
-        self.met.providers += met.providers;
-        let workflow =
-            if other_workflow { Some(self.keeping.other_workflow.clone()) } else { call.workflow().cloned() };
-        let agent = if other_agent_is_meant { Some(other_agent()) } else { call.agent().cloned() };
-        Some(call.regrouped(workflow, agent, providers))
     }
 
     /// Counts a change of a call, and says how many of its errors go into the log: what it had there, and as many
@@ -222,7 +213,7 @@ impl Ledger {
         let is_active = |call: &CallFacts| i64::from(call.status == CallStatus::Active);
         self.counts.active_calls += is_active(after) - before.map_or(0, is_active);
         self.counts.stored_rows += i64::from(before.is_none());
-        let limits = &self.keeping.limits;
+        let limits = &self.limits;
         let of_the_day = limits.errors_per_day_max.saturating_sub(self.counts.errors_logged).max(0);
         let of_rows = limits.rows_max.saturating_sub(self.counts.stored_rows).max(0);
         let room = usize::try_from(of_the_day.min(of_rows)).unwrap_or(usize::MAX);
@@ -238,28 +229,8 @@ impl Ledger {
     /// What the batch made of the counts.
     #[must_use]
     pub fn close(mut self) -> Balance {
-        self.counts.values_revision += i64::try_from(self.new_values.len()).unwrap_or(i64::MAX);
-        let Self { before, counts, new_values, met: bounds_met, .. } = self;
-        Balance { counts, counts_changed: counts != before, new_values, bounds_met }
-    }
-
-    /// Whether a value is kept: it is known, or there is room for it, or it is the group's own name.
-    fn admit(&mut self, value: DimensionValue) -> bool {
-        let is_known = |values: &DimensionValues| match &value {
-            DimensionValue::Workflow(id) => *id == self.keeping.other_workflow.id || values.has_workflow(*id),
-            DimensionValue::Provider(provider) => provider.is_other() || values.has_provider(provider),
-            DimensionValue::Agent(agent) => *agent == other_agent() || values.has_agent(agent),
-        };
-        if is_known(&self.keeping.known) || is_known(&self.admitted) {
-            return true;
-        }
-        let dimension = value.dimension();
-        let count = self.keeping.known.count(dimension) + self.admitted.count(dimension);
-        if count >= self.keeping.limits.values_max(dimension) {
-            return false;
-        }
-        self.admitted.insert(value.clone());
-        self.new_values.push(value);
-        true
+        self.counts.groups += i64::try_from(self.groups.added().len()).unwrap_or(i64::MAX);
+        let Self { before, counts, groups, met: bounds_met, .. } = self;
+        Balance { counts, counts_changed: counts != before, groups, bounds_met }
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! Implementations promise that one call of a reading function sees one state of the database.
 
-use crate::deltas::RollupDeltas;
+use crate::deltas::{RollupDeltas, RollupKey};
 use crate::kept::{BoundsMet, KeptCounts};
 use async_trait::async_trait;
 use callscope_domain::{
-    Actor, ApiKey, Call, CallError, CallEvent, CallFacts, CallId, CallTotals, Contribution, DimensionValue, ErrorKind,
-    EventId, KeyId, Level, Provider, ProviderTotals, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Window,
-    WindowPlan, Workflow, WorkflowId,
+    Actor, ApiKey, Call, CallError, CallEvent, CallFacts, CallId, ErrorKind, EventId, Group, GroupId, KeyId, Level,
+    Loaded, ReadPlan, Resolution, Service, Slug, Tenant, TenantId, Timestamp, Totals, Window, Workflow, WorkflowId,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,86 +36,6 @@ pub enum StoreError {
 /// What an error is about, for the log: its source, if it has one.
 pub(crate) fn source(error: &StoreError) -> &(dyn std::error::Error + 'static) {
     std::error::Error::source(error).unwrap_or(error)
-}
-
-/// Which calls a question is about, besides its window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallScope {
-    /// All calls of the tenant.
-    Tenant,
-    /// Those of the workflows with this slug.
-    Workflow(Slug),
-}
-
-/// What a window's call figures are the sum of.
-#[derive(Debug, Default)]
-pub struct CallParts {
-    /// Calls that started before it are no longer kept: edges before it were answered from whole minutes, which are
-    /// among the buckets.
-    pub kept_from: Option<Timestamp>,
-    /// Totals of whole buckets, with the start of the bucket.
-    pub buckets: Vec<(Timestamp, CallTotals)>,
-    /// The calls of the plan's edges.
-    pub edge_calls: Vec<CallFacts>,
-}
-
-/// What a summary is made of.
-#[derive(Debug, Default)]
-pub struct SummaryParts {
-    /// The calls of the window.
-    pub calls: CallParts,
-    /// Calls that are active now.
-    pub active_calls: u64,
-}
-
-/// What a window's workflow figures are the sum of.
-#[derive(Debug, Default)]
-pub struct WorkflowParts {
-    /// Calls that started before it are no longer kept: edges before it were answered from whole minutes, which are
-    /// among the buckets.
-    pub kept_from: Option<Timestamp>,
-    /// Totals of whole buckets.
-    pub buckets: Vec<(WorkflowId, CallTotals)>,
-    /// The calls of the plan's edges.
-    pub edge_calls: Vec<CallFacts>,
-    /// Every workflow of the tenant.
-    pub workflows: Vec<WorkflowLabel>,
-}
-
-/// How a workflow is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkflowLabel {
-    /// Which workflow.
-    pub id: WorkflowId,
-    /// Its slug, from the newest call that ran through it.
-    pub slug: Slug,
-    /// Its name, likewise; the slug when no record gave one.
-    pub name: String,
-}
-
-/// What a window's provider figures are the sum of.
-#[derive(Debug, Default)]
-pub struct ProviderParts {
-    /// Calls that started before it are no longer kept: edges before it were answered from whole minutes, which are
-    /// among the buckets.
-    pub kept_from: Option<Timestamp>,
-    /// Totals of all whole buckets together.
-    pub buckets: BTreeMap<Provider, ProviderTotals>,
-    /// The calls of the plan's edges.
-    pub edge_calls: Vec<CallFacts>,
-}
-
-/// What a window's error counts are the sum of, and a page of the errors themselves.
-#[derive(Debug, Default)]
-pub struct ErrorLogParts {
-    /// As in [`CallParts`].
-    pub kept_from: Option<Timestamp>,
-    /// How many match in whole buckets.
-    pub bucket_errors: i64,
-    /// Each error of the calls of the plan's edges, whether it matches or not.
-    pub edge_errors: Vec<ErrorKind>,
-    /// Those that match, newest first, ties by call id, then position.
-    pub items: Vec<LoggedError>,
 }
 
 /// Which errors are asked for.
@@ -159,41 +78,21 @@ pub struct LoggedError {
 /// What the read endpoints ask.
 #[async_trait]
 pub trait AnalyticsStore: Send + Sync {
-    /// The parts of a window's summary.
-    async fn load_summary_parts(
-        &self,
-        tenant: TenantId,
-        scope: &CallScope,
-        plan: &WindowPlan,
-    ) -> Result<SummaryParts, StoreError>;
+    /// Reads what a plan needs.
+    async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError>;
 
-    /// The parts of a window's call figures.
-    async fn load_call_parts(
+    /// Reads what a plan needs, and a page of the errors of the calls of its window: those that match, newest first,
+    /// ties by call id, then position.
+    async fn load_errors(
         &self,
         tenant: TenantId,
-        scope: &CallScope,
-        plan: &WindowPlan,
-    ) -> Result<CallParts, StoreError>;
+        plan: &ReadPlan,
+        filter: ErrorFilter,
+        page: Page,
+    ) -> Result<(Loaded, Vec<LoggedError>), StoreError>;
 
     /// The number of calls that are active now.
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError>;
-
-    /// The parts of a window's workflow figures.
-    async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError>;
-
-    /// The parts of a window's provider figures.
-    async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError>;
-
-    /// The parts of a window's error counts, of every kind, and a page of the errors that match; `plan` is the
-    /// window's.
-    async fn load_error_log_parts(
-        &self,
-        tenant: TenantId,
-        window: Window,
-        plan: &WindowPlan,
-        filter: ErrorFilter,
-        page: Page,
-    ) -> Result<ErrorLogParts, StoreError>;
 
     /// Succeeds when the database answers, and takes changes.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -206,20 +105,21 @@ pub struct TenantChanges {
     pub decided_at: Timestamp,
     /// Calls to store as they are here, each id once.
     pub calls: Vec<Arc<Call>>,
-    /// Calls to close as failed with the end reason [`callscope_domain::TIMEOUT_END_REASON`].
-    pub timed_out: Vec<CallId>,
+    /// Calls that are closed because their end never came, as they are from now on.
+    pub timed_out: Vec<CallFacts>,
     /// Calls among `calls` whose stored errors must go first.
     pub stale_errors: Vec<CallId>,
-    /// Workflows that the calls name, each id once, with the start of the newest call that names it.
-    pub workflows: Vec<(Workflow, Timestamp)>,
+    /// Workflows that the calls name, each id once, with the start of the newest call that names it and the number of
+    /// its group.
+    pub workflows: Vec<(Workflow, Timestamp, GroupId)>,
     /// What to add to the rollups.
     pub rollups: RollupDeltas,
-    /// What followers are told, in order. Calls of `timed_out` come after these.
+    /// What followers are told, in order.
     pub events: Vec<CallEvent>,
     /// How many of a call's errors go into the log, the first ones, where that is not all of them.
     pub logged_errors: HashMap<CallId, usize>,
-    /// Values of dimensions that the tenant does not have yet.
-    pub new_values: Vec<DimensionValue>,
+    /// Groups that the tenant does not have yet.
+    pub groups: Vec<(Group, GroupId)>,
     /// The counts from now on.
     pub counts: KeptCounts,
     /// Whether they were others before.
@@ -233,7 +133,7 @@ impl TenantChanges {
     #[must_use]
     pub fn at(decided_at: Timestamp) -> Self {
         let (calls, timed_out, stale_errors, workflows, rollups, events) = Default::default();
-        let (logged_errors, new_values, counts, counts_changed, bounds_met) = Default::default();
+        let (logged_errors, groups, counts, counts_changed, bounds_met) = Default::default();
         Self {
             decided_at,
             calls,
@@ -243,7 +143,7 @@ impl TenantChanges {
             rollups,
             events,
             logged_errors,
-            new_values,
+            groups,
             counts,
             counts_changed,
             bounds_met,
@@ -262,6 +162,8 @@ pub struct LockedCalls {
     pub logged_errors: HashMap<CallId, usize>,
     /// What is stored of the tenant.
     pub counts: KeptCounts,
+    /// The slugs of the workflows of calls that may have to be closed.
+    pub slugs: HashMap<WorkflowId, Slug>,
 }
 
 /// Opens the transactions that change calls.
@@ -300,9 +202,15 @@ pub trait CallTransaction: Send {
     /// until this one ends. `ids` holds each id once.
     async fn lock_calls(&mut self, tenant: TenantId, ids: &[CallId]) -> Result<LockedCalls, StoreError>;
 
-    /// Every value of the tenant's dimensions. Called after [`Self::lock_calls`] of the tenant, before its
-    /// [`Self::save`].
-    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError>;
+    /// Every group of the tenant. Called after [`Self::lock_calls`] of the tenant, before its [`Self::save`].
+    async fn load_groups(&mut self, tenant: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError>;
+
+    /// The slugs of some workflows. Called when the tenant is locked, as well.
+    async fn load_slugs(
+        &mut self,
+        tenant: TenantId,
+        workflows: &[WorkflowId],
+    ) -> Result<HashMap<WorkflowId, Slug>, StoreError>;
 
     /// Writes changes.
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError>;
@@ -348,12 +256,15 @@ pub trait RollupTransaction: Send {
         limit: u32,
     ) -> Result<Vec<CallFacts>, StoreError>;
 
+    /// Every group of the tenant.
+    async fn load_groups(&mut self) -> Result<Vec<(Group, GroupId)>, StoreError>;
+
     /// The rollups of the buckets that start in a window, without those that are zero.
     async fn load_rollups(
         &mut self,
         resolution: Resolution,
         window: Window,
-    ) -> Result<BTreeMap<Timestamp, Contribution>, StoreError>;
+    ) -> Result<BTreeMap<RollupKey, Totals>, StoreError>;
 
     /// Deletes the rollups of the buckets that start in a window, at every resolution.
     async fn delete_rollups(&mut self, window: Window) -> Result<(), StoreError>;

@@ -4,10 +4,10 @@
 //! time. A day is read in one snapshot, which holds nobody up, so both may run while records come in. Where calls are no
 //! longer kept there is nothing to compare with; there the coarser rollups must be the sums of those by the minute.
 
-use crate::deltas::RollupDeltas;
+use crate::deltas::{FinestBuckets, RollupDeltas, RollupKey};
 use crate::ports::{RollupStore, RollupTransaction, StoreError};
-use callscope_domain::{Contribution, Resolution, TenantId, Timestamp, Window};
-use std::collections::BTreeMap;
+use callscope_domain::{Contribution, Dimension, Group, GroupId, Resolution, TenantId, Timestamp, Totals, Window};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Calls that are in memory at one time.
@@ -100,10 +100,9 @@ async fn replace(
     }
     let window = window(day)?;
     let mut audit = Audit { days: 1, ..Audit::default() };
-    let minutes = sum_calls(&mut *transaction, window, &mut audit).await?;
-    let rollups = RollupDeltas::from_minutes(minutes);
+    let rollups = rollups_of_calls(&mut *transaction, window, &mut audit).await?;
     // Which of them were right cannot be told.
-    audit.mismatches = rollups.iter().map(|(resolution, bucket, _)| Mismatch { resolution, bucket }).collect();
+    audit.mismatches = buckets_of(rollups.rows().iter().map(|(key, _)| key));
     audit.buckets = audit.mismatches.len() as u64;
     transaction.delete_rollups(window).await?;
     transaction.add_rollups(&rollups).await?;
@@ -116,21 +115,42 @@ async fn replace(
 async fn compare(transaction: &mut dyn RollupTransaction, day: Timestamp) -> Result<(Audit, RollupDeltas), StoreError> {
     let window = window(day)?;
     let mut audit = Audit { days: 1, ..Audit::default() };
-    let minutes = if has_calls(transaction, day) {
-        sum_calls(transaction, window, &mut audit).await?
+    let expected = if has_calls(transaction, day) {
+        rollups_of_calls(transaction, window, &mut audit).await?
     } else {
-        transaction.load_rollups(Resolution::Minute, window).await?
+        RollupDeltas::from_finest(load_finest(transaction, window).await?)
     };
-    let expected = RollupDeltas::from_minutes(minutes);
-    audit.buckets = expected.iter().count() as u64;
-    let mut missing = expected;
+    audit.buckets = buckets_of(expected.rows().iter().map(|(key, _)| key)).len() as u64;
+    let mut missing: BTreeMap<RollupKey, Totals> = expected.into_rows().into_iter().collect();
     for &resolution in Resolution::ALL {
-        for (bucket, found) in transaction.load_rollups(resolution, window).await? {
-            missing.subtract(resolution, bucket, &found);
+        for (key, found) in transaction.load_rollups(resolution, window).await? {
+            *missing.entry(key).or_default() -= &found;
         }
     }
-    audit.mismatches = missing.iter().map(|(resolution, bucket, _)| Mismatch { resolution, bucket }).collect();
+    let missing = RollupDeltas::from_map(missing);
+    audit.mismatches = buckets_of(missing.rows().iter().map(|(key, _)| key));
     Ok((audit, missing))
+}
+
+/// The buckets that rows belong to, each once, by resolution and start.
+fn buckets_of<'k>(keys: impl Iterator<Item = &'k RollupKey>) -> Vec<Mismatch> {
+    let buckets: BTreeSet<(Resolution, Timestamp)> = keys.map(|key| (key.resolution, key.bucket)).collect();
+    buckets.into_iter().map(|(resolution, bucket)| Mismatch { resolution, bucket }).collect()
+}
+
+/// The rollups of each dimension's finest buckets.
+async fn load_finest(transaction: &mut dyn RollupTransaction, window: Window) -> Result<FinestBuckets, StoreError> {
+    let mut finest = FinestBuckets::new();
+    for &resolution in Resolution::ALL {
+        let is_finest = |dimension: Dimension| dimension.row().finest == resolution;
+        if Dimension::ALL.iter().any(|&dimension| is_finest(dimension)) {
+            let rows = transaction.load_rollups(resolution, window).await?.into_iter();
+            for (key, totals) in rows.filter(|(key, _)| is_finest(key.dimension)) {
+                finest.entry((key.dimension, key.group)).or_default().push((key.bucket, totals));
+            }
+        }
+    }
+    Ok(finest)
 }
 
 /// Whether the calls of a day are kept. The horizon is a day's start; if it were not, such a day would not be whole.
@@ -140,6 +160,18 @@ fn has_calls(transaction: &dyn RollupTransaction, day: Timestamp) -> bool {
 
 fn window(day: Timestamp) -> Result<Window, StoreError> {
     Window::new(day, day + Resolution::Day.width()).map_err(|fault| StoreError::Broken(fault.into()))
+}
+
+/// The rollups that the calls of a window should have.
+async fn rollups_of_calls(
+    transaction: &mut dyn RollupTransaction,
+    window: Window,
+    audit: &mut Audit,
+) -> Result<RollupDeltas, StoreError> {
+    let groups: HashMap<Group, GroupId> = transaction.load_groups().await?.into_iter().collect();
+    let minutes = sum_calls(transaction, window, audit).await?;
+    let find = |group: &Group| if *group == Group::TENANT { Some(GroupId::TENANT) } else { groups.get(group).copied() };
+    RollupDeltas::from_minutes(minutes, find).map_err(|fault| StoreError::Broken(fault.into()))
 }
 
 /// What the calls of a window add to each minute.
@@ -154,7 +186,7 @@ async fn sum_calls(
         let calls = transaction.load_calls(window, after, PAGE_CALLS).await?;
         audit.calls += calls.len() as u64;
         for call in &calls {
-            *minutes.entry(Resolution::Minute.floor(call.started_at)).or_default() += &Contribution::of(call);
+            minutes.entry(Resolution::Minute.floor(call.started_at)).or_default().add_call(call);
         }
         match calls.last() {
             Some(last) if calls.len() == PAGE_CALLS as usize => after = Some((last.started_at, last.id)),

@@ -1,13 +1,12 @@
-//! The six questions and their answers. Each is a window plan, one load, and a sum.
+//! Answers questions about one tenant at a time: plans, loads and folds. The endpoints of the reference are presets of
+//! one kind of question.
 
-use crate::ports::{
-    AnalyticsStore, CallScope, ErrorFilter, LoggedError, Page, StoreError, SummaryParts, WorkflowLabel,
-};
+use crate::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
-    CallTotals, Interval, Provider, ProviderTotals, Resolution, Series, SeriesFault, Span, TenantId, Timestamp, Window,
-    WindowPlan, WorkflowId, Zone, answered_window,
+    Dimension, Figures, FiguresRow, Filter, GroupValue, Interval, Measure, Metric, ProviderType, Question,
+    QuestionFault, Slug, Span, TenantId, Window, Zone, fold, plan,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// Windows that may have more than some hundred buckets.
@@ -16,9 +15,9 @@ const LONG_WINDOW: Span = Span::from_hours(31 * 24);
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The series would be too long.
+    /// The question has none.
     #[error(transparent)]
-    Series(#[from] SeriesFault),
+    Question(#[from] QuestionFault),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -30,33 +29,6 @@ pub struct Analytics {
     store: Arc<dyn AnalyticsStore>,
 }
 
-/// What was asked, and the window that it is about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer<T> {
-    /// The figures.
-    pub figures: T,
-    /// The window that was asked; wider by parts of a minute where calls are no longer kept.
-    pub window: Window,
-}
-
-/// The figures of a window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// Sums over the calls of the window.
-    pub totals: CallTotals,
-    /// Calls that are active now.
-    pub active_calls: u64,
-}
-
-/// The figures of one workflow.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorkflowFigures {
-    /// Which workflow.
-    pub workflow: WorkflowLabel,
-    /// Sums over its calls of the window.
-    pub totals: CallTotals,
-}
-
 /// A page of the error log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorLog {
@@ -64,6 +36,35 @@ pub struct ErrorLog {
     pub items: Vec<LoggedError>,
     /// How many errors match, whatever the page.
     pub total: u64,
+    /// The window that was asked; wider by parts of a minute where calls are no longer kept.
+    pub answered_window: Window,
+}
+
+/// The metrics of `summary`.
+const SUMMARY: &[Metric] = &[
+    Metric::TotalCalls,
+    Metric::CompletedCalls,
+    Metric::FailedCalls,
+    Metric::ActiveCallsNow,
+    Metric::AvgDurationSeconds,
+    Metric::SuccessRate,
+    Metric::TokensUsed,
+    Metric::AvgSttLatencyMs,
+    Metric::AvgLlmLatencyMs,
+    Metric::AvgTtsLatencyMs,
+];
+
+/// The metrics of `call-volume`.
+const CALL_VOLUME: &[Metric] = &[Metric::TotalCalls, Metric::CompletedCalls, Metric::FailedCalls];
+
+/// The metrics of `workflow-stats`.
+const WORKFLOW_STATS: &[Metric] =
+    &[Metric::TotalCalls, Metric::CompletedCalls, Metric::FailedCalls, Metric::SuccessRate, Metric::AvgDurationSeconds];
+
+/// The metrics of `provider-latency`: those of every stage, of which a provider has one.
+fn provider_latency() -> Vec<Metric> {
+    let latencies = ProviderType::ALL.iter().flat_map(|&stage| Metric::latencies_of(stage));
+    std::iter::once(Metric::TotalCalls).chain(latencies).collect()
 }
 
 impl Analytics {
@@ -73,47 +74,39 @@ impl Analytics {
         Self { store }
     }
 
-    /// The sums of a window.
+    /// Answers any question.
+    pub async fn ask(&self, tenant: TenantId, question: Question) -> Result<Figures, ServiceError> {
+        // A series may have ten thousand buckets: to find and to fill them would keep a thread too long that serves others.
+        let width = question.window.end().since(question.window.start());
+        let is_long = question.series.is_some() && width > LONG_WINDOW;
+        let plan = run(is_long, move || plan(question)).await??;
+        let loaded = self.store.load(tenant, &plan).await?;
+        let figures = run(is_long, move || fold(&plan, loaded)).await?;
+        Ok(figures.map_err(|fault| StoreError::Broken(fault.into()))?)
+    }
+
+    /// The figures of a window, of all calls or of those of the workflows with a slug.
     pub async fn summary(
         &self,
         tenant: TenantId,
         window: Window,
-        scope: &CallScope,
-    ) -> Result<Answer<Summary>, ServiceError> {
-        let plan = WindowPlan::new(window, Resolution::Day);
-        let SummaryParts { calls, active_calls } = self.store.load_summary_parts(tenant, scope, &plan).await?;
-        let mut totals = CallTotals::default();
-        calls.buckets.iter().for_each(|(_, bucket)| totals += bucket);
-        calls.edge_calls.iter().for_each(|call| totals += &CallTotals::of(call));
-        Ok(Answer::new(Summary { totals, active_calls }, window, calls.kept_from))
+        workflow: Option<Slug>,
+    ) -> Result<Figures, ServiceError> {
+        self.ask(tenant, Question { filter: workflow.as_ref().map(of_workflow), ..preset(window, SUMMARY) }).await
     }
 
-    /// The sums of each bucket of a window, ascending, none left out.
+    /// The counts of each bucket of a window, ascending, none left out.
     pub async fn call_volume(
         &self,
         tenant: TenantId,
         window: Window,
         interval: Interval,
         zone: Zone,
-        scope: &CallScope,
-    ) -> Result<Answer<Vec<(Timestamp, CallTotals)>>, ServiceError> {
-        // It may have ten thousand buckets: to find and to fill them would keep a thread too long that serves others.
-        let is_long = window.end().since(window.start()) > LONG_WINDOW;
-        let series = run(is_long, move || Series::new(window, interval, zone)).await??;
-        let plan = WindowPlan::new(window, series.resolution());
-        let parts = self.store.load_call_parts(tenant, scope, &plan).await?;
-        run(is_long, move || {
-            let mut cells: Vec<_> = series.starts().iter().map(|&start| (start, CallTotals::default())).collect();
-            for (start, bucket) in &parts.buckets {
-                cells[series.index_of(*start)].1 += bucket;
-            }
-            for call in &parts.edge_calls {
-                cells[series.index_of(call.started_at)].1 += &CallTotals::of(call);
-            }
-            Answer::new(cells, window, parts.kept_from)
-        })
-        .await
-        .map_err(Into::into)
+        workflow: Option<Slug>,
+    ) -> Result<Figures, ServiceError> {
+        let series = Some((interval, zone));
+        self.ask(tenant, Question { filter: workflow.as_ref().map(of_workflow), series, ..preset(window, CALL_VOLUME) })
+            .await
     }
 
     /// The workflows that ran in a window: the busiest first, ties by slug; at most `limit`.
@@ -122,48 +115,34 @@ impl Analytics {
         tenant: TenantId,
         window: Window,
         limit: usize,
-    ) -> Result<Answer<Vec<WorkflowFigures>>, ServiceError> {
-        let plan = WindowPlan::new(window, Resolution::Day);
-        let parts = self.store.load_workflow_parts(tenant, &plan).await?;
-        let mut totals: HashMap<WorkflowId, CallTotals> = HashMap::new();
-        for (workflow, bucket) in &parts.buckets {
-            *totals.entry(*workflow).or_default() += bucket;
-        }
-        for call in &parts.edge_calls {
-            if let Some(workflow) = call.workflow_id {
-                *totals.entry(workflow).or_default() += &CallTotals::of(call);
-            }
-        }
-        let mut figures: Vec<_> = parts
-            .workflows
-            .into_iter()
-            .filter_map(|workflow| Some(WorkflowFigures { totals: totals.remove(&workflow.id)?, workflow }))
-            .filter(|figures| figures.totals.total > 0)
-            .collect();
-        figures.sort_by(|left, right| {
-            let ties = || (&left.workflow.slug, left.workflow.id).cmp(&(&right.workflow.slug, right.workflow.id));
-            right.totals.total.cmp(&left.totals.total).then_with(ties)
-        });
-        figures.truncate(limit);
-        Ok(Answer::new(figures, window, parts.kept_from))
+    ) -> Result<Figures, ServiceError> {
+        let dimension = Some(Dimension::Workflow);
+        let mut figures = self.ask(tenant, Question { dimension, ..preset(window, WORKFLOW_STATS) }).await?;
+        let name = |row: &FiguresRow| {
+            let group = row.group.as_ref();
+            (
+                group.and_then(|group| group.label.clone()).map(|label| label.slug),
+                group.map(|group| group.value.clone()),
+            )
+        };
+        figures.rows.sort_by_cached_key(|row| (Reverse(row.count(Measure::Calls)), name(row)));
+        figures.rows.truncate(limit);
+        Ok(figures)
     }
 
     /// The providers used in a window: by stage, then the busiest first, ties by name.
-    pub async fn provider_latency(
-        &self,
-        tenant: TenantId,
-        window: Window,
-    ) -> Result<Answer<Vec<(Provider, ProviderTotals)>>, ServiceError> {
-        let plan = WindowPlan::new(window, Resolution::Day);
-        let parts = self.store.load_provider_parts(tenant, &plan).await?;
-        let mut sums: BTreeMap<Provider, ProviderTotals> = parts.buckets;
-        for usage in parts.edge_calls.into_iter().flat_map(|call| call.providers) {
-            sums.entry(usage.provider).or_default().count(&usage.latencies);
-        }
-        let mut figures: Vec<_> = sums.into_iter().filter(|(_, totals)| totals.calls > 0).collect();
-        // Stable: ties stay in the map's order, which is by name.
-        figures.sort_by_key(|(provider, totals)| (provider.provider_type, std::cmp::Reverse(totals.calls)));
-        Ok(Answer::new(figures, window, parts.kept_from))
+    pub async fn provider_latency(&self, tenant: TenantId, window: Window) -> Result<Figures, ServiceError> {
+        let dimension = Some(Dimension::Provider);
+        let mut figures = self.ask(tenant, Question { dimension, ..preset(window, &provider_latency()) }).await?;
+        figures.rows.sort_by_cached_key(|row| {
+            let provider = row.group.as_ref().and_then(|group| match &group.value {
+                GroupValue::Provider(provider) => Some(provider.clone()),
+                _ => None,
+            });
+            let stage = provider.as_ref().map(|provider| provider.provider_type);
+            (stage, Reverse(row.count(Measure::Calls)), provider)
+        });
+        Ok(figures)
     }
 
     /// A page of the errors of the calls of a window, newest first. Errors go with their calls; their number stays.
@@ -173,13 +152,14 @@ impl Analytics {
         window: Window,
         filter: ErrorFilter,
         page: Page,
-    ) -> Result<Answer<ErrorLog>, ServiceError> {
-        let plan = WindowPlan::new(window, Resolution::Day);
-        let parts = self.store.load_error_log_parts(tenant, window, &plan, filter, page).await?;
-        let edges = parts.edge_errors.into_iter().filter(|&kind| filter.matches(kind)).count();
-        let total = u64::try_from(parts.bucket_errors).unwrap_or(0) + edges as u64;
-        let log = ErrorLog { items: parts.items, total };
-        Ok(Answer::new(log, window, parts.kept_from))
+    ) -> Result<ErrorLog, ServiceError> {
+        let dimension = Some(Dimension::ErrorKind);
+        let plan = plan(Question { dimension, ..preset(window, &[Metric::TotalErrors]) })?;
+        let (loaded, items) = self.store.load_errors(tenant, &plan, filter, page).await?;
+        let figures = fold(&plan, loaded).map_err(|fault| StoreError::Broken(fault.into()))?;
+        let matches = |row: &&FiguresRow| matches!(row.group.as_ref().map(|group| &group.value), Some(GroupValue::ErrorKind(kind)) if filter.matches(*kind));
+        let total: i64 = figures.rows.iter().filter(matches).map(|row| row.count(Measure::Errors)).sum();
+        Ok(ErrorLog { items, total: u64::try_from(total).unwrap_or(0), answered_window: figures.answered_window })
     }
 
     /// The number of calls that are active now.
@@ -193,10 +173,13 @@ impl Analytics {
     }
 }
 
-impl<T> Answer<T> {
-    fn new(figures: T, window: Window, kept_from: Option<Timestamp>) -> Self {
-        Self { figures, window: answered_window(window, kept_from) }
-    }
+/// A question about all calls of a window.
+fn preset(window: Window, metrics: &[Metric]) -> Question {
+    Question { window, metrics: metrics.to_vec(), dimension: None, filter: None, series: None }
+}
+
+fn of_workflow(slug: &Slug) -> Filter {
+    Filter { dimension: Dimension::Workflow, value: slug.as_str().into() }
 }
 
 /// Does work here, or if it takes long, on a thread for such work.

@@ -11,13 +11,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::deltas::{Moment, expect_minutes, plan_changes};
 use crate::ingestion::{IngestLimits, Load, Submission, SubmitError};
 use crate::kept::KeptLimits;
-use crate::known_values::KnownValues;
+use crate::known_groups::KnownGroups;
 use crate::live::Commits;
 use crate::pace::Pace;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
-use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind};
+use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind, WorkflowId};
 use futures_util::FutureExt;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ struct Target {
     /// What happened longer ago is no event.
     event_age_max: Span,
     /// The bounds on what is kept of a tenant.
-    known: Arc<KnownValues>,
+    known: Arc<KnownGroups>,
 }
 
 /// A batch that is done with, whatever came of it.
@@ -96,7 +96,7 @@ impl Writer {
     ) -> Self {
         let (lanes, filling, ready, commits, pace) = Default::default();
         let event_age_max = Span::from_micros(i64::try_from(limits.event_age_max.as_micros()).unwrap_or(i64::MAX));
-        let known = Arc::new(KnownValues::new(KeptLimits::NONE));
+        let known = Arc::new(KnownGroups::new(KeptLimits::NONE));
         let target = Target { store, clock: Arc::new(SystemClock), commits, event_age_max, known };
         Self { target, receiver, closing, limits, pace, lanes, filling, ready, writing: JoinSet::new(), bulk: None }
     }
@@ -111,7 +111,7 @@ impl Writer {
     /// With bounds on what is kept of each tenant; without this there are none.
     #[must_use]
     pub fn with_kept_limits(mut self, limits: KeptLimits) -> Self {
-        self.target.known = Arc::new(KnownValues::new(limits));
+        self.target.known = Arc::new(KnownGroups::new(limits));
         self
     }
 
@@ -371,17 +371,24 @@ async fn write_tenant(
     tenant: TenantId,
     arrivals: Vec<Incoming>,
     moment: Moment,
-    known: &KnownValues,
+    known: &KnownGroups,
 ) -> Result<Vec<TransitionKind>, StoreError> {
     let ids: BTreeSet<CallId> = arrivals.iter().map(Incoming::call_id).collect();
     let ids: Vec<CallId> = ids.into_iter().collect();
     // Side by side: one is the database's work, the other a processor's.
     let arrived = arrivals.clone();
     let expected = tokio::task::spawn_blocking(move || expect_minutes(&arrived));
-    let stored = transaction.lock_calls(tenant, &ids).await?;
+    let overdue: HashSet<CallId> = arrivals.iter().filter_map(Incoming::overdue_id).collect();
+    let mut stored = transaction.lock_calls(tenant, &ids).await?;
+    if !overdue.is_empty() {
+        let calls = stored.calls.iter().filter(|call| overdue.contains(&call.id));
+        let workflows: HashSet<WorkflowId> = calls.filter_map(|call| call.workflow_id).collect();
+        stored.slugs = transaction.load_slugs(tenant, &workflows.into_iter().collect::<Vec<_>>()).await?;
+    }
     let expected = expected.await.map_err(|error| StoreError::Broken(error.into()))?;
     let keeping = known.keeping(transaction, tenant, &stored).await?;
-    let (changes, kinds) = plan_changes(stored, arrivals, expected, moment, keeping);
+    let planned = plan_changes(stored, arrivals, expected, moment, keeping);
+    let (changes, kinds) = planned.map_err(|fault| StoreError::Broken(fault.into()))?;
     transaction.save(tenant, &changes).await?;
     known.warn(tenant, &changes.bounds_met);
     Ok(kinds)

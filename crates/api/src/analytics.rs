@@ -53,7 +53,8 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) -> Answered {
     let ask = async |tenant, (window, workflow): (WindowParams, WorkflowParam)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
-        answer(state.analytics.summary(tenant, window, &workflow.into()).await?, SummaryResponse::from)
+        let figures = state.analytics.summary(tenant, window, workflow.workflow).await?;
+        answer(&SummaryResponse::from(&figures), figures.answered_window)
     };
     asked.answer(&state, "get_summary", ask).await
 }
@@ -83,9 +84,9 @@ async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams,
     let ask = async |tenant, (window, series, workflow): (WindowParams, SeriesParams, WorkflowParam)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
         let SeriesParams { interval, timezone } = series;
-        let buckets = state.analytics.call_volume(tenant, window, interval, timezone, &workflow.into()).await?;
-        let is_long = buckets.figures.len() > LONG_SERIES;
-        let make = move || answer(buckets, |buckets| CallVolumeResponse::new(interval, buckets));
+        let figures = state.analytics.call_volume(tenant, window, interval, timezone, workflow.workflow).await?;
+        let is_long = figures.rows.len() > LONG_SERIES;
+        let make = move || answer(&CallVolumeResponse::new(interval, &figures), figures.answered_window);
         // On a thread that serves no others.
         if is_long { web::block(make).await.map_err(|_| Problem::internal())? } else { make() }
     };
@@ -117,7 +118,8 @@ async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLi
     let ask = async |tenant, (window, WorkflowLimit { limit }): (WindowParams, WorkflowLimit)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
         let figures = state.analytics.workflow_stats(tenant, window, limit as usize).await?;
-        answer(figures, |figures| figures.into_iter().map(WorkflowStats::from).collect::<Vec<_>>())
+        let workflows: Vec<_> = figures.rows.iter().filter_map(WorkflowStats::new).collect();
+        answer(&workflows, figures.answered_window)
     };
     asked.answer(&state, "get_workflow_stats", ask).await
 }
@@ -147,7 +149,8 @@ async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answe
     let ask = async |tenant, window: WindowParams| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
         let figures = state.analytics.provider_latency(tenant, window).await?;
-        answer(figures, |figures| figures.into_iter().map(ProviderLatency::from).collect::<Vec<_>>())
+        let providers: Vec<_> = figures.rows.iter().filter_map(ProviderLatency::new).collect();
+        answer(&providers, figures.answered_window)
     };
     asked.answer(&state, "get_provider_latency", ask).await
 }
@@ -178,7 +181,8 @@ async fn list_errors(state: State, asked: Asked<(WindowParams, ErrorParams)>) ->
     let ask = async |tenant, (window, errors): (WindowParams, ErrorParams)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
         let log = state.analytics.errors(tenant, window, errors.filter(), errors.page()).await?;
-        answer(log, ErrorLogResponse::from)
+        let window = log.answered_window;
+        answer(&ErrorLogResponse::from(log), window)
     };
     asked.answer(&state, "list_errors", ask).await
 }

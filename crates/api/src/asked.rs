@@ -10,8 +10,7 @@ use crate::state::ApiState;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
-use callscope_analytics::service;
-use callscope_domain::TenantId;
+use callscope_domain::{TenantId, Window};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use std::marker::PhantomData;
@@ -94,10 +93,10 @@ pub fn plain_answer(body: &impl Serialize) -> Result<Answer, Problem> {
     Ok(Answer::new(json(body)?, None))
 }
 
-/// The answer to a question about a window.
-pub fn answer<T, R: Serialize>(answer: service::Answer<T>, respond: impl FnOnce(T) -> R) -> Result<Answer, Problem> {
-    let window = format!("{}/{}", rfc3339(answer.window.start()), rfc3339(answer.window.end()));
-    Ok(Answer::new(json(&respond(answer.figures))?, HeaderValue::from_str(&window).ok()))
+/// The answer to a question about a window, and the window that was answered.
+pub fn answer(body: &impl Serialize, answered_window: Window) -> Result<Answer, Problem> {
+    let window = format!("{}/{}", rfc3339(answered_window.start()), rfc3339(answered_window.end()));
+    Ok(Answer::new(json(body)?, HeaderValue::from_str(&window).ok()))
 }
 
 fn json(body: &impl Serialize) -> Result<Vec<u8>, Problem> {

@@ -1,7 +1,8 @@
 //! Faults of single fields: what is wrong, for people and for programs.
 
 use callscope_domain::{
-    CallFault, LabelFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault, UnknownWord, WindowFault, ZoneFault,
+    CallFault, LabelFault, QuestionFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault, UnknownWord,
+    WindowFault, ZoneFault,
 };
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -232,6 +233,16 @@ impl Violation for RateFault {
 impl Violation for SeriesFault {
     fn code(&self) -> FieldCode {
         FieldCode::TooMany
+    }
+}
+
+impl Violation for QuestionFault {
+    fn code(&self) -> FieldCode {
+        match self {
+            Self::Series(fault) => fault.code(),
+            Self::NoSuchFigure { .. } | Self::Combination { .. } => FieldCode::NotAllowed,
+            Self::Unaligned(_) => FieldCode::OutOfRange,
+        }
     }
 }
 

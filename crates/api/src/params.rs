@@ -5,7 +5,7 @@ use crate::problem::{Problem, ProblemCode};
 use crate::words::{self, timestamp};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
-use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
+use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_domain::{Interval, Level, Period, Service, Slug, Span, Timestamp, Window, Zone};
 use std::future::{Ready, ready};
 use std::ops::RangeInclusive;
@@ -212,12 +212,6 @@ pub struct WorkflowParam {
 impl QueryParams for WorkflowParam {
     fn take(query: &mut Query) -> Self {
         Self { workflow: query.take("workflow", |text| Slug::new(text)) }
-    }
-}
-
-impl From<WorkflowParam> for CallScope {
-    fn from(param: WorkflowParam) -> Self {
-        param.workflow.map_or(Self::Tenant, Self::Workflow)
     }
 }
 

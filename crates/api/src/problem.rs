@@ -10,7 +10,7 @@ use actix_web::{Error, HttpResponse, ResponseError};
 use callscope_analytics::ingestion::SubmitError;
 use callscope_analytics::ports::StoreError;
 use callscope_analytics::service::ServiceError;
-use callscope_domain::Scope;
+use callscope_domain::{QuestionFault, Scope};
 use futures_util::FutureExt;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -254,7 +254,10 @@ impl ResponseError for Problem {
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
-            ServiceError::Series(fault) => Self::invalid_field("interval", fault),
+            ServiceError::Question(fault) => {
+                let field = if matches!(fault, QuestionFault::Series(_)) { "interval" } else { "dimension" };
+                Self::invalid_field(field, fault)
+            }
             ServiceError::Store(error) => Self::from(&error),
         }
     }

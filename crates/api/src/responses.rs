@@ -3,8 +3,8 @@
 use crate::error_details::ErrorDetails;
 use crate::words;
 use callscope_analytics::ports::LoggedError;
-use callscope_analytics::service::{ErrorLog, Summary, WorkflowFigures};
-use callscope_domain::{CallTotals, Interval, Provider, ProviderTotals, Span, Timestamp};
+use callscope_analytics::service::ErrorLog;
+use callscope_domain::{Figures, FiguresRow, GroupValue, Interval, LoadedGroup, Metric, MetricValue, Span, Timestamp};
 use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -46,20 +46,22 @@ pub struct SummaryResponse {
     avg_tts_latency_ms: Option<f64>,
 }
 
-impl From<Summary> for SummaryResponse {
-    fn from(summary: Summary) -> Self {
-        let totals = summary.totals;
+impl From<&Figures> for SummaryResponse {
+    fn from(figures: &Figures) -> Self {
+        let row = figures.rows.first();
+        let count = |metric| row.map_or(0, |row| whole(row, metric));
+        let value = |metric| row.and_then(|row| real(row, metric));
         Self {
-            total_calls: totals.total,
-            completed_calls: totals.completed,
-            failed_calls: totals.failed,
-            active_calls: summary.active_calls,
-            avg_duration_seconds: totals.avg_duration_seconds().map(rounded),
-            success_rate: totals.success_rate().map(rounded),
-            total_tokens: totals.total_tokens,
-            avg_stt_latency_ms: totals.stt.avg_latency_ms().map(rounded),
-            avg_llm_latency_ms: totals.llm.avg_latency_ms().map(rounded),
-            avg_tts_latency_ms: totals.tts.avg_latency_ms().map(rounded),
+            total_calls: count(Metric::TotalCalls),
+            completed_calls: count(Metric::CompletedCalls),
+            failed_calls: count(Metric::FailedCalls),
+            active_calls: figures.active_calls,
+            avg_duration_seconds: value(Metric::AvgDurationSeconds),
+            success_rate: value(Metric::SuccessRate),
+            total_tokens: count(Metric::TokensUsed),
+            avg_stt_latency_ms: value(Metric::AvgSttLatencyMs),
+            avg_llm_latency_ms: value(Metric::AvgLlmLatencyMs),
+            avg_tts_latency_ms: value(Metric::AvgTtsLatencyMs),
         }
     }
 }
@@ -93,14 +95,14 @@ pub struct CallVolumeBucket {
 
 impl CallVolumeResponse {
     /// The answer for a series.
-    pub fn new(interval: Interval, buckets: Vec<(Timestamp, CallTotals)>) -> Self {
-        let bucket = |(start, totals): (Timestamp, CallTotals)| CallVolumeBucket {
-            timestamp: rfc3339(start),
-            total: totals.total,
-            completed: totals.completed,
-            failed: totals.failed,
+    pub fn new(interval: Interval, figures: &Figures) -> Self {
+        let bucket = |row: &FiguresRow| CallVolumeBucket {
+            timestamp: row.bucket.map(rfc3339).unwrap_or_default(),
+            total: whole(row, Metric::TotalCalls),
+            completed: whole(row, Metric::CompletedCalls),
+            failed: whole(row, Metric::FailedCalls),
         };
-        Self { interval: words::Interval(interval), data: buckets.into_iter().map(bucket).collect() }
+        Self { interval: words::Interval(interval), data: figures.rows.iter().map(bucket).collect() }
     }
 }
 
@@ -133,19 +135,22 @@ pub struct WorkflowStats {
     avg_duration_seconds: Option<f64>,
 }
 
-impl From<WorkflowFigures> for WorkflowStats {
-    fn from(figures: WorkflowFigures) -> Self {
-        let WorkflowFigures { workflow, totals } = figures;
-        Self {
-            workflow_id: workflow.id.0,
-            workflow_name: workflow.name,
-            workflow_slug: workflow.slug.to_string(),
-            total_calls: totals.total,
-            completed_calls: totals.completed,
-            failed_calls: totals.failed,
-            success_rate: totals.success_rate().map(rounded),
-            avg_duration_seconds: totals.avg_duration_seconds().map(rounded),
-        }
+impl WorkflowStats {
+    /// The answer for a row of a workflow; none for one of anything else.
+    pub fn new(row: &FiguresRow) -> Option<Self> {
+        let LoadedGroup { value: GroupValue::Workflow(id), label: Some(label), .. } = row.group.as_ref()? else {
+            return None;
+        };
+        Some(Self {
+            workflow_id: id.0,
+            workflow_name: label.name.clone(),
+            workflow_slug: label.slug.to_string(),
+            total_calls: whole(row, Metric::TotalCalls),
+            completed_calls: whole(row, Metric::CompletedCalls),
+            failed_calls: whole(row, Metric::FailedCalls),
+            success_rate: real(row, Metric::SuccessRate),
+            avg_duration_seconds: real(row, Metric::AvgDurationSeconds),
+        })
     }
 }
 
@@ -175,18 +180,20 @@ pub struct ProviderLatency {
     call_count: i64,
 }
 
-impl From<(Provider, ProviderTotals)> for ProviderLatency {
-    fn from((provider, totals): (Provider, ProviderTotals)) -> Self {
-        let percentile = |percent| totals.percentile_ms(percent).map(rounded);
-        Self {
+impl ProviderLatency {
+    /// The answer for a row of a provider; none for one of anything else.
+    pub fn new(row: &FiguresRow) -> Option<Self> {
+        let GroupValue::Provider(provider) = &row.group.as_ref()?.value else { return None };
+        let [avg, p50, p95, p99] = Metric::latencies_of(provider.provider_type).map(|metric| real(row, metric));
+        Some(Self {
             provider_type: words::ProviderType(provider.provider_type),
             provider_name: provider.provider_name.to_string(),
-            avg_latency_ms: totals.avg_latency_ms().map(rounded),
-            p50_latency_ms: percentile(50),
-            p95_latency_ms: percentile(95),
-            p99_latency_ms: percentile(99),
-            call_count: totals.calls,
-        }
+            avg_latency_ms: avg,
+            p50_latency_ms: p50,
+            p95_latency_ms: p95,
+            p99_latency_ms: p99,
+            call_count: whole(row, Metric::TotalCalls),
+        })
     }
 }
 
@@ -260,12 +267,29 @@ pub struct ActiveCallsResponse {
 
 /// How long a call lasted, in seconds to one decimal.
 pub fn duration_seconds(duration: Span) -> f64 {
-    rounded(duration.as_micros() as f64 / 1e6)
+    rounded(duration.as_micros() as f64 / 1e6, 1)
 }
 
-/// To one decimal, halves away from zero.
-fn rounded(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+/// A metric that is a whole number.
+fn whole(row: &FiguresRow, metric: Metric) -> i64 {
+    match row.value(metric) {
+        Some(MetricValue::Whole(value)) => value,
+        Some(MetricValue::Real(_)) | None => 0,
+    }
+}
+
+/// A metric as it is shown, or null without data.
+fn real(row: &FiguresRow, metric: Metric) -> Option<f64> {
+    match row.value(metric)? {
+        MetricValue::Real(value) => Some(rounded(value, metric.row().decimals)),
+        MetricValue::Whole(_) => None,
+    }
+}
+
+/// To some decimals, halves away from zero.
+fn rounded(value: f64, decimals: u8) -> f64 {
+    let scale = 10_f64.powi(decimals.into());
+    (value * scale).round() / scale
 }
 
 /// An instant as RFC 3339 in UTC, with as many decimals as it needs.
@@ -278,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_rounded_to_one_decimal() {
-        assert_eq!([94.64, 94.65, 0.04, 0.05].map(|value| rounded(value).to_string()), ["94.6", "94.7", "0", "0.1"]);
+    fn figures_are_rounded_to_the_nearest() {
+        assert_eq!([94.64, 94.65, 0.04, 0.05].map(|value| rounded(value, 1).to_string()), ["94.6", "94.7", "0", "0.1"]);
     }
 }

@@ -1,14 +1,12 @@
-//! A call: what a record may say of it, and what becomes of it when another record arrives.
+//! A call: what a record may say of it.
 
 use crate::errors::{CallError, ErrorKind};
-use crate::ids::{CallId, WorkflowId};
+use crate::ids::{CallId, TenantId, WorkflowId};
 use crate::provider::ProviderUse;
-use crate::refusal::Refusal;
-use crate::text::{AgentName, EndReason};
+use crate::text::{AgentName, EndReason, Text};
 use crate::time::{Span, Timestamp};
 use crate::words;
 use crate::workflow::Workflow;
-use std::sync::Arc;
 
 /// Longest call.
 pub const CALL_DURATION_MAX: Span = Span::from_hours(24);
@@ -54,14 +52,58 @@ pub struct CallFacts {
     pub started_at: Timestamp,
     /// Its end; none while it is active, nor when it timed out.
     pub ended_at: Option<Timestamp>,
+    /// Why it ended, in the client's words.
+    pub end_reason: Option<EndReason>,
     /// The workflow it ran through.
     pub workflow_id: Option<WorkflowId>,
+    /// The agent that ran it.
+    pub agent: Option<AgentName>,
     /// Tokens that language models used.
     pub total_tokens: i64,
     /// What it used of each provider; a provider stands here once.
     pub providers: Vec<ProviderUse>,
     /// The kinds of its errors, by position.
     pub error_kinds: Vec<ErrorKind>,
+}
+
+/// A whole number that a record may give of a call, and that storage keeps beside the others: absent when it is zero.
+#[derive(Clone, Copy)]
+pub struct NumberFact {
+    /// The number that stands for it in storage. It never changes.
+    pub code: u64,
+    /// Its value.
+    pub get: fn(&CallFacts) -> i64,
+    /// Sets its value.
+    pub set: fn(&mut CallFacts, i64),
+}
+
+/// Every such number, by code.
+pub const NUMBER_FACTS: &[NumberFact] =
+    &[NumberFact { code: 1, get: |call| call.total_tokens, set: |call, value| call.total_tokens = value }];
+
+impl CallFacts {
+    /// A call of which nothing else is known.
+    #[must_use]
+    pub const fn bare(id: CallId, status: CallStatus, started_at: Timestamp) -> Self {
+        Self {
+            id,
+            status,
+            started_at,
+            ended_at: None,
+            end_reason: None,
+            workflow_id: None,
+            agent: None,
+            total_tokens: 0,
+            providers: Vec::new(),
+            error_kinds: Vec::new(),
+        }
+    }
+
+    /// The same call, closed because its end never came.
+    #[must_use]
+    pub fn timed_out(&self) -> Self {
+        Self { status: CallStatus::Failed, end_reason: Some(Text::constant(TIMEOUT_END_REASON)), ..self.clone() }
+    }
 }
 
 /// What a record says of a call, before it is believed.
@@ -93,9 +135,7 @@ pub struct CallFields {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     facts: CallFacts,
-    end_reason: Option<EndReason>,
     workflow: Option<Workflow>,
-    agent: Option<AgentName>,
     errors: Vec<CallError>,
 }
 
@@ -149,21 +189,23 @@ impl Call {
             status: fields.status,
             started_at: fields.started_at,
             ended_at: fields.ended_at,
+            end_reason: fields.end_reason,
             workflow_id: fields.workflow.as_ref().map(|workflow| workflow.id),
+            agent: fields.agent,
             total_tokens: fields.total_tokens,
             providers: merge_same(fields.providers),
             error_kinds: fields.errors.iter().map(|error| error.kind).collect(),
         };
-        let CallFields { end_reason, workflow, agent, errors, .. } = fields;
-        Ok(Self { facts, end_reason, workflow, agent, errors })
+        Ok(Self { facts, workflow: fields.workflow, errors: fields.errors })
     }
 
-    /// The same call with other values of its dimensions; uses of the same provider are merged.
-    #[must_use]
-    pub fn regrouped(&self, workflow: Option<Workflow>, agent: Option<AgentName>, providers: Vec<ProviderUse>) -> Self {
-        let workflow_id = workflow.as_ref().map(|workflow| workflow.id);
-        let facts = CallFacts { workflow_id, providers: merge_same(providers), ..self.facts.clone() };
-        Self { facts, workflow, agent, ..self.clone() }
+    pub(crate) fn join_other_workflow(&mut self, tenant: TenantId) {
+        self.facts.workflow_id = Some(Workflow::other_id(tenant));
+        self.workflow = Some(Workflow::other(tenant));
+    }
+
+    pub(crate) const fn facts_mut(&mut self) -> &mut CallFacts {
+        &mut self.facts
     }
 
     /// What figures are made of.
@@ -172,22 +214,10 @@ impl Call {
         &self.facts
     }
 
-    /// Why it ended, in the client's words.
-    #[must_use]
-    pub const fn end_reason(&self) -> Option<&EndReason> {
-        self.end_reason.as_ref()
-    }
-
     /// The workflow it ran through.
     #[must_use]
     pub const fn workflow(&self) -> Option<&Workflow> {
         self.workflow.as_ref()
-    }
-
-    /// Who ran it.
-    #[must_use]
-    pub const fn agent(&self) -> Option<&AgentName> {
-        self.agent.as_ref()
     }
 
     /// What went wrong, by position.
@@ -224,7 +254,7 @@ fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
     broken.chain(outside).collect()
 }
 
-fn merge_same(providers: Vec<ProviderUse>) -> Vec<ProviderUse> {
+pub(crate) fn merge_same(providers: Vec<ProviderUse>) -> Vec<ProviderUse> {
     let mut merged: Vec<ProviderUse> = Vec::with_capacity(providers.len());
     for usage in providers {
         match merged.iter_mut().find(|known| known.provider == usage.provider) {
@@ -233,85 +263,6 @@ fn merge_same(providers: Vec<ProviderUse>) -> Vec<ProviderUse> {
         }
     }
     merged
-}
-
-/// What may happen to a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incoming {
-    /// A record of the whole call arrived.
-    Record(Arc<Call>),
-    /// The call's end is overdue, if it is still active and started before the instant.
-    Overdue {
-        /// Which call.
-        id: CallId,
-        /// The start from which on a call is not yet overdue.
-        started_before: Timestamp,
-    },
-}
-
-impl Incoming {
-    /// The call that it is about.
-    #[must_use]
-    pub fn call_id(&self) -> CallId {
-        match self {
-            Self::Record(call) => call.facts.id,
-            Self::Overdue { id, .. } => *id,
-        }
-    }
-}
-
-/// What became of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransitionKind {
-    /// It was unknown.
-    Created,
-    /// It was known, and is now what the record says; perhaps it was that before.
-    Replaced,
-    /// It was closed because its end never came.
-    TimedOut,
-    /// Nothing changes: an `active` record came after the end, or the call is not overdue any more.
-    Ignored,
-    /// Nothing changes: the record's call started so long ago that such calls are no longer kept. It may have been
-    /// counted and deleted before, so it cannot be counted again.
-    Expired,
-    /// Nothing changes: the record meets a bound on what is kept of its tenant.
-    Refused(Refusal),
-}
-
-/// A call's next state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// What became of the call.
-    pub kind: TransitionKind,
-    /// Its facts from now on; none when it is ignored.
-    pub next: Option<CallFacts>,
-}
-
-/// The rules of a call's life: `active -> completed | failed`, in whatever order records arrive. Calls that started
-/// before `kept_from` are no longer kept.
-#[must_use]
-pub fn transition(current: Option<&CallFacts>, incoming: &Incoming, kept_from: Option<Timestamp>) -> Transition {
-    let ignored = Transition { kind: TransitionKind::Ignored, next: None };
-    match (current, incoming) {
-        (_, Incoming::Record(call)) if kept_from.is_some_and(|kept_from| call.facts.started_at < kept_from) => {
-            Transition { kind: TransitionKind::Expired, next: None }
-        }
-        (None, Incoming::Record(call)) => Transition { kind: TransitionKind::Created, next: Some(call.facts.clone()) },
-        (Some(current), Incoming::Record(call)) => {
-            let reopens = current.status != CallStatus::Active && call.facts.status == CallStatus::Active;
-            if reopens {
-                return ignored;
-            }
-            Transition { kind: TransitionKind::Replaced, next: Some(call.facts.clone()) }
-        }
-        (Some(current), Incoming::Overdue { started_before, .. })
-            if current.status == CallStatus::Active && current.started_at < *started_before =>
-        {
-            let next = CallFacts { status: CallStatus::Failed, ..current.clone() };
-            Transition { kind: TransitionKind::TimedOut, next: Some(next) }
-        }
-        (_, Incoming::Overdue { .. }) => ignored,
-    }
 }
 
 #[cfg(test)]
@@ -340,18 +291,10 @@ mod tests {
         }
     }
 
-    fn record(status: CallStatus) -> Incoming {
-        Incoming::Record(Arc::new(Call::accept(fields(status), NOW).unwrap()))
-    }
-
     fn faults_of(change: impl FnOnce(&mut CallFields)) -> Vec<CallFault> {
         let mut fields = fields(CallStatus::Completed);
         change(&mut fields);
         Call::accept(fields, NOW).err().unwrap_or_default()
-    }
-
-    fn after(current: &Incoming, incoming: &Incoming) -> TransitionKind {
-        transition(transition(None, current, None).next.as_ref(), incoming, None).kind
     }
 
     #[test]
@@ -393,42 +336,5 @@ mod tests {
         let call = Call::accept(CallFields { providers, ..fields(CallStatus::Completed) }, NOW).unwrap();
         let counts: Vec<usize> = call.facts().providers.iter().map(|usage| usage.latencies.len()).collect();
         assert_eq!(counts, [2, 1]);
-    }
-
-    #[test]
-    fn a_call_is_created_replaced_and_never_reopened() {
-        use CallStatus::{Active, Completed, Failed};
-        assert_eq!(transition(None, &record(Failed), None).kind, TransitionKind::Created);
-        assert_eq!(after(&record(Active), &record(Active)), TransitionKind::Replaced);
-        assert_eq!(after(&record(Active), &record(Completed)), TransitionKind::Replaced);
-        assert_eq!(after(&record(Completed), &record(Failed)), TransitionKind::Replaced);
-        assert_eq!(after(&record(Completed), &record(Active)), TransitionKind::Ignored);
-    }
-
-    #[test]
-    fn only_an_overdue_active_call_times_out() {
-        let overdue = |started_before| Incoming::Overdue { id: CallId(Uuid::from_u128(1)), started_before };
-        let started_at = NOW - Span::from_hours(1);
-        assert_eq!(after(&record(CallStatus::Active), &overdue(NOW)), TransitionKind::TimedOut);
-        assert_eq!(after(&record(CallStatus::Active), &overdue(started_at)), TransitionKind::Ignored);
-        assert_eq!(after(&record(CallStatus::Completed), &overdue(NOW)), TransitionKind::Ignored);
-        assert_eq!(transition(None, &overdue(NOW), None).kind, TransitionKind::Ignored);
-    }
-
-    #[test]
-    fn a_timed_out_call_has_failed_without_an_end() {
-        let active = transition(None, &record(CallStatus::Active), None).next;
-        let overdue = Incoming::Overdue { id: CallId(Uuid::from_u128(1)), started_before: NOW };
-        let closed = transition(active.as_ref(), &overdue, None).next.unwrap();
-        assert_eq!((closed.status, closed.ended_at), (CallStatus::Failed, None));
-        assert_eq!(transition(Some(&closed), &record(CallStatus::Completed), None).kind, TransitionKind::Replaced);
-    }
-
-    #[test]
-    fn a_record_of_a_call_that_is_no_longer_kept_changes_nothing() {
-        let kept_from = |instant| transition(None, &record(CallStatus::Completed), Some(instant)).kind;
-        let started_at = NOW - Span::from_hours(1);
-        assert_eq!(kept_from(started_at), TransitionKind::Created);
-        assert_eq!(kept_from(started_at + Span::from_micros(1)), TransitionKind::Expired);
     }
 }

@@ -1,243 +1,270 @@
-//! What one call adds to every figure: the only definition of every metric.
+//! What one call adds to every group: the only definition of what is summed.
 //!
 //! Contributions form a commutative group, so a rollup is a sum of them, a correction is a difference, and a window is
-//! the sum of its buckets. Sums wrap around at the ends of `i64`, so that the laws hold for all values. Calls of three
-//! minutes take 5 * 10^10 of them to get there; a million records that use every bound to the full would, and the
-//! database then refuses them.
+//! the sum of its buckets.
 
-use crate::call::{CallFacts, CallStatus};
-use crate::errors::ErrorKind;
-use crate::histogram::LatencyHistogram;
-use crate::ids::WorkflowId;
-use crate::provider::{Latency, Provider, ProviderType};
+use crate::call::CallFacts;
+use crate::dimension::{Dimension, Group, GroupValue, Grouping, Keeps};
+use crate::distribution::{Distribution, LatencyTotals};
+use crate::measure::{Measure, Sums};
+use crate::provider::ProviderUse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// What one call, one bucket or one window adds to every figure. The default is zero, and holds no entries; entries
-/// that become zero are removed, so equal sums are equal values.
+/// What is known of one group: a sum for each measure, and counted latencies. The default is zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The sums.
+    pub sums: Sums,
+    /// Non-zero distributions, ascending. Empty for the groups of dimensions that have none.
+    distributions: Vec<(Distribution, LatencyTotals)>,
+}
+
+impl Totals {
+    /// Whether it adds nothing.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.distributions.is_empty() && self.sums == Sums::default()
+    }
+
+    /// The distributions that are not zero, ascending.
+    #[must_use]
+    pub fn distributions(&self) -> &[(Distribution, LatencyTotals)] {
+        &self.distributions
+    }
+
+    /// One distribution; none when it is zero.
+    #[must_use]
+    pub fn distribution(&self, distribution: Distribution) -> Option<&LatencyTotals> {
+        let at = self.find(distribution).ok()?;
+        Some(&self.distributions[at].1)
+    }
+
+    /// Some measures and distributions, without all others.
+    #[must_use]
+    pub fn only(mut self, measures: &[Measure], distributions: &[Distribution]) -> Self {
+        self.sums = self.sums.only(measures);
+        self.distributions.retain(|(distribution, _)| distributions.contains(distribution));
+        self
+    }
+
+    /// Adds a distribution, and what it says of the measures: for groups that have no other sums.
+    pub fn add_distribution(&mut self, distribution: Distribution, totals: &LatencyTotals) {
+        self.sums += &totals.sums(distribution);
+        self.change(distribution, |mine| *mine += totals);
+    }
+
+    /// Takes the call out of the counts: it is counted already.
+    fn uncount_calls(&mut self) {
+        self.sums.add(Measure::Calls, -self.sums[Measure::Calls]);
+        for (_, totals) in &mut self.distributions {
+            totals.calls = 0;
+        }
+        self.distributions.retain(|(_, totals)| !totals.is_zero());
+    }
+
+    fn find(&self, distribution: Distribution) -> Result<usize, usize> {
+        self.distributions.binary_search_by_key(&distribution, |&(known, _)| known)
+    }
+
+    /// Changes a distribution, which starts as zero, and removes it if that leaves zero.
+    fn change(&mut self, distribution: Distribution, change: impl FnOnce(&mut LatencyTotals)) {
+        let at = self.find(distribution).unwrap_or_else(|at| {
+            self.distributions.insert(at, (distribution, LatencyTotals::default()));
+            at
+        });
+        let totals = &mut self.distributions[at].1;
+        change(totals);
+        if totals.is_zero() {
+            self.distributions.remove(at);
+        }
+    }
+}
+
+impl std::ops::AddAssign<&Self> for Totals {
+    fn add_assign(&mut self, other: &Self) {
+        self.sums += &other.sums;
+        for (distribution, totals) in &other.distributions {
+            self.change(*distribution, |mine| *mine += totals);
+        }
+    }
+}
+
+impl std::ops::SubAssign<&Self> for Totals {
+    fn sub_assign(&mut self, other: &Self) {
+        self.sums -= &other.sums;
+        for (distribution, totals) in &other.distributions {
+            self.change(*distribution, |mine| *mine -= totals);
+        }
+    }
+}
+
+/// What a call adds to each of its groups of one dimension. A measure of the call is in each of them once, however often
+/// the call used the provider or had the error.
+#[must_use]
+pub fn totals_of(call: &CallFacts, dimension: Dimension) -> Vec<(GroupValue, Totals)> {
+    let mut found: Vec<(GroupValue, Totals)> = Vec::new();
+    CallTotals::new(call).visit(dimension, &mut |value, totals| match found
+        .iter_mut()
+        .find(|(known, _)| *known == value)
+    {
+        Some((_, known)) => *known += &totals,
+        None => found.push((value, totals)),
+    });
+    found
+}
+
+/// The sums of one call, which all of its groups share.
+struct CallTotals<'c> {
+    call: &'c CallFacts,
+    /// Of the measures of calls.
+    own: Sums,
+    /// Of all measures.
+    whole: Sums,
+}
+
+impl<'c> CallTotals<'c> {
+    fn new(call: &'c CallFacts) -> Self {
+        let own = Sums::of_call(call);
+        let mut whole = own;
+        call.providers.iter().for_each(|usage| whole += &Sums::of_use(usage));
+        call.error_kinds.iter().for_each(|&kind| whole += &Sums::of_error(kind));
+        Self { call, own, whole }
+    }
+
+    /// Passes on what the call adds to its groups of a dimension. Of several parts for one group, the first alone has the
+    /// measures of the call.
+    fn visit(&self, dimension: Dimension, add: &mut impl FnMut(GroupValue, Totals)) {
+        match dimension.row().grouping {
+            Grouping::Call(value, _) => {
+                if let Some(value) = value(self.call) {
+                    add(value, Self::kept(dimension, self.whole, &self.call.providers));
+                }
+            }
+            Grouping::Use(value, _) => {
+                let mut seen = Vec::with_capacity(self.call.providers.len());
+                for usage in &self.call.providers {
+                    let value = value(usage);
+                    let mut sums = self.once(&mut seen, &value);
+                    let is_first = sums != Sums::default();
+                    sums += &Sums::of_use(usage);
+                    let mut totals = Self::kept(dimension, sums, std::slice::from_ref(usage));
+                    if !is_first {
+                        totals.uncount_calls();
+                    }
+                    add(value, totals);
+                }
+            }
+            Grouping::Error(value) => {
+                let mut seen = Vec::new();
+                for &kind in &self.call.error_kinds {
+                    let value = value(kind);
+                    let mut sums = self.once(&mut seen, &value);
+                    sums += &Sums::of_error(kind);
+                    add(value, Self::kept(dimension, sums, &[]));
+                }
+            }
+        }
+    }
+
+    /// What is kept of a group of a dimension: some sums, or what the uses of providers say.
+    fn kept(dimension: Dimension, sums: Sums, uses: &[ProviderUse]) -> Totals {
+        match dimension.row().keeps {
+            Keeps::Sums => Totals { sums, distributions: Vec::new() },
+            Keeps::Distributions => {
+                let mut totals = Totals::default();
+                for usage in uses {
+                    let mut latencies = LatencyTotals { calls: 1, ..LatencyTotals::default() };
+                    latencies.record_all(&usage.latencies);
+                    totals.add_distribution(Distribution::of_stage(usage.provider.provider_type), &latencies);
+                }
+                totals
+            }
+        }
+    }
+
+    /// The measures of the call for the first part of a group, zeros for any other.
+    fn once(&self, seen: &mut Vec<GroupValue>, value: &GroupValue) -> Sums {
+        if seen.contains(value) {
+            return Sums::default();
+        }
+        seen.push(value.clone());
+        self.own
+    }
+}
+
+/// What one call, one bucket or one window adds to every group. The default is zero, and holds no groups; groups that
+/// become zero are removed, so equal sums are equal values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contribution {
-    /// The whole tenant.
-    pub calls: CallTotals,
-    /// By workflow; calls without one are in none of these.
-    pub workflows: BTreeMap<WorkflowId, CallTotals>,
-    /// By provider.
-    pub providers: BTreeMap<Provider, ProviderTotals>,
-    /// Number of errors by kind.
-    pub errors: BTreeMap<ErrorKind, i64>,
-}
-
-/// Counts and sums over calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallTotals {
-    /// Calls of any status.
-    pub total: i64,
-    /// Calls that completed.
-    pub completed: i64,
-    /// Calls that failed, timed-out ones included.
-    pub failed: i64,
-    /// Finished calls whose end is known: the base of the average duration.
-    pub ended: i64,
-    /// Sum of the durations of those calls, in microseconds.
-    pub duration_us: i64,
-    /// Sum of tokens.
-    pub total_tokens: i64,
-    /// Latencies of all speech-to-text turns.
-    pub stt: StageTotals,
-    /// Latencies of all language-model turns.
-    pub llm: StageTotals,
-    /// Latencies of all text-to-speech turns.
-    pub tts: StageTotals,
-}
-
-/// Count and sum of latency samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StageTotals {
-    /// Number of samples.
-    pub samples: i64,
-    /// Their sum, in microseconds.
-    pub latency_us: i64,
-}
-
-/// What is known of one provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProviderTotals {
-    /// Calls that used it, with or without samples.
-    pub calls: i64,
-    /// Sum of its latencies, in microseconds.
-    pub latency_us: i64,
-    /// Its latencies, counted.
-    pub histogram: LatencyHistogram,
+    groups: BTreeMap<Group, Totals>,
 }
 
 impl Contribution {
     /// The contribution of one call.
     #[must_use]
     pub fn of(call: &CallFacts) -> Self {
-        let calls = CallTotals::of(call);
-        let providers = call.providers.iter().map(|usage| {
-            let mut totals = ProviderTotals::default();
-            totals.count(&usage.latencies);
-            (usage.provider.clone(), totals)
-        });
-        let providers = providers.collect();
-        let mut errors = BTreeMap::new();
-        for &kind in &call.error_kinds {
-            *errors.entry(kind).or_default() += 1;
-        }
-        let workflows = call.workflow_id.map(|id| (id, calls)).into_iter().collect();
-        Self { calls, workflows, providers, errors }
+        let mut contribution = Self::default();
+        contribution.add_call(call);
+        contribution
     }
 
-    /// The same value without entries that are zero, for sums that come from outside.
+    /// Adds what a call adds.
+    pub fn add_call(&mut self, call: &CallFacts) {
+        self.visit(call, |mine, theirs| *mine += theirs);
+    }
+
+    /// Takes away what a call adds.
+    pub fn subtract_call(&mut self, call: &CallFacts) {
+        self.visit(call, |mine, theirs| *mine -= theirs);
+    }
+
+    /// The groups that are not zero, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Group, &Totals)> {
+        self.groups.iter()
+    }
+
+    /// The same, with the groups by value.
+    pub fn into_groups(self) -> impl Iterator<Item = (Group, Totals)> {
+        self.groups.into_iter()
+    }
+
+    /// What it adds to one group.
     #[must_use]
-    pub fn without_zeros(mut self) -> Self {
-        self.workflows.retain(|_, totals| *totals != CallTotals::default());
-        self.providers.retain(|_, totals| *totals != ProviderTotals::default());
-        self.errors.retain(|_, count| *count != 0);
-        self
+    pub fn totals(&self, group: &Group) -> Totals {
+        self.groups.get(group).cloned().unwrap_or_default()
     }
 
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        *self == Self::default()
+        self.groups.is_empty()
     }
-}
 
-impl CallTotals {
-    /// The counts and sums of [`Contribution::of`], for answers that need no other part.
-    #[must_use]
-    pub fn of(call: &CallFacts) -> Self {
-        let is = |status| i64::from(call.status == status);
-        let mut totals = Self {
-            total: 1,
-            completed: is(CallStatus::Completed),
-            failed: is(CallStatus::Failed),
-            total_tokens: call.total_tokens,
-            ..Self::default()
-        };
-        if let Some(ended_at) = call.ended_at {
-            totals.ended = 1;
-            totals.duration_us = ended_at.since(call.started_at).as_micros();
+    fn visit(&mut self, call: &CallFacts, mut merge: impl FnMut(&mut Totals, &Totals)) {
+        let totals_of_call = CallTotals::new(call);
+        for &dimension in Dimension::ALL {
+            totals_of_call.visit(dimension, &mut |value, totals| {
+                self.change(Group { dimension, value }, |mine| merge(mine, &totals));
+            });
         }
-        for usage in &call.providers {
-            let stage = match usage.provider.provider_type {
-                ProviderType::Stt => &mut totals.stt,
-                ProviderType::Llm => &mut totals.llm,
-                ProviderType::Tts => &mut totals.tts,
-            };
-            for latency in &usage.latencies {
-                stage.samples += 1;
-                stage.latency_us += i64::from(latency.as_micros());
+    }
+
+    /// Changes the totals of a group, which start as zero, and removes it if that leaves zero.
+    fn change(&mut self, group: Group, change: impl FnOnce(&mut Totals)) {
+        match self.groups.entry(group) {
+            Entry::Vacant(entry) => {
+                let mut totals = Totals::default();
+                change(&mut totals);
+                if !totals.is_zero() {
+                    entry.insert(totals);
+                }
             }
-        }
-        totals
-    }
-
-    /// Percentage of the calls that completed, of those that completed or failed; `None` when there are none.
-    #[must_use]
-    pub fn success_rate(&self) -> Option<f64> {
-        mean(self.completed, self.completed.wrapping_add(self.failed)).map(|share| 100.0 * share)
-    }
-
-    /// Average duration in seconds, over calls whose end is known.
-    #[must_use]
-    pub fn avg_duration_seconds(&self) -> Option<f64> {
-        mean(self.duration_us, self.ended).map(|micros| micros / 1e6)
-    }
-
-    /// The sum of two, or with `sign` -1 their difference.
-    fn merge(&mut self, other: &Self, sign: i64) {
-        let add = |mine: &mut i64, theirs: i64| *mine = mine.wrapping_add(theirs.wrapping_mul(sign));
-        // Taken apart so that a new field cannot be forgotten here.
-        let Self { total, completed, failed, ended, duration_us, total_tokens, stt, llm, tts } = other;
-        add(&mut self.total, *total);
-        add(&mut self.completed, *completed);
-        add(&mut self.failed, *failed);
-        add(&mut self.ended, *ended);
-        add(&mut self.duration_us, *duration_us);
-        add(&mut self.total_tokens, *total_tokens);
-        for (mine, theirs) in [(&mut self.stt, stt), (&mut self.llm, llm), (&mut self.tts, tts)] {
-            add(&mut mine.samples, theirs.samples);
-            add(&mut mine.latency_us, theirs.latency_us);
-        }
-    }
-}
-
-impl StageTotals {
-    /// Average latency in milliseconds over all samples.
-    #[must_use]
-    pub fn avg_latency_ms(&self) -> Option<f64> {
-        mean(self.latency_us, self.samples).map(|micros| micros / 1e3)
-    }
-}
-
-impl ProviderTotals {
-    /// Average latency in milliseconds over all samples.
-    #[must_use]
-    pub fn avg_latency_ms(&self) -> Option<f64> {
-        mean(self.latency_us, self.histogram.len()).map(|micros| micros / 1e3)
-    }
-
-    /// The nearest-rank percentile of its latencies in milliseconds, as [`LatencyHistogram::percentile_ms`] gives it.
-    #[must_use]
-    pub fn percentile_ms(&self, percent: u8) -> Option<f64> {
-        self.histogram.percentile_ms(percent, self.latency_us)
-    }
-
-    /// Adds a call that used the provider, as in [`Contribution::of`], for answers that need no other part.
-    pub fn count(&mut self, latencies: &[Latency]) {
-        self.calls = self.calls.wrapping_add(1);
-        for &latency in latencies {
-            self.latency_us = self.latency_us.wrapping_add(i64::from(latency.as_micros()));
-            self.histogram.record(latency);
-        }
-    }
-
-    fn merge(&mut self, other: &Self, sign: i64) {
-        let Self { calls, latency_us, histogram } = other;
-        self.calls = self.calls.wrapping_add(calls.wrapping_mul(sign));
-        self.latency_us = self.latency_us.wrapping_add(latency_us.wrapping_mul(sign));
-        if sign < 0 { self.histogram -= histogram } else { self.histogram += histogram }
-    }
-}
-
-/// `sum / count`; `None` when nothing is counted, since no data is not zero.
-#[must_use]
-pub fn mean(sum: i64, count: i64) -> Option<f64> {
-    (count > 0).then(|| sum as f64 / count as f64)
-}
-
-impl Contribution {
-    fn merge(&mut self, other: &Self, sign: i64) {
-        self.calls.merge(&other.calls, sign);
-        for (workflow, totals) in &other.workflows {
-            update(&mut self.workflows, workflow, |mine| mine.merge(totals, sign));
-        }
-        for (provider, totals) in &other.providers {
-            update(&mut self.providers, provider, |mine| mine.merge(totals, sign));
-        }
-        for (kind, count) in &other.errors {
-            update(&mut self.errors, kind, |mine| *mine = mine.wrapping_add(count.wrapping_mul(sign)));
-        }
-    }
-}
-
-/// Changes the value of a key, which starts as zero, and removes the entry if that leaves zero.
-fn update<K: Clone + Ord, V: Default + PartialEq>(entries: &mut BTreeMap<K, V>, key: &K, change: impl FnOnce(&mut V)) {
-    match entries.entry(key.clone()) {
-        Entry::Vacant(entry) => {
-            let mut value = V::default();
-            change(&mut value);
-            if value != V::default() {
-                entry.insert(value);
-            }
-        }
-        Entry::Occupied(mut entry) => {
-            change(entry.get_mut());
-            if *entry.get() == V::default() {
-                entry.remove();
+            Entry::Occupied(mut entry) => {
+                change(entry.get_mut());
+                if entry.get().is_zero() {
+                    entry.remove();
+                }
             }
         }
     }
@@ -245,36 +272,29 @@ fn update<K: Clone + Ord, V: Default + PartialEq>(entries: &mut BTreeMap<K, V>, 
 
 impl std::ops::AddAssign<&Self> for Contribution {
     fn add_assign(&mut self, other: &Self) {
-        self.merge(other, 1);
+        for (group, totals) in &other.groups {
+            self.change(group.clone(), |mine| *mine += totals);
+        }
     }
 }
 
 impl std::ops::SubAssign<&Self> for Contribution {
     fn sub_assign(&mut self, other: &Self) {
-        self.merge(other, -1);
-    }
-}
-
-impl std::ops::AddAssign<&Self> for CallTotals {
-    fn add_assign(&mut self, other: &Self) {
-        self.merge(other, 1);
-    }
-}
-
-impl std::ops::AddAssign<&Self> for ProviderTotals {
-    fn add_assign(&mut self, other: &Self) {
-        self.merge(other, 1);
+        for (group, totals) in &other.groups {
+            self.change(group.clone(), |mine| *mine -= totals);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::CallFacts;
-    use crate::errors::{Level, Service};
-    use crate::ids::CallId;
-    use crate::provider::{Latency, ProviderUse};
-    use crate::text::ProviderName;
+    use crate::call::CallStatus;
+    use crate::errors::{ErrorKind, Level, Service};
+    use crate::ids::{CallId, WorkflowId};
+    use crate::measure::Subject;
+    use crate::provider::{Latency, Provider, ProviderType};
+    use crate::text::{ProviderName, Text};
     use crate::time::{Span, Timestamp};
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -296,19 +316,32 @@ mod tests {
             .prop_map(|(service, level)| ErrorKind { service: Service::ALL[service], level: Level::ALL[level] })
     }
 
-    /// Calls as records leave them, but for a provider that may stand twice in a list of three.
+    fn text<const MAX: usize>() -> impl Strategy<Value = Option<Text<MAX>>> {
+        prop::option::of((0..3_u8).prop_map(|number| Text::new(format!("value-{number}")).unwrap()))
+    }
+
+    /// Calls as records leave them, but for a provider that may stand twice in a list.
     fn call() -> impl Strategy<Value = CallFacts> {
         let status = 0..CallStatus::ALL.len();
-        let providers = prop::collection::vec(provider_use(), 0..2);
+        let providers = prop::collection::vec(provider_use(), 0..4);
         let errors = prop::collection::vec(error_kind(), 0..4);
-        (status, 0_i64..90_000, prop::option::of(0_u128..3), 0_i64..5_000, providers, errors).prop_map(
-            |(status, seconds, workflow, total_tokens, providers, error_kinds)| {
+        let texts = (text(), text());
+        (status, 0_i64..90_000, prop::option::of(0_u128..3), 0_i64..5_000, providers, errors, texts).prop_map(
+            |(status, seconds, workflow, total_tokens, providers, error_kinds, (end_reason, agent))| {
                 let status = CallStatus::ALL[status];
                 let started_at = Timestamp::from_micros(0);
-                let ended_at = (status != CallStatus::Active).then(|| started_at + Span::from_seconds(seconds));
-                let workflow_id = workflow.map(|id| WorkflowId(Uuid::from_u128(id + 1)));
-                let id = CallId(Uuid::nil());
-                CallFacts { id, status, started_at, ended_at, workflow_id, total_tokens, providers, error_kinds }
+                CallFacts {
+                    id: CallId(Uuid::nil()),
+                    status,
+                    started_at,
+                    ended_at: (status != CallStatus::Active).then(|| started_at + Span::from_seconds(seconds)),
+                    end_reason,
+                    workflow_id: workflow.map(|id| WorkflowId(Uuid::from_u128(id + 1))),
+                    agent,
+                    total_tokens,
+                    providers,
+                    error_kinds,
+                }
             },
         )
     }
@@ -316,7 +349,7 @@ mod tests {
     fn sum_of(calls: &[CallFacts]) -> Contribution {
         let mut sum = Contribution::default();
         for call in calls {
-            sum += &Contribution::of(call);
+            sum.add_call(call);
         }
         sum
     }
@@ -343,26 +376,49 @@ mod tests {
         fn adding_then_subtracting_is_zero(calls in prop::collection::vec(call(), 0..6), other in call()) {
             let sum = sum_of(&calls);
             let mut difference = plus(&sum, &Contribution::of(&other));
-            difference -= &Contribution::of(&other);
+            difference.subtract_call(&other);
             prop_assert_eq!(&difference, &sum);
             difference -= &sum;
             prop_assert!(difference.is_zero());
         }
-    }
 
-    #[test]
-    fn what_has_no_data_has_no_average() {
-        let nothing = CallTotals::default();
-        assert_eq!((nothing.success_rate(), nothing.avg_duration_seconds()), (None, None));
-        assert_eq!((nothing.stt.avg_latency_ms(), ProviderTotals::default().avg_latency_ms()), (None, None));
-    }
+        #[test]
+        fn groups_of_calls_add_up_to_the_calls_that_have_a_value(calls in prop::collection::vec(call(), 0..6)) {
+            let sum = sum_of(&calls);
+            for &dimension in Dimension::ALL.iter().filter(|dimension| dimension.subject() == Subject::Call) {
+                let of_dimension: Vec<&Totals> =
+                    sum.iter().filter(|(group, _)| group.dimension == dimension).map(|(_, totals)| totals).collect();
+                let with_value: Vec<&CallFacts> =
+                    calls.iter().filter(|call| !totals_of(call, dimension).is_empty()).collect();
+                for &measure in Measure::ALL {
+                    let groups: i64 = of_dimension.iter().map(|totals| totals.sums[measure]).sum();
+                    let whole = |call: &&CallFacts| Contribution::of(call).totals(&Group::TENANT).sums[measure];
+                    prop_assert_eq!(groups, with_value.iter().map(whole).sum::<i64>(), "{} {}", dimension, measure);
+                }
+            }
+        }
 
-    #[test]
-    fn a_call_without_a_known_end_does_not_touch_the_average_duration() {
-        let ended = CallTotals { total: 1, failed: 1, ended: 1, duration_us: 2_000_000, ..CallTotals::default() };
-        let timed_out = CallTotals { total: 1, failed: 1, ..CallTotals::default() };
-        let mut sum = ended;
-        sum += &timed_out;
-        assert_eq!((sum.avg_duration_seconds(), sum.success_rate()), (Some(2.0), Some(0.0)));
+        #[test]
+        fn the_parts_of_one_call_are_those_of_its_contribution(call in call()) {
+            let contribution = Contribution::of(&call);
+            let mut groups = 0;
+            for &dimension in Dimension::ALL {
+                for (value, totals) in totals_of(&call, dimension) {
+                    groups += usize::from(!totals.is_zero());
+                    prop_assert_eq!(contribution.totals(&Group { dimension, value }), totals);
+                }
+            }
+            prop_assert_eq!(groups, contribution.iter().count());
+        }
+
+        #[test]
+        fn a_call_counts_once_in_each_of_its_groups(call in call()) {
+            for (group, totals) in Contribution::of(&call).iter() {
+                prop_assert_eq!(totals.sums[Measure::Calls], 1, "{:?}", group);
+                for &measure in Measure::ALL.iter().filter(|&&measure| !group.dimension.has_sum(measure)) {
+                    prop_assert_eq!(totals.sums[measure], 0, "{} of {:?}", measure, group);
+                }
+            }
+        }
     }
 }

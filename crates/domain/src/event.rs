@@ -118,22 +118,34 @@ pub fn call_events(before: Option<&CallFacts>, call: &Call) -> Vec<CallEvent> {
     };
     let mut events = Vec::new();
     if before.is_none() && facts.status == CallStatus::Active {
-        events.push(event(facts.started_at, call.agent(), CallChange::Started));
+        events.push(event(facts.started_at, facts.agent.as_ref(), CallChange::Started));
     }
     let known_errors = before.map_or(0, |before| before.error_kinds.len());
     for (position, error) in (0..).zip(call.errors()).skip(known_errors) {
-        let agent = error.agent.as_ref().or(call.agent());
+        let agent = error.agent.as_ref().or(facts.agent.as_ref());
         let change = EventError { position, kind: error.kind, message: error.message.clone() };
         events.push(event(error.timestamp, agent, CallChange::Error(change)));
     }
     let is_news = before.is_none_or(|before| before.status != facts.status || before.ended_at.is_none());
     if let Some(ended_at) = facts.ended_at.filter(|_| is_news) {
-        let end = CallEnd { duration: Some(ended_at.since(facts.started_at)), reason: call.end_reason().cloned() };
+        let end = CallEnd { duration: Some(ended_at.since(facts.started_at)), reason: facts.end_reason.clone() };
         let is_failed = facts.status == CallStatus::Failed;
         let change = if is_failed { CallChange::Failed(end) } else { CallChange::Completed(end) };
-        events.push(event(ended_at, call.agent(), change));
+        events.push(event(ended_at, facts.agent.as_ref(), change));
     }
     events
+}
+
+/// What happens when a call is closed because its end never came, as `closed` says; `slug` is that of its workflow.
+#[must_use]
+pub fn timeout_event(closed: &CallFacts, slug: Option<&Slug>, decided_at: Timestamp) -> CallEvent {
+    CallEvent {
+        call_id: closed.id,
+        timestamp: decided_at,
+        workflow: closed.workflow_id.zip(slug.cloned()).map(|(id, slug)| EventWorkflow { id, slug }),
+        agent: closed.agent.clone(),
+        change: CallChange::Failed(CallEnd { duration: None, reason: closed.end_reason.clone() }),
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_end_after_a_timeout_is_told() {
-        let timed_out = CallFacts { status: CallStatus::Failed, ..call(CallStatus::Active, 0).facts().clone() };
+        let timed_out = call(CallStatus::Active, 0).facts().timed_out();
         let failed = call(CallStatus::Failed, 0);
         let events = call_events(Some(&timed_out), &failed);
         let end = CallEnd { duration: Some(Span::from_minutes(3)), reason: None };

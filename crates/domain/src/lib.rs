@@ -6,41 +6,55 @@
 mod call;
 mod contribution;
 mod credentials;
+mod dimension;
+mod distribution;
 mod errors;
 mod event;
-mod groups;
+mod figures;
 mod histogram;
 mod ids;
 mod label;
+mod measure;
+mod metric;
 mod plan;
 mod provider;
+mod question;
 mod refusal;
+mod regrouping;
 mod series;
 mod tenant;
 mod text;
 mod time;
+mod transition;
 pub mod varint;
 mod window;
 mod workflow;
 
 pub use call::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFacts, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
-    FUTURE_START_MAX, Incoming, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON, TOTAL_TOKENS_MAX,
-    Transition, TransitionKind, transition,
+    FUTURE_START_MAX, NUMBER_FACTS, NumberFact, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON,
+    TOTAL_TOKENS_MAX,
 };
-pub use contribution::{CallTotals, Contribution, ProviderTotals, StageTotals, mean};
+pub use contribution::{Contribution, Totals, totals_of};
 pub use credentials::{
     Actor, ApiKey, KeyAction, NoPrincipal, Principal, RATE_MAX, RateFault, RateLimit, SUBJECT_MAX, Scope, Subject,
     Ticket,
 };
+pub use dimension::{Dimension, DimensionRow, Group, GroupId, GroupValue, Grouping, Keeps, OTHER, ValuesMax};
+pub use distribution::{Distribution, LatencyTotals};
 pub use errors::{CallError, ErrorKind, Level, Service};
-pub use event::{CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, EventWorkflow, call_events};
-pub use groups::{Dimension, DimensionValue, DimensionValues, OTHER, other_agent};
+pub use event::{
+    CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, EventWorkflow, call_events, timeout_event,
+};
+pub use figures::{Figures, FiguresRow, Loaded, LoadedDistribution, LoadedGroup, LoadedSums, WorkflowLabel, fold};
 pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
 pub use label::{Label, LabelFault};
-pub use plan::{BucketRange, Resolution, WindowPlan, answered_window};
+pub use measure::{Measure, Source, Subject as MeasureSubject, Sums};
+pub use metric::{Formula, Metric, MetricRow, MetricValue, Unit};
+pub use plan::{BucketRange, Resolution, WindowPlan};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
+pub use question::{Filter, Question, QuestionFault, ReadPlan, plan};
 pub use refusal::Refusal;
 pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
 pub use tenant::{DISPLAY_NAME_MAX, DisplayName, Tenant};
@@ -49,6 +63,7 @@ pub use text::{
     PROVIDER_NAME_MAX, ProviderName, SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
 };
 pub use time::{Span, Timestamp};
+pub use transition::{Incoming, Transition, TransitionKind, transition};
 pub use window::{Period, Window, WindowFault};
 pub use workflow::Workflow;
 

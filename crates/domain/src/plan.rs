@@ -13,14 +13,14 @@ pub enum Resolution {
     /// One minute.
     Minute,
     /// Fifteen minutes.
-    Quarter,
+    FifteenMinutes,
     /// One hour.
     Hour,
     /// One day of UTC.
     Day,
 }
 
-words!(Resolution { Minute = "minute", Quarter = "quarter", Hour = "hour", Day = "day" });
+words!(Resolution { Minute = "minute", FifteenMinutes = "15m", Hour = "hour", Day = "day" });
 
 impl Resolution {
     /// The width of a bucket.
@@ -28,9 +28,20 @@ impl Resolution {
     pub const fn width(self) -> Span {
         match self {
             Self::Minute => Span::from_minutes(1),
-            Self::Quarter => Span::from_minutes(15),
+            Self::FifteenMinutes => Span::from_minutes(15),
             Self::Hour => Span::from_hours(1),
             Self::Day => Span::from_hours(24),
+        }
+    }
+
+    /// The number that stands for it in storage. It never changes.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Minute => 0,
+            Self::FifteenMinutes => 1,
+            Self::Hour => 2,
+            Self::Day => 3,
         }
     }
 
@@ -38,8 +49,8 @@ impl Resolution {
     #[must_use]
     pub const fn coarser(self) -> Option<Self> {
         match self {
-            Self::Minute => Some(Self::Quarter),
-            Self::Quarter => Some(Self::Hour),
+            Self::Minute => Some(Self::FifteenMinutes),
+            Self::FifteenMinutes => Some(Self::Hour),
             Self::Hour => Some(Self::Day),
             Self::Day => None,
         }
@@ -75,8 +86,10 @@ pub struct BucketRange {
 pub struct WindowPlan {
     /// Whole buckets, in order of time; at most [`Self::RANGES_MAX`].
     pub ranges: Vec<BucketRange>,
-    /// Parts of a minute, at most two, to be answered from the calls themselves.
+    /// Parts of a bucket of the finest resolution, at most two, to be answered from the calls themselves.
     pub edges: Vec<Window>,
+    /// The narrowest buckets that it may use.
+    finest: Resolution,
 }
 
 impl WindowPlan {
@@ -86,42 +99,52 @@ impl WindowPlan {
     /// Most edges.
     pub const EDGES_MAX: usize = 2;
 
-    /// Takes a window apart, using no buckets wider than `coarsest`.
+    /// Takes a window apart, using buckets of these widths and those between them.
     #[must_use]
-    pub fn new(window: Window, coarsest: Resolution) -> Self {
-        let minute = Resolution::Minute.width();
-        let (first, last) = (window.start().ceil(minute), window.end().floor(minute));
+    pub fn new(window: Window, finest: Resolution, coarsest: Resolution) -> Self {
+        let (first, last) = (window.start().ceil(finest.width()), window.end().floor(finest.width()));
         if first > last {
-            // The window lies inside one minute.
-            return Self { ranges: Vec::new(), edges: vec![window] };
+            // The window lies inside one bucket.
+            return Self { ranges: Vec::new(), edges: vec![window], finest };
         }
         let edges = [Window::new(window.start(), first), Window::new(last, window.end())];
         let mut ranges = Vec::with_capacity(Self::RANGES_MAX);
-        cover(&mut ranges, first, last, Resolution::Minute, coarsest);
-        Self { ranges, edges: edges.into_iter().flatten().collect() }
+        cover(&mut ranges, first, last, finest, coarsest);
+        Self { ranges, edges: edges.into_iter().flatten().collect(), finest }
     }
-}
 
-impl WindowPlan {
-    /// The whole minutes that the edges lie in; they are in none of the ranges.
-    pub fn edge_minutes(&self) -> impl Iterator<Item = BucketRange> {
-        let resolution = Resolution::Minute;
+    /// A plan that reads nothing.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { ranges: Vec::new(), edges: Vec::new(), finest: Resolution::Minute }
+    }
+
+    /// The whole buckets that the edges lie in; they are in none of the ranges. Of calls that are no longer kept, an edge
+    /// is answered from its bucket, see [`Self::is_answered_by_calls`].
+    pub fn edge_buckets(&self) -> impl Iterator<Item = BucketRange> {
+        let resolution = self.finest;
         self.edges.iter().map(move |edge| {
             let start = resolution.floor(edge.start());
             BucketRange { resolution, start, end: start + resolution.width() }
         })
     }
-}
 
-/// The window that an answer is about when calls that started before `kept_from` are no longer kept: an edge inside one
-/// of their minutes can only be answered from the whole minute, so it is rounded outward to it.
-#[must_use]
-pub fn answered_window(window: Window, kept_from: Option<Timestamp>) -> Window {
-    let minute = Resolution::Minute;
-    let is_gone = |instant: Timestamp| kept_from.is_some_and(|kept_from| minute.floor(instant) < kept_from);
-    let start = if is_gone(window.start()) { minute.floor(window.start()) } else { window.start() };
-    let end = if is_gone(window.end()) { window.end().ceil(minute.width()) } else { window.end() };
-    Window::new(start, end).unwrap_or(window)
+    /// Whether an edge that holds an instant is answered from its calls, and not from the bucket around it, when calls
+    /// that started before `kept_from` are no longer kept.
+    #[must_use]
+    pub fn is_answered_by_calls(&self, instant: Timestamp, kept_from: Option<Timestamp>) -> bool {
+        kept_from.is_none_or(|kept_from| self.finest.floor(instant) >= kept_from)
+    }
+
+    /// The window that an answer is about: an edge whose calls are no longer kept is rounded outward to its bucket.
+    #[must_use]
+    pub fn answered_window(&self, window: Window, kept_from: Option<Timestamp>) -> Window {
+        let width = self.finest.width();
+        let is_kept = |instant| self.is_answered_by_calls(instant, kept_from);
+        let start = if is_kept(window.start()) { window.start() } else { window.start().floor(width) };
+        let end = if is_kept(window.end()) { window.end() } else { window.end().ceil(width) };
+        Window::new(start, end).unwrap_or(window)
+    }
 }
 
 /// Covers `[start, end)`, both multiples of `resolution`, with the coarsest buckets in the middle.
@@ -180,8 +203,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plan_covers_each_instant_of_its_window_once(window in windows(), coarsest in 0..Resolution::ALL.len()) {
-            let plan = WindowPlan::new(window, Resolution::ALL[coarsest]);
+        fn a_plan_covers_each_instant_of_its_window_once(
+            window in windows(),
+            finest in 0..Resolution::ALL.len(),
+            coarsest in 0..Resolution::ALL.len(),
+        ) {
+            let plan = WindowPlan::new(window, Resolution::ALL[finest.min(coarsest)], Resolution::ALL[coarsest]);
             let pieces = pieces(&plan);
             prop_assert_eq!(pieces.first().unwrap().0, window.start());
             prop_assert_eq!(pieces.last().unwrap().1, window.end());
@@ -190,34 +217,35 @@ mod tests {
         }
 
         #[test]
-        fn ranges_hold_whole_buckets_and_edges_parts_of_a_minute(window in windows()) {
-            let plan = WindowPlan::new(window, Resolution::Day);
+        fn ranges_hold_whole_buckets_and_edges_parts_of_one(window in windows(), finest in 0..Resolution::ALL.len()) {
+            let finest = Resolution::ALL[finest];
+            let plan = WindowPlan::new(window, finest, Resolution::Day);
             prop_assert!(plan.ranges.len() <= WindowPlan::RANGES_MAX && plan.edges.len() <= 2);
             for range in &plan.ranges {
                 prop_assert_eq!(range.resolution.floor(range.start), range.start);
                 prop_assert_eq!(range.resolution.floor(range.end), range.end);
             }
             for edge in &plan.edges {
-                prop_assert!(edge.end().since(edge.start()) < Resolution::Minute.width());
+                prop_assert!(edge.end().since(edge.start()) < finest.width());
             }
         }
 
         #[test]
-        fn a_month_takes_at_most_a_hundred_and_twenty_buckets(start in 0..30_000 * DAY) {
-            let plan = WindowPlan::new(window(start, 30 * DAY), Resolution::Day);
+        fn a_month_takes_at_most_a_hundred_and_ten_buckets(start in 0..30_000 * DAY) {
+            let plan = WindowPlan::new(window(start, 30 * DAY), Resolution::Minute, Resolution::Day);
             let buckets: i64 = plan
                 .ranges
                 .iter()
                 .map(|range| range.end.since(range.start).as_micros() / range.resolution.width().as_micros())
                 .sum();
-            // 30 days, 2 * 23 hours, 2 * 3 quarters and 2 * 14 minutes.
+            // 30 days, 2 * 23 hours, 2 * 3 quarters of an hour and 2 * 14 minutes.
             prop_assert!(buckets <= 110, "{buckets}");
         }
     }
 
     #[test]
     fn an_aligned_day_is_one_bucket() {
-        let plan = WindowPlan::new(window(5 * DAY, DAY), Resolution::Day);
+        let plan = WindowPlan::new(window(5 * DAY, DAY), Resolution::Minute, Resolution::Day);
         assert_eq!(plan.edges, []);
         assert_eq!(plan.ranges.len(), 1);
         assert_eq!(plan.ranges[0].resolution, Resolution::Day);
@@ -228,7 +256,7 @@ mod tests {
         let at = |minutes: i64| Timestamp::from_micros(minutes * 60_000_000);
         assert_eq!(Resolution::widest_dividing(&[at(0), at(2 * 1440)]), Some(Resolution::Day));
         assert_eq!(Resolution::widest_dividing(&[at(0), at(60)]), Some(Resolution::Hour));
-        assert_eq!(Resolution::widest_dividing(&[at(45), at(60)]), Some(Resolution::Quarter));
+        assert_eq!(Resolution::widest_dividing(&[at(45), at(60)]), Some(Resolution::FifteenMinutes));
         assert_eq!(Resolution::widest_dividing(&[at(7)]), Some(Resolution::Minute));
         assert_eq!(Resolution::widest_dividing(&[Timestamp::from_micros(1)]), None);
         assert_eq!(Resolution::widest_dividing(&[]), Some(Resolution::Day));

@@ -1,217 +1,60 @@
 //! What the read endpoints load. Each question is one statement: one round trip, one state of the database, and on a
 //! distributed one, one node.
 
-use crate::conn::{Access, columns};
+use crate::conn::Access;
 use crate::database::Database;
-use crate::fragment::{Either, ForEach, IsActive, IsChosen, IsIn, Mixed, Part, RowsOf, Sum, maybe};
-use crate::rows::{
-    CallFactsRow, CallRollupRow, ErrorKindsRow, ErrorSumRow, LoggedErrorRow, ProviderTotalsRow, WorkflowRow,
-    sum_by_provider,
-};
-use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, workflows};
-use crate::sql::{Id, Time, Word};
+use crate::errors::damaged;
+use crate::fragment::IsActive;
+use crate::groups::value_of;
+use crate::rows::{CallFactsRow, LoggedErrorRow};
+use crate::schema::calls;
+use crate::sql::{Id, Instant, Key, Time};
+use crate::statement::Statement;
+use crate::wide::{Cell, OfBackend, WideRow, WideStatement, present};
 use async_trait::async_trait;
-use callscope_analytics::ports::{
-    AnalyticsStore, CallParts, CallScope, ErrorFilter, ErrorLogParts, LoggedError, Page, ProviderParts, StoreError,
-    SummaryParts, WorkflowLabel, WorkflowParts,
-};
+use callscope_analytics::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
-    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallTotals, Resolution, TenantId, Timestamp, Window,
-    WindowPlan,
+    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, Dimension, Distribution, GroupId,
+    GroupValue, Loaded, LoadedDistribution, LoadedGroup, LoadedSums, Measure, MeasureSubject, ReadPlan, Resolution,
+    Slug, Sums, TenantId, Timestamp, WindowPlan, WorkflowId, WorkflowLabel,
 };
-use diesel::dsl::{SqlTypeOf, auto_type, count_star, min};
-use diesel::helper_types::min;
-use diesel::pg::Pg;
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, QueryableByName};
 use diesel::prelude::*;
-use std::collections::HashSet;
-use uuid::Uuid;
-
-/// The workflow under which the whole tenant's totals are kept.
-pub const WHOLE_TENANT: Id = Id(Uuid::nil());
-
-/// The columns that a row type is read from.
-type ColumnsOf<Row> = SqlTypeOf<<Row as Selectable<Pg>>::SelectExpression>;
-
-/// Calls that started before it are no longer kept; no row when all are.
-type KeptFrom = (Time,);
+use diesel::row::NamedRow;
+use diesel::sql_types::{BigInt, Binary, Integer, Text};
+use std::cmp::Reverse;
 
 #[async_trait]
 impl AnalyticsStore for Database {
-    async fn load_summary_parts(
-        &self,
-        tenant: TenantId,
-        scope: &CallScope,
-        plan: &WindowPlan,
-    ) -> Result<SummaryParts, StoreError> {
-        let active = calls::table
-            .filter(calls::tenant_id.eq(Id::from(tenant)))
-            .filter(IsActive)
-            .filter(maybe(
-                slug_of(scope).map(|slug| IsIn(calls::workflow_id, workflows_with_slug(tenant.into(), slug))),
-            ))
-            .select((count_star(),));
-        let groups =
-            (kept_from(tenant), call_rollups_of(tenant, scope, plan), calls_of(tenant, scope, plan), vec![active]);
-        let plan = plan.clone();
-        let read = move |rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>, Option<(i64,)>)>| {
-            let mut parts = Parts::default();
-            let mut active_calls = 0;
-            for (kept_from, bucket, call, count) in rows {
-                parts.push(kept_from, bucket, call);
-                active_calls += count.map_or(0, |(count,)| count);
-            }
-            Ok(SummaryParts { calls: parts.into_calls(&plan)?, active_calls: active_calls.unsigned_abs() })
-        };
-        self.ask(tenant, Mixed(groups), read).await
+    async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError> {
+        let (statement, plan) = (parts_of(tenant, plan).finish(), plan.clone());
+        self.ask(tenant, statement, move |rows| Ok(loaded(&plan, rows)?.0)).await
     }
 
-    async fn load_call_parts(
+    async fn load_errors(
         &self,
         tenant: TenantId,
-        scope: &CallScope,
-        plan: &WindowPlan,
-    ) -> Result<CallParts, StoreError> {
-        let groups = (kept_from(tenant), call_rollups_of(tenant, scope, plan), calls_of(tenant, scope, plan));
+        plan: &ReadPlan,
+        filter: ErrorFilter,
+        page: Page,
+    ) -> Result<(Loaded, Vec<LoggedError>), StoreError> {
+        let mut statement = parts_of(tenant, plan);
+        let of_page = errors_of(tenant, plan, filter, page);
+        statement.add(Part::ERROR, LoggedErrorRow::CELLS, false, &of_page);
         let plan = plan.clone();
-        let read = move |rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>)>| {
-            let mut parts = Parts::default();
-            for (kept_from, bucket, call) in rows {
-                parts.push(kept_from, bucket, call);
-            }
-            parts.into_calls(&plan)
+        let read = move |rows| {
+            let (loaded, mut errors) = loaded(&plan, rows)?;
+            // SQL promises no order for a part of a union.
+            errors.sort_unstable_by_key(|item| (Reverse(item.error.timestamp), item.call_id, item.position));
+            Ok((loaded, errors))
         };
-        self.ask(tenant, Mixed(groups), read).await
+        self.ask(tenant, statement.finish(), read).await
     }
 
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
         let active = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(IsActive).count();
         self.ask(tenant, active, |counts: Vec<i64>| Ok(counts.iter().sum::<i64>().unsigned_abs())).await
-    }
-
-    async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
-        let labels = workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant)));
-        let ids = workflow_ids(labels.select(workflows::workflow_id));
-        let buckets = ranges(plan).map(|range| {
-            let of_workflow = call_rollups::table
-                .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
-                .filter(call_rollups::resolution.eq(Word(range.resolution)))
-                .filter(IsChosen(ids.clone()))
-                .filter(call_rollups::bucket.ge(Time(range.start)))
-                .filter(call_rollups::bucket.lt(Time(range.end)))
-                .group_by(call_rollups::workflow_id)
-                .select(sums_of_calls());
-            ForEach(ids.clone(), of_workflow)
-        });
-        let labels = vec![labels.select(columns::<WorkflowRow>())];
-        let groups = (kept_from(tenant), buckets.collect(), calls_of(tenant, &CallScope::Tenant, plan), labels);
-        let plan = plan.clone();
-        let read =
-            move |rows: Vec<(Option<KeptFrom>, Option<CallRollupRow>, Option<CallFactsRow>, Option<WorkflowRow>)>| {
-                let mut parts = Parts::default();
-                let mut workflows: Vec<WorkflowLabel> = Vec::new();
-                for (kept_from, bucket, call, label) in rows {
-                    parts.push(kept_from, bucket, call);
-                    if let Some(label) = label {
-                        workflows.push(label.try_into()?);
-                    }
-                }
-                let Parts { kept_from, buckets, edges } = parts.settle(&plan);
-                let buckets = buckets.iter().map(|row| (row.workflow_id.into(), CallTotals::from(row))).collect();
-                Ok(WorkflowParts { kept_from, buckets, edge_calls: facts(edges)?, workflows })
-            };
-        self.ask(tenant, Mixed(groups), read).await
-    }
-
-    async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
-        let buckets = ranges(plan).map(|range| {
-            provider_rollups::table
-                .filter(provider_rollups::tenant_id.eq(Id::from(tenant)))
-                .filter(provider_rollups::resolution.eq(Word(range.resolution)))
-                .filter(provider_rollups::bucket.ge(Time(range.start)))
-                .filter(provider_rollups::bucket.lt(Time(range.end)))
-                .select(columns::<ProviderTotalsRow>())
-        });
-        let groups = (kept_from(tenant), buckets.collect(), calls_of(tenant, &CallScope::Tenant, plan));
-        let plan = plan.clone();
-        let read = move |rows: Vec<(Option<KeptFrom>, Option<ProviderTotalsRow>, Option<CallFactsRow>)>| {
-            let mut parts = Parts::default();
-            for (kept_from, bucket, call) in rows {
-                parts.push(kept_from, bucket, call);
-            }
-            let Parts { kept_from, buckets, edges } = parts.settle(&plan);
-            Ok(ProviderParts { kept_from, buckets: sum_by_provider(buckets)?, edge_calls: facts(edges)? })
-        };
-        self.ask(tenant, Mixed(groups), read).await
-    }
-
-    async fn load_error_log_parts(
-        &self,
-        tenant: TenantId,
-        window: Window,
-        plan: &WindowPlan,
-        filter: ErrorFilter,
-        page: Page,
-    ) -> Result<ErrorLogParts, StoreError> {
-        let counts = ranges(plan).map(|range| {
-            error_rollups::table
-                .filter(error_rollups::tenant_id.eq(Id::from(tenant)))
-                .filter(error_rollups::resolution.eq(Word(range.resolution)))
-                .filter(error_rollups::bucket.ge(Time(range.start)))
-                .filter(error_rollups::bucket.lt(Time(range.end)))
-                .filter(maybe(filter.service.map(|service| error_rollups::service.eq(Word(service)))))
-                .filter(maybe(filter.level.map(|level| error_rollups::level.eq(Word(level)))))
-                .select((min(error_rollups::bucket).assume_not_null(), Sum(error_rollups::error_count)))
-        });
-        // An error lies within its call, give or take the skew: so the window of starts bounds the error's own time,
-        // by which the indexes are ordered.
-        let earliest = window.start() - CLOCK_SKEW_MAX;
-        let latest = window.end() + CALL_DURATION_MAX + CLOCK_SKEW_MAX;
-        let page = call_errors::table
-            .filter(call_errors::tenant_id.eq(Id::from(tenant)))
-            .filter(call_errors::occurred_at.ge(Time(earliest)))
-            .filter(call_errors::occurred_at.lt(Time(latest)))
-            .filter(call_errors::call_started_at.ge(Time(window.start())))
-            .filter(call_errors::call_started_at.lt(Time(window.end())))
-            .filter(maybe(filter.service.map(|service| call_errors::service.eq(Word(service)))))
-            .filter(maybe(filter.level.map(|level| call_errors::level.eq(Word(level)))))
-            .order((call_errors::occurred_at.desc(), call_errors::call_id, call_errors::position))
-            .limit(page.limit.into())
-            .offset(page.offset.into())
-            .select((call_errors::call_id, call_errors::position));
-        let with_errors = |(start, end)| {
-            calls_within(tenant.into(), Time(start), Time(end))
-                .filter(calls::error_kinds.ne(Vec::new()))
-                .select(columns::<ErrorKindsRow>())
-        };
-        let edges = edges(plan).map(with_errors).collect();
-        // The index alone says which errors are on the page. Only their rows are read, none of those before it.
-        let page = RowsOf { columns: &["call_id", "position"], query: page };
-        let items = call_errors::table
-            .filter(call_errors::tenant_id.eq(Id::from(tenant)))
-            .filter(IsChosen(page.clone()))
-            .select(columns::<LoggedErrorRow>());
-        let groups = (kept_from(tenant), counts.collect(), edges, vec![ForEach(page, items)]);
-        let plan = plan.clone();
-        let read =
-            move |rows: Vec<(Option<KeptFrom>, Option<ErrorSumRow>, Option<ErrorKindsRow>, Option<LoggedErrorRow>)>| {
-                let mut parts = Parts::default();
-                let mut items: Vec<LoggedError> = Vec::new();
-                for (kept_from, bucket, call, item) in rows {
-                    parts.push(kept_from, bucket, call);
-                    if let Some(item) = item {
-                        items.push(item.try_into()?);
-                    }
-                }
-                // SQL promises no order for a part of a union.
-                items.sort_unstable_by_key(|item| {
-                    (std::cmp::Reverse(item.error.timestamp), item.call_id, item.position)
-                });
-                let Parts { kept_from, buckets, edges } = parts.settle(&plan);
-                let bucket_errors = buckets.iter().map(|row| row.error_count).sum();
-                let edge_errors = edges.iter().map(ErrorKindsRow::kinds).collect::<Result<Vec<_>, _>>()?.concat();
-                Ok(ErrorLogParts { kept_from, bucket_errors, edge_errors, items })
-            };
-        self.ask(tenant, Mixed(groups), read).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -220,199 +63,341 @@ impl AnalyticsStore for Database {
     }
 }
 
-/// The slug of a scope that is not the whole tenant.
-fn slug_of(scope: &CallScope) -> Option<String> {
-    match scope {
-        CallScope::Tenant => None,
-        CallScope::Workflow(slug) => Some(slug.to_string()),
+/// A row of one of the parts of a question's statement.
+enum Part {
+    KeptFrom(Time),
+    Sums { group: i64, bucket: Time, sums: Vec<i64> },
+    Distribution { group: i64, bucket: Time, distribution: i64, calls: i64, sum_us: i64, histogram: Vec<u8> },
+    Call(CallFactsRow),
+    Group { id: i64, value: String },
+    Workflow { id: i64, workflow: Id, slug: String, name: Option<String> },
+    ActiveCalls(i64),
+    Error(LoggedErrorRow),
+}
+
+impl Part {
+    const KEPT_FROM: i32 = 0;
+    const SUMS: i32 = 1;
+    const DISTRIBUTION: i32 = 2;
+    const CALL: i32 = 3;
+    const GROUP: i32 = 4;
+    const WORKFLOW: i32 = 5;
+    const ACTIVE_CALLS: i32 = 6;
+    const ERROR: i32 = 7;
+
+    fn read(row: &impl WideRow) -> deserialize::Result<Self> {
+        let number = |cell| present(row.number(cell)?);
+        let time = |cell| present(row.time(cell)?);
+        Ok(match row.part()? {
+            Self::KEPT_FROM => Self::KeptFrom(time(Cell::Time0)?),
+            Self::SUMS => {
+                Self::Sums { group: number(Cell::Number0)?, bucket: time(Cell::Time0)?, sums: row.measures()? }
+            }
+            Self::DISTRIBUTION => Self::Distribution {
+                group: number(Cell::Number0)?,
+                bucket: time(Cell::Time0)?,
+                distribution: number(Cell::Number1)?,
+                calls: number(Cell::Number3)?,
+                sum_us: number(Cell::Number2)?,
+                histogram: present(row.bytes(Cell::Bytes0)?)?,
+            },
+            Self::CALL => Self::Call(CallFactsRow::from_wide(row)?),
+            Self::GROUP => Self::Group { id: number(Cell::Number0)?, value: present(row.text(Cell::Text0)?)? },
+            Self::WORKFLOW => Self::Workflow {
+                id: number(Cell::Number0)?,
+                workflow: present(row.id(Cell::Key0)?)?,
+                slug: present(row.text(Cell::Text0)?)?,
+                name: row.text(Cell::Text1)?,
+            },
+            Self::ACTIVE_CALLS => Self::ActiveCalls(number(Cell::Number0)?),
+            Self::ERROR => Self::Error(LoggedErrorRow::from_wide(row)?),
+            part => return Err(format!("unknown part {part}").into()),
+        })
     }
 }
 
-#[auto_type(no_type_alias)]
-fn workflows_with_slug(tenant: Id, slug: String) -> _ {
-    workflows::table
-        .filter(workflows::tenant_id.eq(tenant))
-        .filter(workflows::slug.eq(slug))
-        .select(workflows::workflow_id)
+impl<DB> QueryableByName<DB> for Part
+where
+    DB: Backend,
+    i32: FromSql<Integer, DB>,
+    i64: FromSql<BigInt, DB>,
+    Time: FromSql<Instant, DB>,
+    Vec<u8>: FromSql<Binary, DB>,
+    String: FromSql<Text, DB>,
+    Id: FromSql<Key, DB>,
+{
+    fn build<'a>(row: &impl NamedRow<'a, DB>) -> deserialize::Result<Self> {
+        Self::read(&OfBackend::new(row))
+    }
 }
 
-/// From when on calls are kept.
-fn kept_from(tenant: TenantId) -> Vec<impl Part<SqlType = (crate::sql::Instant,)>> {
-    let state = tenant_states::table.filter(tenant_states::tenant_id.eq(Id::from(tenant)));
-    let kept_from = tenant_states::calls_kept_from;
-    vec![state.filter(kept_from.is_not_null()).select((kept_from.assume_not_null(),))]
+/// What was read, and the errors of a page.
+fn loaded(plan: &ReadPlan, rows: Vec<Part>) -> Result<(Loaded, Vec<LoggedError>), StoreError> {
+    let mut loaded = Loaded::default();
+    let mut errors = Vec::new();
+    let group_id = |number: i64| i32::try_from(number).map(GroupId).map_err(damaged);
+    for row in rows {
+        match row {
+            Part::KeptFrom(time) => loaded.kept_from = Some(time.0),
+            Part::Sums { group, bucket, sums } => {
+                let mut all = Sums::default();
+                plan.measures.iter().zip(sums).for_each(|(&measure, sum)| all.add(measure, sum));
+                loaded.sums.push(LoadedSums { group: group_id(group)?, bucket: bucket.0, sums: all });
+            }
+            Part::Distribution { group, bucket, distribution, calls, sum_us, histogram } => {
+                let code = i16::try_from(distribution).ok();
+                let distribution =
+                    code.and_then(Distribution::from_code).ok_or_else(|| damaged("an unknown distribution"))?;
+                let (group, bucket) = (group_id(group)?, bucket.0);
+                loaded.distributions.push(LoadedDistribution { group, bucket, distribution, calls, sum_us, histogram });
+            }
+            Part::Call(row) => loaded.calls.push(CallFacts::try_from(row)?),
+            Part::Group { id, value } => {
+                let value = value_of(plan.dimension, &value)?;
+                loaded.groups.push(LoadedGroup { id: group_id(id)?, value, label: None });
+            }
+            Part::Workflow { id, workflow, slug, name } => {
+                let slug = Slug::new(slug).map_err(damaged)?;
+                let name = name.unwrap_or_else(|| slug.to_string());
+                let value = GroupValue::Workflow(WorkflowId::from(workflow));
+                let label = Some(WorkflowLabel { slug, name });
+                loaded.groups.push(LoadedGroup { id: group_id(id)?, value, label });
+            }
+            Part::ActiveCalls(count) => loaded.active_calls = count.unsigned_abs(),
+            Part::Error(row) => errors.push(row.try_into()?),
+        }
+    }
+    Ok((loaded, errors))
 }
 
-/// The ranges of whole buckets that a question reads, and the minutes of its edges, always equally many: so a question
-/// is one statement, prepared once, whatever its window.
+/// The statement that reads what a plan needs. The number of its parts does not depend on the window, so each question
+/// is prepared once a connection.
+fn parts_of(tenant: TenantId, plan: &ReadPlan) -> WideStatement {
+    let tenant = Id::from(tenant);
+    let measures = if plan.reads_sums() { &plan.measures[..] } else { &[] };
+    let mut statement = WideStatement::new(measures.iter().map(|measure| measure.as_str()).collect());
+    if !plan.measures.is_empty() || !plan.distributions.is_empty() {
+        statement.add(Part::KEPT_FROM, &[(Cell::Time0, "calls_kept_from")], false, &kept_from(tenant));
+        for range in ranges(&plan.pieces) {
+            add_range(&mut statement, tenant, plan, range);
+        }
+        for edge in edges(&plan.pieces) {
+            let is_read = |(cell, _): &&(Cell, &str)| plan.reads_latencies() || *cell != CallFactsRow::LATENCIES;
+            let cells: Vec<_> = CallFactsRow::CELLS.iter().filter(is_read).copied().collect();
+            statement.add(Part::CALL, &cells, false, &calls_of(tenant, plan, edge));
+        }
+        add_groups(&mut statement, tenant, plan);
+    }
+    if plan.active_calls {
+        statement.add(Part::ACTIVE_CALLS, &[(Cell::Number0, "active")], false, &active_calls(tenant, plan));
+    }
+    statement
+}
+
+/// The ranges of whole buckets that a question reads, and the buckets of its edges, always equally many.
 fn ranges(plan: &WindowPlan) -> impl Iterator<Item = BucketRange> {
     const NOTHING: BucketRange = BucketRange {
         resolution: Resolution::Minute,
         start: Timestamp::from_micros(0),
         end: Timestamp::from_micros(0),
     };
-    let ranges = plan.ranges.iter().copied().chain(plan.edge_minutes());
+    let ranges = plan.ranges.iter().copied().chain(plan.edge_buckets());
     ranges.chain(std::iter::repeat(NOTHING)).take(WindowPlan::RANGES_MAX + WindowPlan::EDGES_MAX)
 }
 
-/// The totals of a question's buckets.
-fn call_rollups_of(
-    tenant: TenantId,
-    scope: &CallScope,
-    plan: &WindowPlan,
-) -> Vec<impl Part<SqlType = ColumnsOf<CallRollupRow>>> {
-    let part = |range: BucketRange| {
-        let buckets = call_rollups::table
-            .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
-            .filter(call_rollups::resolution.eq(Word(range.resolution)))
-            .filter(call_rollups::bucket.ge(Time(range.start)))
-            .filter(call_rollups::bucket.lt(Time(range.end)));
-        match slug_of(scope) {
-            None => Either::Left(
-                buckets.filter(call_rollups::workflow_id.eq(WHOLE_TENANT)).select(columns::<CallRollupRow>()),
-            ),
-            Some(slug) => {
-                let ids = workflow_ids(workflows_with_slug(tenant.into(), slug));
-                let of_workflow = buckets.filter(IsChosen(ids.clone())).select(columns::<CallRollupRow>());
-                Either::Right(ForEach(ids, of_workflow))
-            }
-        }
-    };
-    ranges(plan).map(part).collect()
-}
-
-/// The calls of a question's edges.
-fn calls_of(
-    tenant: TenantId,
-    scope: &CallScope,
-    plan: &WindowPlan,
-) -> Vec<impl Part<SqlType = ColumnsOf<CallFactsRow>>> {
-    let part = |(start, end): (Timestamp, Timestamp)| {
-        calls_within(tenant.into(), Time(start), Time(end))
-            .filter(maybe(
-                slug_of(scope).map(|slug| IsIn(calls::workflow_id, workflows_with_slug(tenant.into(), slug))),
-            ))
-            .select(columns::<CallFactsRow>())
-    };
-    edges(plan).map(part).collect()
-}
-
 /// The bounds of a question's edges, always equally many.
-fn edges(plan: &WindowPlan) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let edges = plan.edges.iter().map(|edge| (edge.start(), edge.end()));
-    let nothing = (Timestamp::from_micros(0), Timestamp::from_micros(0));
-    edges.chain(std::iter::repeat(nothing)).take(WindowPlan::EDGES_MAX)
+fn edges(plan: &WindowPlan) -> impl Iterator<Item = (Time, Time)> {
+    let edges = plan.edges.iter().map(|edge| (Time(edge.start()), Time(edge.end())));
+    let nothing = Time(Timestamp::from_micros(0));
+    edges.chain(std::iter::repeat((nothing, nothing))).take(WindowPlan::EDGES_MAX)
 }
 
-#[auto_type(no_type_alias)]
-fn calls_within(tenant: Id, start: Time, end: Time) -> _ {
-    calls::table
-        .filter(calls::tenant_id.eq(tenant))
-        .filter(calls::started_at.ge(start))
-        .filter(calls::started_at.lt(end))
+/// From when on calls are kept; no row when all are.
+fn kept_from(tenant: Id) -> Statement {
+    let mut state = Statement::default();
+    state.push("SELECT calls_kept_from FROM tenant_states WHERE tenant_id = ").bind_id(tenant);
+    state.push(" AND calls_kept_from IS NOT NULL");
+    state
 }
 
-/// The ids of some workflows, to be looked for.
-const fn workflow_ids<Q>(query: Q) -> RowsOf<Q> {
-    RowsOf { columns: &["workflow_id"], query }
-}
-
-/// The columns of a [`CallRollupRow`] that is the sum of those of one workflow.
-#[auto_type(no_type_alias)]
-fn sums_of_calls() -> _ {
-    (
-        call_rollups::workflow_id,
-        min(call_rollups::bucket).assume_not_null(),
-        Sum(call_rollups::total),
-        Sum(call_rollups::completed),
-        Sum(call_rollups::failed),
-        Sum(call_rollups::ended),
-        Sum(call_rollups::duration_us),
-        Sum(call_rollups::total_tokens),
-        Sum(call_rollups::stt_samples),
-        Sum(call_rollups::stt_latency_us),
-        Sum(call_rollups::llm_samples),
-        Sum(call_rollups::llm_latency_us),
-        Sum(call_rollups::tts_samples),
-        Sum(call_rollups::tts_latency_us),
-    )
-}
-
-/// A row of a bucket, or of the sum of some.
-trait BucketRow {
-    /// The start of the bucket, or of the first of them.
-    fn bucket(&self) -> Timestamp;
-}
-
-/// A row of a call of an edge.
-trait EdgeRow {
-    /// When the call started.
-    fn started_at(&self) -> Timestamp;
-}
-
-macro_rules! rows_in_time {
-    ($($kind:ident($instant:ident): $($row:ident),+;)+) => {$($(
-        impl $kind for $row {
-            fn $instant(&self) -> Timestamp {
-                self.$instant.0
-            }
+/// What the groups have in a range.
+fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, range: BucketRange) {
+    if plan.reads_sums() {
+        let columns: Vec<String> = plan.measures.iter().map(|&measure| column(measure, plan.by_bucket)).collect();
+        let columns = columns.join(", ");
+        let mut query = Statement::default();
+        let bucket = if plan.by_bucket { "bucket" } else { "MIN(bucket) AS bucket" };
+        query.push(format!("SELECT group_id, {bucket}, {columns} FROM rollup_sums WHERE "));
+        add_key(&mut query, tenant, plan, range);
+        add_bounds(&mut query, range);
+        if !plan.by_bucket {
+            query.push(" GROUP BY group_id");
         }
-    )+)+};
-}
-rows_in_time! {
-    BucketRow(bucket): CallRollupRow, ProviderTotalsRow, ErrorSumRow;
-    EdgeRow(started_at): CallFactsRow, ErrorKindsRow;
-}
-
-/// The rows of an answer as they come, or those of them that count.
-struct Parts<B, E> {
-    kept_from: Option<Timestamp>,
-    buckets: Vec<B>,
-    edges: Vec<E>,
-}
-
-impl<B, E> Default for Parts<B, E> {
-    fn default() -> Self {
-        Self { kept_from: None, buckets: Vec::new(), edges: Vec::new() }
+        let cells = [(Cell::Number0, "group_id"), (Cell::Time0, "bucket")];
+        statement.add(Part::SUMS, &cells, true, &for_each_group(query, tenant, plan));
+    }
+    if !plan.distributions.is_empty() {
+        let codes: Vec<String> = plan.distributions.iter().map(|of| of.code().to_string()).collect();
+        let mut query = Statement::default();
+        query.push("SELECT group_id, bucket, distribution, calls, sum_us, histogram FROM rollup_distributions WHERE ");
+        add_key(&mut query, tenant, plan, range);
+        query.push(format!(" AND distribution IN ({})", codes.join(", ")));
+        add_bounds(&mut query, range);
+        let cells = [
+            (Cell::Number0, "group_id"),
+            (Cell::Time0, "bucket"),
+            (Cell::Number1, "distribution"),
+            (Cell::Number2, "sum_us"),
+            (Cell::Number3, "calls"),
+            (Cell::Bytes0, "histogram"),
+        ];
+        statement.add(Part::DISTRIBUTION, &cells, false, &for_each_group(query, tenant, plan));
     }
 }
 
-impl<B: BucketRow, E: EdgeRow> Parts<B, E> {
-    fn push(&mut self, kept_from: Option<KeptFrom>, bucket: Option<B>, edge: Option<E>) {
-        self.kept_from = self.kept_from.or(kept_from.map(|(kept_from,)| kept_from.0));
-        self.buckets.extend(bucket);
-        self.edges.extend(edge);
-    }
+/// A measure of a row, or the sum over rows as such a number: PostgreSQL's own sum is a decimal.
+fn column(measure: Measure, by_bucket: bool) -> String {
+    if by_bucket { measure.to_string() } else { format!("CAST(SUM({measure}) AS bigint) AS {measure}") }
+}
 
-    /// Of each edge keeps either the calls, or the minute around it when such calls are no longer kept.
-    fn settle(mut self, plan: &WindowPlan) -> Self {
-        let is_gone = |minute: Timestamp| self.kept_from.is_some_and(|kept_from| minute < kept_from);
-        let unneeded: HashSet<Timestamp> =
-            plan.edge_minutes().map(|minute| minute.start).filter(|&start| !is_gone(start)).collect();
-        self.buckets.retain(|row| !unneeded.contains(&row.bucket()));
-        self.edges.retain(|row| !is_gone(Resolution::Minute.floor(row.started_at())));
-        self
+/// The condition on the group: one that is known, or each of those of [`groups_of`].
+fn add_key(query: &mut Statement, tenant: Id, plan: &ReadPlan, range: BucketRange) {
+    query.push("tenant_id = ").bind_id(tenant).push(" AND dimension = ").bind_code(plan.dimension.row().code);
+    query.push(" AND resolution = ").bind_code(range.resolution.code());
+    if plan.dimension == Dimension::Tenant {
+        query.push(" AND group_id = ").bind_integer(GroupId::TENANT.0);
+    } else {
+        query.push_either(" AND group_id = chosen.group_id", " AND group_id IN (");
+        query.append(&groups_of(tenant, plan).only_on_sqlite());
+        query.push_either("", ")");
     }
 }
 
-impl Parts<CallRollupRow, CallFactsRow> {
-    fn into_calls(self, plan: &WindowPlan) -> Result<CallParts, StoreError> {
-        let Self { kept_from, buckets, edges } = self.settle(plan);
-        let buckets = buckets.iter().map(|row| (row.bucket(), CallTotals::from(row))).collect();
-        Ok(CallParts { kept_from, buckets, edge_calls: facts(edges)? })
+fn add_bounds(query: &mut Statement, range: BucketRange) {
+    query.push(" AND bucket >= ").bind_time(Time(range.start)).push(" AND bucket < ").bind_time(Time(range.end));
+}
+
+/// A query once for each group, where there may be many. PostgreSQL looks each up in the index on its own, which is what
+/// a planner that has no statistics yet would not do by itself; SQLite does.
+fn for_each_group(query: Statement, tenant: Id, plan: &ReadPlan) -> Statement {
+    if plan.dimension == Dimension::Tenant {
+        return query;
+    }
+    let mut each = Statement::default();
+    each.push_either("SELECT found.* FROM (", "");
+    each.append(&groups_of(tenant, plan).only_on_pg());
+    each.push_either(") AS chosen CROSS JOIN LATERAL (", "").append(&query);
+    // It changes no row, but keeps the planner from turning the two into another kind of join.
+    each.push_either(" OFFSET 0) AS found", "");
+    each
+}
+
+/// The numbers of the groups that a question is about.
+fn groups_of(tenant: Id, plan: &ReadPlan) -> Statement {
+    let mut groups = Statement::default();
+    groups.push("SELECT group_id");
+    add_groups_source(&mut groups, tenant, plan);
+    groups
+}
+
+/// Workflows have a table of their own, with their slugs and names.
+fn add_groups_source(query: &mut Statement, tenant: Id, plan: &ReadPlan) {
+    let value = if plan.dimension == Dimension::Workflow {
+        query.push(" FROM workflows WHERE tenant_id = ").bind_id(tenant);
+        " AND slug = "
+    } else {
+        query.push(" FROM groups WHERE tenant_id = ").bind_id(tenant);
+        query.push(" AND dimension = ").bind_code(plan.dimension.row().code);
+        " AND value = "
+    };
+    if let Some(only) = &plan.value {
+        query.push(value).bind_text(only.clone());
     }
 }
 
-fn facts(rows: Vec<CallFactsRow>) -> Result<Vec<CallFacts>, StoreError> {
-    rows.into_iter().map(CallFacts::try_from).collect()
+/// The groups themselves.
+fn add_groups(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan) {
+    let mut query = Statement::default();
+    match plan.dimension {
+        Dimension::Tenant => {}
+        Dimension::Workflow => {
+            query.push("SELECT group_id, workflow_id, slug, name");
+            add_groups_source(&mut query, tenant, plan);
+            let cells = [
+                (Cell::Number0, "group_id"),
+                (Cell::Key0, "workflow_id"),
+                (Cell::Text0, "slug"),
+                (Cell::Text1, "name"),
+            ];
+            statement.add(Part::WORKFLOW, &cells, false, &query);
+        }
+        _ => {
+            query.push("SELECT group_id, value");
+            add_groups_source(&mut query, tenant, plan);
+            statement.add(Part::GROUP, &[(Cell::Number0, "group_id"), (Cell::Text0, "value")], false, &query);
+        }
+    }
 }
 
-impl TryFrom<WorkflowRow> for WorkflowLabel {
-    type Error = StoreError;
-
-    fn try_from(row: WorkflowRow) -> Result<Self, StoreError> {
-        let slug = callscope_domain::Slug::new(row.slug).map_err(crate::errors::damaged)?;
-        let name = row.name.unwrap_or_else(|| slug.to_string());
-        Ok(Self { id: row.workflow_id.into(), slug, name })
+/// The calls of an edge. Those of other workflows are left out here, as it needs no other column.
+fn calls_of(tenant: Id, plan: &ReadPlan, (start, end): (Time, Time)) -> Statement {
+    let columns: Vec<&str> = CallFactsRow::CELLS.iter().map(|&(_, column)| column).collect();
+    let mut query = Statement::default();
+    query.push(format!("SELECT {} FROM calls WHERE tenant_id = ", columns.join(", "))).bind_id(tenant);
+    query.push(" AND started_at >= ").bind_time(start).push(" AND started_at < ").bind_time(end);
+    add_workflow(&mut query, tenant, plan);
+    if plan.dimension.subject() == MeasureSubject::Error {
+        query.push(" AND length(error_kinds) > 0");
     }
+    query
+}
+
+/// The number of active calls. The word is a part of the statement and not a parameter, or no plan that holds for every
+/// parameter could use the partial index of active calls.
+fn active_calls(tenant: Id, plan: &ReadPlan) -> Statement {
+    let mut query = Statement::default();
+    query.push("SELECT count(*) AS active FROM calls WHERE tenant_id = ").bind_id(tenant);
+    query.push(format!(" AND status = '{}'", CallStatus::Active));
+    add_workflow(&mut query, tenant, plan);
+    query
+}
+
+/// The condition that a call runs through a workflow with the plan's slug. The workflows are looked for once.
+fn add_workflow(query: &mut Statement, tenant: Id, plan: &ReadPlan) {
+    let Some(slug) = plan.value.as_ref().filter(|_| plan.dimension == Dimension::Workflow) else { return };
+    query.push_either(" AND workflow_id = ANY (ARRAY (", " AND workflow_id IN (");
+    query.push("SELECT workflow_id FROM workflows WHERE tenant_id = ").bind_id(tenant);
+    query.push(" AND slug = ").bind_text(slug.clone());
+    query.push_either("))", ")");
+}
+
+/// A page of the errors of the calls of a window. An index alone says which errors are on it; only their rows are read,
+/// none of those before them.
+fn errors_of(tenant: TenantId, plan: &ReadPlan, filter: ErrorFilter, page: Page) -> Statement {
+    let tenant = Id::from(tenant);
+    let (start, end) = (plan.window().start(), plan.window().end());
+    let mut keys = Statement::default();
+    keys.push("SELECT call_id, position FROM call_errors WHERE tenant_id = ").bind_id(tenant);
+    // An error lies within its call, give or take the skew: so the window of starts bounds the error's own time, by
+    // which the indexes are ordered.
+    keys.push(" AND occurred_at >= ").bind_time(Time(start - CLOCK_SKEW_MAX));
+    keys.push(" AND occurred_at < ").bind_time(Time(end + CALL_DURATION_MAX + CLOCK_SKEW_MAX));
+    keys.push(" AND call_started_at >= ").bind_time(Time(start));
+    keys.push(" AND call_started_at < ").bind_time(Time(end));
+    if let Some(service) = filter.service {
+        keys.push(" AND service = ").bind_text(service.as_str());
+    }
+    if let Some(level) = filter.level {
+        keys.push(" AND level = ").bind_text(level.as_str());
+    }
+    keys.push(" ORDER BY occurred_at DESC, call_id, position LIMIT ").bind_bigint(page.limit.into());
+    keys.push(" OFFSET ").bind_bigint(page.offset.into());
+    let columns: Vec<&str> = LoggedErrorRow::CELLS.iter().map(|&(_, column)| column).collect();
+    let mut query = Statement::default();
+    query.push_either("SELECT found.* FROM (", "").append(&keys.only_on_pg());
+    query.push_either(") AS chosen CROSS JOIN LATERAL (", "");
+    query.push(format!("SELECT {} FROM call_errors WHERE tenant_id = ", columns.join(", "))).bind_id(tenant);
+    query.push_either(" AND call_id = chosen.call_id AND position = chosen.position", " AND (call_id, position) IN (");
+    query.append(&keys.only_on_sqlite()).push_either(" OFFSET 0) AS found", ")");
+    query
 }

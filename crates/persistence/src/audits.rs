@@ -1,26 +1,27 @@
 //! How rollups and the calls beneath them are read and corrected by an audit.
 
-use crate::analytics::WHOLE_TENANT;
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
-use crate::retention::{delete_call_rollups, delete_error_rollups, delete_provider_rollups, list_workflows};
-use crate::rollups::{SumRows, add_rollups};
-use crate::rows::{CallFactsRow, CallRollupRow, ErrorCountRow, ProviderTotalsRow, TenantStateRow};
-use crate::schema::{call_rollups, calls, error_rollups, provider_rollups};
-use crate::sql::{Id, Time, Word};
+use crate::groups::load_groups;
+use crate::rollups::{SumColumns, add_rollups, delete_rollups_of, load_distributions, load_sums};
+use crate::rows::{CallFactsRow, TenantStateRow};
+use crate::schema::{calls, rollup_distributions, rollup_sums};
+use crate::sql::{Id, Time};
 use crate::states::{count_rebuild, find_state, lock_tenant};
 use async_trait::async_trait;
-use callscope_analytics::deltas::RollupDeltas;
+use callscope_analytics::deltas::{RollupDeltas, RollupKey};
 use callscope_analytics::ports::{CallPosition, RollupStore, RollupTransaction, StoreError, TenantState};
-use callscope_domain::{CallFacts, CallId, CallTotals, Contribution, Resolution, Span, TenantId, Timestamp, Window};
+use callscope_domain::{
+    CallFacts, CallId, Dimension, Group, GroupId, Keeps, Resolution, Span, TenantId, Timestamp, Totals, Window,
+};
 use diesel::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// An instant before every call, and one that both databases can compare with: the year 1000 before our era.
 const EARLIEST: Timestamp = Timestamp::from_micros(-93_700_000_000_000_000);
-/// Workflows whose rollups are read by one statement.
-const WORKFLOWS_PER_STATEMENT: usize = 500;
+/// Groups whose rollups are read by one statement.
+const GROUPS_PER_STATEMENT: usize = 500;
 
 #[async_trait]
 impl RollupStore for Database {
@@ -28,9 +29,7 @@ impl RollupStore for Database {
         let mut conn = self.transaction(Access::Read).await?;
         let mut days = BTreeSet::new();
         list_call_days(&mut conn, tenant, &mut days).await?;
-        for &resolution in Resolution::ALL {
-            list_rollup_days(&mut conn, tenant, resolution, &mut days).await?;
-        }
+        list_rollup_days(&mut conn, tenant, &mut days).await?;
         conn.commit().await?;
         Ok(days.into_iter().collect())
     }
@@ -44,7 +43,7 @@ impl RollupStore for Database {
             conn,
             tenant,
             state: state.map_or_else(TenantState::default, Into::into),
-            workflows: None,
+            groups: None,
         }))
     }
 }
@@ -74,34 +73,34 @@ async fn list_call_days(conn: &mut Conn, tenant: TenantId, days: &mut BTreeSet<T
     Ok(())
 }
 
-/// Days with rollups of one resolution. Those of single workflows are not looked for: they stand beside one of the whole
-/// tenant.
-async fn list_rollup_days(
-    conn: &mut Conn,
-    tenant: TenantId,
-    resolution: Resolution,
-    days: &mut BTreeSet<Timestamp>,
-) -> Result<(), StoreError> {
-    let (tenant, resolution) = (Id::from(tenant), Word(resolution));
-    let of_calls = || {
-        call_rollups::table
-            .filter(call_rollups::tenant_id.eq(tenant))
-            .filter(call_rollups::resolution.eq(resolution))
-            .filter(call_rollups::workflow_id.eq(WHOLE_TENANT))
-    };
-    each_day!(conn, days, call_rollups::bucket, of_calls());
-    let of_providers = || {
-        provider_rollups::table
-            .filter(provider_rollups::tenant_id.eq(tenant))
-            .filter(provider_rollups::resolution.eq(resolution))
-    };
-    each_day!(conn, days, provider_rollups::bucket, of_providers());
-    let of_errors = || {
-        error_rollups::table
-            .filter(error_rollups::tenant_id.eq(tenant))
-            .filter(error_rollups::resolution.eq(resolution))
-    };
-    each_day!(conn, days, error_rollups::bucket, of_errors());
+/// Days with rollups. What a group has stands beside something of the whole tenant at every resolution, so that is looked
+/// for; what is left of a group alone, by the days of the group.
+async fn list_rollup_days(conn: &mut Conn, tenant: TenantId, days: &mut BTreeSet<Timestamp>) -> Result<(), StoreError> {
+    for resolution in Resolution::ALL {
+        let of_tenant = || {
+            rollup_sums::table
+                .filter(rollup_sums::tenant_id.eq(Id::from(tenant)))
+                .filter(rollup_sums::dimension.eq(Dimension::Tenant.row().code))
+                .filter(rollup_sums::resolution.eq(resolution.code()))
+                .filter(rollup_sums::group_id.eq(GroupId::TENANT.0))
+        };
+        each_day!(conn, days, rollup_sums::bucket, of_tenant());
+    }
+    let codes = || Dimension::ALL.iter().map(|dimension| dimension.row().code);
+    let sums = rollup_sums::table
+        .filter(rollup_sums::tenant_id.eq(Id::from(tenant)))
+        .filter(rollup_sums::dimension.eq_any(codes()))
+        .filter(rollup_sums::resolution.eq(Resolution::Day.code()))
+        .select(rollup_sums::bucket)
+        .distinct();
+    days.extend(conn.load::<Time>(sums).await?.into_iter().map(|day| day.0));
+    let distributions = rollup_distributions::table
+        .filter(rollup_distributions::tenant_id.eq(Id::from(tenant)))
+        .filter(rollup_distributions::dimension.eq_any(codes()))
+        .filter(rollup_distributions::resolution.eq(Resolution::Day.code()))
+        .select(rollup_distributions::bucket)
+        .distinct();
+    days.extend(conn.load::<Time>(distributions).await?.into_iter().map(|day| day.0));
     Ok(())
 }
 
@@ -109,23 +108,27 @@ struct RollupAudit {
     conn: Conn,
     tenant: TenantId,
     state: TenantState,
-    /// Those that can have rollups: known ones, and whichever a loaded call has. The key of the call rollups has the
-    /// workflow before the bucket, so a day is only found by naming them.
-    workflows: Option<BTreeSet<Uuid>>,
+    /// The groups of the tenant, once they are loaded. The keys of rollups have the group before the bucket, so a day is
+    /// only found by naming groups.
+    groups: Option<Vec<(Group, GroupId)>>,
 }
 
 impl RollupAudit {
-    async fn workflows(&mut self) -> Result<&mut BTreeSet<Uuid>, StoreError> {
-        if self.workflows.is_none() {
-            let known = list_workflows(&mut self.conn, self.tenant).await?;
-            self.workflows = Some(known.into_iter().chain([WHOLE_TENANT]).map(|id| id.0).collect());
+    async fn groups(&mut self) -> Result<&[(Group, GroupId)], StoreError> {
+        if self.groups.is_none() {
+            self.groups = Some(load_groups(&mut self.conn, self.tenant).await?);
         }
-        Ok(self.workflows.get_or_insert_default())
+        Ok(self.groups.get_or_insert_default())
     }
 
-    async fn workflow_chunks(&mut self) -> Result<Vec<Vec<Id>>, StoreError> {
-        let ids: Vec<Id> = self.workflows().await?.iter().copied().map(Id).collect();
-        Ok(ids.chunks(WORKFLOWS_PER_STATEMENT).map(<[Id]>::to_vec).collect())
+    /// The numbers of the groups of a dimension, as many together as one statement reads.
+    async fn chunks(&mut self, dimension: Dimension) -> Result<Vec<Vec<i32>>, StoreError> {
+        if dimension == Dimension::Tenant {
+            return Ok(vec![vec![GroupId::TENANT.0]]);
+        }
+        let of_dimension = self.groups().await?.iter().filter(|(group, _)| group.dimension == dimension);
+        let ids: Vec<i32> = of_dimension.map(|(_, id)| id.0).collect();
+        Ok(ids.chunks(GROUPS_PER_STATEMENT).map(<[i32]>::to_vec).collect())
     }
 }
 
@@ -153,76 +156,53 @@ impl RollupTransaction for RollupAudit {
             .limit(limit.into())
             .select(columns::<CallFactsRow>());
         let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
-        let facts: Vec<CallFacts> = rows.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-        self.workflows().await?.extend(facts.iter().filter_map(|call| call.workflow_id).map(|id| id.0));
-        Ok(facts)
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn load_groups(&mut self) -> Result<Vec<(Group, GroupId)>, StoreError> {
+        self.groups().await.map(<[_]>::to_vec)
     }
 
     async fn load_rollups(
         &mut self,
         resolution: Resolution,
         window: Window,
-    ) -> Result<BTreeMap<Timestamp, Contribution>, StoreError> {
-        let tenant = Id::from(self.tenant);
-        let (start, end) = (Time(window.start()), Time(window.end()));
-        let mut found: BTreeMap<Timestamp, Contribution> = BTreeMap::new();
-        for ids in self.workflow_chunks().await? {
-            let query = call_rollups::table
-                .filter(call_rollups::tenant_id.eq(tenant))
-                .filter(call_rollups::resolution.eq(Word(resolution)))
-                .filter(call_rollups::workflow_id.eq_any(ids))
-                .filter(call_rollups::bucket.ge(start))
-                .filter(call_rollups::bucket.lt(end))
-                .select(columns::<CallRollupRow>());
-            for row in self.conn.load::<CallRollupRow>(query).await? {
-                let bucket = found.entry(row.bucket.0).or_default();
-                match row.workflow_id {
-                    WHOLE_TENANT => bucket.calls = CallTotals::from(&row),
-                    workflow => drop(bucket.workflows.insert(workflow.into(), CallTotals::from(&row))),
+    ) -> Result<BTreeMap<RollupKey, Totals>, StoreError> {
+        let mut found: BTreeMap<RollupKey, Totals> = BTreeMap::new();
+        for &dimension in Dimension::ALL {
+            let of = (dimension, resolution);
+            for groups in self.chunks(dimension).await? {
+                match dimension.row().keeps {
+                    Keeps::Sums => {
+                        for (key, sums) in load_sums(&mut self.conn, self.tenant, of, &groups, window).await? {
+                            found.entry(key).or_default().sums = sums;
+                        }
+                    }
+                    Keeps::Distributions => {
+                        let rows = load_distributions(&mut self.conn, self.tenant, of, &groups, window).await?;
+                        for (key, of, totals) in rows {
+                            found.entry(key).or_default().add_distribution(of, &totals);
+                        }
+                    }
                 }
             }
         }
-        let query = provider_rollups::table
-            .filter(provider_rollups::tenant_id.eq(tenant))
-            .filter(provider_rollups::resolution.eq(Word(resolution)))
-            .filter(provider_rollups::bucket.ge(start))
-            .filter(provider_rollups::bucket.lt(end))
-            .select(columns::<ProviderTotalsRow>());
-        for row in self.conn.load::<ProviderTotalsRow>(query).await? {
-            let bucket = found.entry(row.bucket.0).or_default();
-            let (provider, totals) = row.try_into()?;
-            bucket.providers.insert(provider, totals);
-        }
-        let query = error_rollups::table
-            .filter(error_rollups::tenant_id.eq(tenant))
-            .filter(error_rollups::resolution.eq(Word(resolution)))
-            .filter(error_rollups::bucket.ge(start))
-            .filter(error_rollups::bucket.lt(end))
-            .select(columns::<ErrorCountRow>());
-        for row in self.conn.load::<ErrorCountRow>(query).await? {
-            found.entry(row.bucket.0).or_default().errors.insert(row.kind(), row.error_count);
-        }
-        // Rows that came back to zero stay in the tables; as contributions they are nothing.
-        Ok(found
-            .into_iter()
-            .map(|(bucket, sum)| (bucket, sum.without_zeros()))
-            .filter(|(_, sum)| !sum.is_zero())
-            .collect())
+        // Rows that came back to zero stay in the tables; as rollups they are nothing.
+        found.retain(|_, totals| !totals.is_zero());
+        Ok(found)
     }
 
     async fn delete_rollups(&mut self, window: Window) -> Result<(), StoreError> {
-        for ids in self.workflow_chunks().await? {
-            delete_call_rollups(&mut self.conn, self.tenant, &ids, window).await?;
-        }
-        for &resolution in Resolution::ALL {
-            delete_provider_rollups(&mut self.conn, self.tenant, resolution, window).await?;
-            delete_error_rollups(&mut self.conn, self.tenant, resolution, window).await?;
+        for &dimension in Dimension::ALL {
+            for groups in self.chunks(dimension).await? {
+                delete_rollups_of(&mut self.conn, self.tenant, dimension, &groups, window).await?;
+            }
         }
         Ok(())
     }
 
     async fn add_rollups(&mut self, deltas: &RollupDeltas) -> Result<(), StoreError> {
-        add_rollups(&mut self.conn, self.tenant, deltas, SumRows::new(deltas)).await
+        add_rollups(&mut self.conn, self.tenant, deltas, SumColumns::new(deltas)).await
     }
 
     async fn count_rebuild(&mut self) -> Result<(), StoreError> {

@@ -26,11 +26,41 @@ pub trait Columns: Send + Sync + 'static {
     /// The number of rows.
     fn len(&self) -> usize;
 
-    /// Binds some rows of each column as an array.
-    fn bind_arrays<'b>(&'b self, rows: Range<usize>, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+    /// The columns that a statement for some rows has to name; others are left to their defaults.
+    fn used(&self, _rows: &Range<usize>) -> Used {
+        Used::ALL
+    }
 
-    /// Binds the values of one row, separated by commas.
-    fn bind_row<'b>(&'b self, row: usize, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
+    /// Binds some rows of each column that is used as an array.
+    fn bind_arrays<'b>(&'b self, rows: Range<usize>, used: Used, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
+
+    /// Binds the values of one row that are used, separated by commas.
+    fn bind_row<'b>(&'b self, row: usize, used: Used, out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()>;
+}
+
+/// Some of the columns of a table, by their positions: at most 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used(u64);
+
+impl Used {
+    /// All of them.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// The columns at some positions.
+    pub fn at(positions: impl IntoIterator<Item = usize>) -> Self {
+        Self(positions.into_iter().fold(0, |used, position| used | 1 << position))
+    }
+
+    /// Whether a column is one of them.
+    pub const fn has(self, position: usize) -> bool {
+        self.0 >> position & 1 == 1
+    }
+
+    /// The names of them.
+    fn names(self, all: &[&'static str]) -> Vec<&'static str> {
+        let named = all.iter().enumerate().filter(|(position, _)| self.has(*position));
+        named.map(|(_, name)| *name).collect()
+    }
 }
 
 /// Makes a struct of columns, and the way to add a row: `push` takes a tuple of the values in the order of the fields.
@@ -59,6 +89,7 @@ macro_rules! columns {
             fn bind_arrays<'b>(
                 &'b self,
                 rows: std::ops::Range<usize>,
+                _: $crate::bulk::Used,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
             ) -> diesel::result::QueryResult<()> {
                 let mut separator = "";
@@ -74,6 +105,7 @@ macro_rules! columns {
             fn bind_row<'b>(
                 &'b self,
                 row: usize,
+                _: $crate::bulk::Used,
                 mut out: diesel::query_builder::AstPass<'_, 'b, diesel::sqlite::Sqlite>,
             ) -> diesel::result::QueryResult<()> {
                 let mut separator = "";
@@ -119,6 +151,7 @@ pub struct Insert<C> {
     tenant: Id,
     columns: Arc<C>,
     rows: Range<usize>,
+    used: Used,
 }
 
 impl<C: Columns> Insert<C> {
@@ -131,7 +164,10 @@ impl<C: Columns> Insert<C> {
             OnConflict::Fail | OnConflict::Replace => PG_ROWS_MAX,
         };
         let columns = Arc::new(columns);
-        slices(count, rows_max).map(move |rows| Self { target, tenant, columns: Arc::clone(&columns), rows })
+        slices(count, rows_max).map(move |rows| {
+            let used = columns.used(&rows);
+            Self { target, tenant, columns: Arc::clone(&columns), rows, used }
+        })
     }
 }
 
@@ -150,13 +186,14 @@ impl<C, Conn> diesel::RunQueryDsl<Conn> for Insert<C> {}
 
 impl<C: Columns> QueryFragment<Pg> for Insert<C> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push_insert(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        let names = self.used.names(C::NAMES);
+        push_insert(&self.target, &names, &mut |sql| out.push_sql(sql));
         out.push_sql(" SELECT ");
         out.push_bind_param::<Key, Id>(&self.tenant)?;
         out.push_sql(", * FROM unnest(");
-        self.columns.bind_arrays(self.rows.clone(), out.reborrow())?;
+        self.columns.bind_arrays(self.rows.clone(), self.used, out.reborrow())?;
         out.push_sql(")");
-        push_conflict(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        push_conflict(&self.target, &names, &mut |sql| out.push_sql(sql));
         Ok(())
     }
 }
@@ -167,16 +204,17 @@ impl<C: Columns> QueryFragment<Sqlite> for Insert<C> {
         if self.rows.len() < LITE_ROWS_MAX {
             out.unsafe_to_cache_prepared();
         }
-        push_insert(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        let names = self.used.names(C::NAMES);
+        push_insert(&self.target, &names, &mut |sql| out.push_sql(sql));
         out.push_sql(" VALUES ");
         for row in self.rows.clone() {
             out.push_sql(if row == self.rows.start { "(" } else { ", (" });
             out.push_bind_param::<Key, Id>(&self.tenant)?;
             out.push_sql(", ");
-            self.columns.bind_row(row, out.reborrow())?;
+            self.columns.bind_row(row, self.used, out.reborrow())?;
             out.push_sql(")");
         }
-        push_conflict(&self.target, C::NAMES, &mut |sql| out.push_sql(sql));
+        push_conflict(&self.target, &names, &mut |sql| out.push_sql(sql));
         Ok(())
     }
 }
@@ -249,7 +287,7 @@ impl<C: Columns> Keys for OneOf<C> {
 
     fn walk_source<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("unnest(");
-        self.keys.bind_arrays(self.rows.clone(), out.reborrow())?;
+        self.keys.bind_arrays(self.rows.clone(), Used::ALL, out.reborrow())?;
         out.push_sql(&format!(") AS {CHOSEN} ({})", C::NAMES.join(", ")));
         Ok(())
     }
@@ -261,7 +299,7 @@ impl<C: Columns> Keys for OneOf<C> {
         out.push_sql("VALUES ");
         for row in self.rows.clone() {
             out.push_sql(if row == self.rows.start { "(" } else { ", (" });
-            self.keys.bind_row(row, out.reborrow())?;
+            self.keys.bind_row(row, Used::ALL, out.reborrow())?;
             out.push_sql(")");
         }
         Ok(())

@@ -3,10 +3,11 @@
 use crate::bulk::{OnConflict, OneOf, Target};
 use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
-use crate::dimension_values::{add_values, load_values};
+use crate::errors::damaged;
 use crate::events::save_events_and_counts;
 use crate::fragment::{ForEach, IsActive, IsChosen};
-use crate::rollups::{SumRows, add_rollups};
+use crate::groups::{add_groups, load_groups};
+use crate::rollups::{SumColumns, add_rollups};
 use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, LockedCallRow, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
@@ -14,7 +15,7 @@ use crate::states::lock_tenant;
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
 use callscope_domain::{
-    Call, CallFacts, CallId, CallStatus, DimensionValue, Span, TIMEOUT_END_REASON, TenantId, Timestamp, Workflow,
+    Call, CallFacts, CallId, Group, GroupId, Slug, Span, TenantId, Timestamp, Workflow, WorkflowId,
 };
 use diesel::prelude::*;
 use futures_util::join;
@@ -98,11 +99,31 @@ impl CallTransaction for CallWrite {
             }
         }
         let kept_from = state.calls_kept_from.map(|time| time.0);
-        Ok(LockedCalls { kept_from, calls, logged_errors, counts: state.counts() })
+        let counts = state.counts();
+        Ok(LockedCalls { kept_from, calls, logged_errors, counts, slugs: HashMap::new() })
     }
 
-    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
-        load_values(&mut self.conn, tenant).await
+    async fn load_groups(&mut self, tenant: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError> {
+        load_groups(&mut self.conn, tenant).await
+    }
+
+    async fn load_slugs(
+        &mut self,
+        tenant: TenantId,
+        ids: &[WorkflowId],
+    ) -> Result<HashMap<WorkflowId, Slug>, StoreError> {
+        let mut slugs = HashMap::new();
+        for ids in ids.chunks(IDS_PER_STATEMENT_MAX) {
+            let ids: Vec<Id> = ids.iter().copied().map(Id::from).collect();
+            let query = workflows::table
+                .filter(workflows::tenant_id.eq(Id::from(tenant)))
+                .filter(workflows::workflow_id.eq_any(ids))
+                .select((workflows::workflow_id, workflows::slug));
+            for (id, slug) in self.conn.load::<(Id, String)>(query).await? {
+                slugs.insert(id.into(), Slug::new(slug).map_err(damaged)?);
+            }
+        }
+        Ok(slugs)
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
@@ -121,7 +142,7 @@ impl CallTransaction for CallWrite {
         let following = async {
             let mut errors = CallErrorColumns::default();
             changes.calls.iter().for_each(|call| errors.push_errors_of(call, logged_errors(call)));
-            (errors, SumRows::new(&changes.rollups))
+            (errors, SumColumns::new(&changes.rollups))
         };
         let (inserted, (errors, sums)) = join!(conn.insert(NEW_CALLS, tenant, new_calls), following);
         inserted?;
@@ -129,7 +150,7 @@ impl CallTransaction for CallWrite {
         conn.insert(CALL_ERRORS, tenant, errors).await?;
         close_calls(conn, tenant, &changes.timed_out).await?;
         add_rollups(conn, tenant, &changes.rollups, sums).await?;
-        add_values(conn, tenant, &changes.new_values).await?;
+        add_groups(conn, tenant, &changes.groups).await?;
         save_events_and_counts(conn, tenant, changes).await
     }
 
@@ -138,11 +159,15 @@ impl CallTransaction for CallWrite {
     }
 }
 
-async fn close_calls(conn: &mut Conn, tenant: TenantId, ids: &[CallId]) -> Result<(), StoreError> {
-    for chunk in ids.chunks(IDS_PER_STATEMENT_MAX) {
-        let chunk: Vec<Id> = chunk.iter().copied().map(Id::from).collect();
-        let overdue = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(calls::call_id.eq_any(chunk));
-        let closed = (calls::status.eq(Word(CallStatus::Failed)), calls::end_reason.eq(TIMEOUT_END_REASON));
+/// Writes what a timeout changes of calls: all that close alike by one statement.
+async fn close_calls(conn: &mut Conn, tenant: TenantId, closed: &[CallFacts]) -> Result<(), StoreError> {
+    let is_alike =
+        |left: &CallFacts, right: &CallFacts| left.status == right.status && left.end_reason == right.end_reason;
+    for alike in closed.chunk_by(is_alike).flat_map(|alike| alike.chunks(IDS_PER_STATEMENT_MAX)) {
+        let ids: Vec<Id> = alike.iter().map(|call| call.id.into()).collect();
+        let overdue = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(calls::call_id.eq_any(ids));
+        let end_reason = alike[0].end_reason.as_ref().map(ToString::to_string);
+        let closed = (calls::status.eq(Word(alike[0].status)), calls::end_reason.eq(end_reason));
         conn.execute(diesel::update(overdue).set(closed)).await?;
     }
     Ok(())
@@ -164,11 +189,11 @@ async fn delete_errors(conn: &mut Conn, tenant: TenantId, ids: &[CallId]) -> Res
 async fn save_workflows(
     conn: &mut Conn,
     tenant: TenantId,
-    sightings: &[(Workflow, Timestamp)],
+    sightings: &[(Workflow, Timestamp, GroupId)],
 ) -> Result<(), StoreError> {
     use workflows::columns::*;
     for sightings in sightings.chunks(IDS_PER_STATEMENT_MAX) {
-        let ids: Vec<Id> = sightings.iter().map(|(workflow, _)| workflow.id.into()).collect();
+        let ids: Vec<Id> = sightings.iter().map(|(workflow, ..)| workflow.id.into()).collect();
         let query = workflows::table
             .filter(tenant_id.eq(Id::from(tenant)))
             .filter(workflow_id.eq_any(ids))
@@ -176,10 +201,11 @@ async fn save_workflows(
         let known: Vec<(Id, Time)> = conn.load(query).await?;
         let known: HashMap<Id, Time> = known.into_iter().collect();
         let mut news = WorkflowColumns::default();
-        for (workflow, seen_at) in sightings {
+        for (workflow, seen_at, group) in sightings {
             let (id, seen_at) = (Id::from(workflow.id), named_time(workflow, *seen_at));
             if known.get(&id).is_none_or(|&known| known <= seen_at) {
-                news.push((id, workflow.slug.to_string(), workflow.name.as_ref().map(ToString::to_string), seen_at));
+                let (of, called) = (workflow.slug.to_string(), workflow.name.as_ref().map(ToString::to_string));
+                news.push((id, group.0, of, called, seen_at));
             }
         }
         conn.insert(WORKFLOWS, tenant, news).await?;

@@ -1,7 +1,9 @@
-//! The two byte columns of `calls`: latency samples by provider, and the kinds of errors.
+//! The byte columns of `calls`: latency samples by provider, the kinds of errors, and numbers.
 
 use callscope_domain::varint::{self, VarintFault};
-use callscope_domain::{ErrorKind, Latency, Level, Provider, ProviderName, ProviderType, ProviderUse, Service};
+use callscope_domain::{
+    CallFacts, ErrorKind, Latency, Level, NUMBER_FACTS, Provider, ProviderName, ProviderType, ProviderUse, Service,
+};
 
 /// The first byte of encoded latencies: it names the layout of the rest.
 const VERSION: u8 = 1;
@@ -56,6 +58,30 @@ pub fn decode_providers(bytes: &[u8]) -> Result<Vec<ProviderUse>, Malformed> {
         providers.push(ProviderUse { provider: Provider { provider_type, provider_name }, latencies: latencies? });
     }
     Ok(providers)
+}
+
+/// The code and the value of each number that is not zero, as LEB128; values in two's complement.
+pub fn encode_numbers(call: &CallFacts) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in NUMBER_FACTS {
+        let value = (number.get)(call);
+        if value != 0 {
+            varint::push(&mut bytes, number.code);
+            varint::push(&mut bytes, value.cast_unsigned());
+        }
+    }
+    bytes
+}
+
+/// Reads what [`encode_numbers`] wrote.
+pub fn decode_numbers(mut bytes: &[u8], call: &mut CallFacts) -> Result<(), Malformed> {
+    while !bytes.is_empty() {
+        let code = varint::take(&mut bytes)?;
+        let value = varint::take(&mut bytes)?.cast_signed();
+        let number = NUMBER_FACTS.iter().find(|number| number.code == code).ok_or(Malformed)?;
+        (number.set)(call, value);
+    }
+    Ok(())
 }
 
 /// One byte an error: its service and its level.

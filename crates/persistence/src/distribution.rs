@@ -2,28 +2,12 @@
 //!
 //! Nothing else in this crate knows of it: every key starts with the tenant, and every statement names one.
 
+use crate::schema::{Placement, TABLES};
 use diesel::sql_types::{Bool, Nullable, Text};
 use diesel::{Connection, QueryableByName, RunQueryDsl, sql_query};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use std::error::Error;
-
-/// Small tables that every node has whole.
-const REFERENCE_TABLES: [&str; 2] = ["tenants", "api_keys"];
-/// Tables whose rows are spread by `tenant_id`. The first one chooses the shards, the others lie beside it.
-const DISTRIBUTED_TABLES: [&str; 11] = [
-    "calls",
-    "call_errors",
-    "call_events",
-    "call_rollups",
-    "dimension_values",
-    "error_rollups",
-    "key_audits",
-    "provider_rollups",
-    "tenant_states",
-    "tickets",
-    "workflows",
-];
 
 /// How Citus lists a reference table; a local table that it only knows of has another `repmodel`.
 const REFERENCE: &str = "partmethod = 'n' AND repmodel = 't'";
@@ -72,21 +56,21 @@ pub fn distribute(connection: AsyncPgConnection) -> Result<Vec<&'static str>, Di
             return Err(DistributionError::NoCitus);
         }
         let mut done = Vec::new();
-        for table in REFERENCE_TABLES {
-            if !is_listed(connection, table, REFERENCE)? {
-                run(connection, &format!("SELECT create_reference_table('{table}')"))?;
-                done.push(table);
-            }
-        }
-        let [first, ..] = DISTRIBUTED_TABLES;
-        for table in DISTRIBUTED_TABLES {
-            if !is_listed(connection, table, DISTRIBUTED)? {
-                let beside = if table == first {
-                    format!("colocate_with => 'none', shard_count => {SHARDS}")
-                } else {
-                    format!("colocate_with => '{first}'")
-                };
-                run(connection, &format!("SELECT create_distributed_table('{table}', 'tenant_id', {beside})"))?;
+        let mut first = None;
+        for (table, placement) in TABLES {
+            let beside = first.map_or_else(
+                || format!("colocate_with => 'none', shard_count => {SHARDS}"),
+                |first| format!("colocate_with => '{first}'"),
+            );
+            let statement = match placement {
+                Placement::EveryNode => format!("SELECT create_reference_table('{table}')"),
+                Placement::NodeOfTenant => {
+                    first.get_or_insert(table);
+                    format!("SELECT create_distributed_table('{table}', 'tenant_id', {beside})")
+                }
+            };
+            if !is_listed(connection, table, placement)? {
+                run(connection, &statement)?;
                 done.push(table);
             }
         }
@@ -101,14 +85,12 @@ pub fn left_behind(connection: AsyncPgConnection) -> Result<Vec<&'static str>, D
         return Ok(Vec::new());
     }
     let mut missing = Vec::new();
-    let reference = REFERENCE_TABLES.into_iter().map(|table| (table, REFERENCE));
-    for (table, condition) in reference.chain(DISTRIBUTED_TABLES.into_iter().map(|table| (table, DISTRIBUTED))) {
-        if !is_listed(&mut connection, table, condition)? {
+    for (table, placement) in TABLES {
+        if !is_listed(&mut connection, table, placement)? {
             missing.push(table);
         }
     }
-    let is_distributed = missing.len() < REFERENCE_TABLES.len() + DISTRIBUTED_TABLES.len();
-    Ok(if is_distributed { missing } else { Vec::new() })
+    Ok(if missing.len() < TABLES.len() { missing } else { Vec::new() })
 }
 
 fn has_citus(connection: &mut Pg) -> Result<bool, DistributionError> {
@@ -117,7 +99,11 @@ fn has_citus(connection: &mut Pg) -> Result<bool, DistributionError> {
     Ok(names.iter().any(|row| row.name.is_some()))
 }
 
-fn is_listed(connection: &mut Pg, table: &str, condition: &str) -> Result<bool, DistributionError> {
+fn is_listed(connection: &mut Pg, table: &str, placement: Placement) -> Result<bool, DistributionError> {
+    let condition = match placement {
+        Placement::EveryNode => REFERENCE,
+        Placement::NodeOfTenant => DISTRIBUTED,
+    };
     let query = format!(
         "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = '{table}'::regclass AND {condition}) AS is_so"
     );
@@ -147,7 +133,7 @@ mod tests {
         let end = guide.find("are distributed").expect("the sentence about distributed tables");
         let sentence = guide[..end].rsplit("\n\n").next().unwrap_or_default();
         let named: BTreeSet<&str> = sentence.split('`').skip(1).step_by(2).collect();
-        let tables: BTreeSet<&str> = REFERENCE_TABLES.into_iter().chain(DISTRIBUTED_TABLES).collect();
+        let tables: BTreeSet<&str> = TABLES.into_iter().map(|(table, _)| table).collect();
         assert_eq!(named, tables);
         assert!(guide[end..].contains(&format!("in {SHARDS} shards")));
     }

@@ -5,23 +5,17 @@ use crate::conn::{Access, Conn, columns};
 use crate::database::Database;
 use crate::errors::damaged;
 use crate::event_rows::{EventColumns, EventRow};
-use crate::schema::{call_events, calls, tenant_states, workflows};
+use crate::schema::{call_events, tenant_states};
 use crate::sql::{Id, Time};
 use crate::states::{count_columns, lock_tenant};
 use async_trait::async_trait;
 use callscope_analytics::ports::{EventBounds, EventRange, EventStore, NumberedEvent, StoreError, TenantChanges};
-use callscope_domain::{
-    AgentName, CallChange, CallEnd, CallEvent, CallId, EndReason, EventId, EventWorkflow, Slug, TIMEOUT_END_REASON,
-    TenantId,
-};
+use callscope_domain::{EventId, TenantId};
 use diesel::prelude::*;
-use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 const CALL_EVENTS: Target = Target { table: "call_events", key: &["event_id"], on_conflict: OnConflict::Fail };
 
-/// Calls whose labels one statement asks for.
-const IDS_PER_STATEMENT_MAX: usize = 5000;
 /// Tenants of one notification: PostgreSQL's have less than 8,000 bytes.
 const TENANTS_PER_NOTIFICATION_MAX: usize = 200;
 
@@ -32,8 +26,7 @@ pub async fn save_events_and_counts(
     tenant: TenantId,
     changes: &TenantChanges,
 ) -> Result<(), StoreError> {
-    let closings = closings(conn, tenant, changes).await?;
-    let count = i64::try_from(changes.events.len() + closings.len()).unwrap_or(i64::MAX);
+    let count = i64::try_from(changes.events.len()).unwrap_or(i64::MAX);
     if count == 0 && !changes.counts_changed {
         return Ok(());
     }
@@ -44,49 +37,10 @@ pub async fn save_events_and_counts(
     let last: Vec<i64> = conn.load(raised).await?;
     let last = last.first().ok_or_else(|| damaged("the tenant's state is gone"))?;
     let mut rows = EventColumns::default();
-    for (id, event) in (last - count + 1..).zip(changes.events.iter().chain(&closings)) {
+    for (id, event) in (last - count + 1..).zip(&changes.events) {
         rows.push_event(id, changes.decided_at, event);
     }
     conn.insert(CALL_EVENTS, tenant, rows).await
-}
-
-/// The events of calls that were closed because their end never came; their labels are in the database alone.
-async fn closings(conn: &mut Conn, tenant: TenantId, changes: &TenantChanges) -> Result<Vec<CallEvent>, StoreError> {
-    let mut events = Vec::new();
-    for ids in changes.timed_out.chunks(IDS_PER_STATEMENT_MAX) {
-        let ids: Vec<Id> = ids.iter().copied().map(Id::from).collect();
-        let query = calls::table
-            .filter(calls::tenant_id.eq(Id::from(tenant)))
-            .filter(calls::call_id.eq_any(ids))
-            .order(calls::call_id)
-            .select((calls::call_id, calls::workflow_id, calls::agent));
-        let labels: Vec<(Id, Option<Id>, Option<String>)> = conn.load(query).await?;
-        let mut workflow_ids: Vec<Id> = labels.iter().filter_map(|(_, workflow, _)| *workflow).collect();
-        workflow_ids.sort_unstable_by_key(|id| id.0);
-        workflow_ids.dedup();
-        let query = workflows::table
-            .filter(workflows::tenant_id.eq(Id::from(tenant)))
-            .filter(workflows::workflow_id.eq_any(workflow_ids))
-            .select((workflows::workflow_id, workflows::slug));
-        let slugs: Vec<(Id, String)> = conn.load(query).await?;
-        let slugs: HashMap<Id, String> = slugs.into_iter().collect();
-        for (call_id, workflow, agent) in labels {
-            let slug = workflow.and_then(|id| Some((id, slugs.get(&id)?)));
-            let workflow = slug.map(|(id, slug)| {
-                let slug = Slug::new(slug.as_str()).map_err(damaged)?;
-                Ok(EventWorkflow { id: id.into(), slug })
-            });
-            let reason = EndReason::new(TIMEOUT_END_REASON).map_err(damaged)?;
-            events.push(CallEvent {
-                call_id: CallId::from(call_id),
-                timestamp: changes.decided_at,
-                workflow: workflow.transpose()?,
-                agent: agent.map(AgentName::new).transpose().map_err(damaged)?,
-                change: CallChange::Failed(CallEnd { duration: None, reason: Some(reason) }),
-            });
-        }
-    }
-    Ok(events)
 }
 
 #[async_trait]

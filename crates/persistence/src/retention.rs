@@ -1,18 +1,19 @@
 //! How calls and rollups that are no longer kept are deleted.
 
-use crate::analytics::WHOLE_TENANT;
 use crate::conn::{Access, Conn};
 use crate::database::Database;
-use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, workflows};
+use crate::groups::load_groups;
+use crate::rollups::delete_rollups_of;
+use crate::schema::{call_errors, calls, rollup_sums};
 use crate::sql::{Id, Time, Word};
 use crate::states::{count_rebuild, find_state, lock_tenant, set_calls_kept_from, set_counts};
 use async_trait::async_trait;
 use callscope_analytics::ports::{RetentionStore, StoreError};
-use callscope_domain::{CallStatus, Resolution, TenantId, Timestamp, Window};
+use callscope_domain::{CallStatus, Dimension, GroupId, Resolution, TenantId, Timestamp, Window};
 use diesel::prelude::*;
 
-/// Workflows whose rollups are deleted in one transaction. A day has 1,561 buckets, so that is some 25,000 rows.
-const WORKFLOWS_PER_TRANSACTION: usize = 16;
+/// Groups whose rollups are deleted in one transaction. A day has 1,561 buckets, so that is some 25,000 rows.
+const GROUPS_PER_TRANSACTION: usize = 16;
 
 #[async_trait]
 impl RetentionStore for Database {
@@ -66,39 +67,43 @@ impl RetentionStore for Database {
 
     async fn find_first_rollup_day(&self, tenant: TenantId) -> Result<Option<Timestamp>, StoreError> {
         // Whatever was counted is in the sums of its day; those of the whole tenant are the last that are deleted.
-        let query = call_rollups::table
-            .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
-            .filter(call_rollups::resolution.eq(Word(Resolution::Day)))
-            .filter(call_rollups::workflow_id.eq(WHOLE_TENANT))
-            .order(call_rollups::bucket)
+        let query = rollup_sums::table
+            .filter(rollup_sums::tenant_id.eq(Id::from(tenant)))
+            .filter(rollup_sums::dimension.eq(Dimension::Tenant.row().code))
+            .filter(rollup_sums::resolution.eq(Resolution::Day.code()))
+            .filter(rollup_sums::group_id.eq(GroupId::TENANT.0))
+            .order(rollup_sums::bucket)
             .limit(1)
-            .select(call_rollups::bucket);
+            .select(rollup_sums::bucket);
         let first: Vec<Time> = self.connection(Access::Read).await?.load(query).await?;
         Ok(first.first().map(|bucket| bucket.0))
     }
 
     async fn delete_rollups(&self, tenant: TenantId, window: Window) -> Result<(), StoreError> {
-        self.delete_counts(tenant, window).await?;
-        let mut ids = list_workflows(&mut self.connection(Access::Read).await?, tenant).await?;
-        // The last, see `find_first_rollup_day`: whoever is interrupted begins again here.
-        ids.push(WHOLE_TENANT);
-        for ids in ids.chunks(WORKFLOWS_PER_TRANSACTION) {
-            let mut conn = self.lock_rollups(tenant).await?;
-            delete_call_rollups(&mut conn, tenant, ids, window).await?;
-            conn.commit().await?;
+        let groups = load_groups(&mut self.connection(Access::Read).await?, tenant).await?;
+        // The whole tenant is the last, see `find_first_rollup_day`: a run that was interrupted begins again here.
+        for &dimension in Dimension::ALL.iter().filter(|&&dimension| dimension != Dimension::Tenant) {
+            let of_dimension = groups.iter().filter(|(group, _)| group.dimension == dimension);
+            let ids: Vec<i32> = of_dimension.map(|(_, id)| id.0).collect();
+            for ids in ids.chunks(GROUPS_PER_TRANSACTION) {
+                self.delete_rollups_of_groups(tenant, dimension, ids, window).await?;
+            }
         }
-        Ok(())
+        self.delete_rollups_of_groups(tenant, Dimension::Tenant, &[GroupId::TENANT.0], window).await
     }
 }
 
 impl Database {
-    /// Deletes error and provider rollups: all resolutions at once, or an audit would meet hours without their minutes.
-    async fn delete_counts(&self, tenant: TenantId, window: Window) -> Result<(), StoreError> {
+    /// Deletes what some groups have: all resolutions at once, or an audit would meet hours without their minutes.
+    async fn delete_rollups_of_groups(
+        &self,
+        tenant: TenantId,
+        dimension: Dimension,
+        groups: &[i32],
+        window: Window,
+    ) -> Result<(), StoreError> {
         let mut conn = self.lock_rollups(tenant).await?;
-        for &resolution in Resolution::ALL {
-            delete_error_rollups(&mut conn, tenant, resolution, window).await?;
-            delete_provider_rollups(&mut conn, tenant, resolution, window).await?;
-        }
+        delete_rollups_of(&mut conn, tenant, dimension, groups, window).await?;
         conn.commit().await
     }
 
@@ -128,59 +133,4 @@ async fn find_expired(
         .limit(limit.into())
         .select((calls::call_id, calls::status, calls::logged_errors));
     conn.load(query).await
-}
-
-/// Every workflow of a tenant; each that has rollups is one of them.
-pub async fn list_workflows(conn: &mut Conn, tenant: TenantId) -> Result<Vec<Id>, StoreError> {
-    conn.load(workflows::table.filter(workflows::tenant_id.eq(Id::from(tenant))).select(workflows::workflow_id)).await
-}
-
-/// Deletes the call rollups of some workflows in a window, at every resolution. They are named because the key has the
-/// workflow before the bucket.
-pub async fn delete_call_rollups(
-    conn: &mut Conn,
-    tenant: TenantId,
-    ids: &[Id],
-    window: Window,
-) -> Result<(), StoreError> {
-    for &resolution in Resolution::ALL {
-        let rollups = call_rollups::table
-            .filter(call_rollups::tenant_id.eq(Id::from(tenant)))
-            .filter(call_rollups::resolution.eq(Word(resolution)))
-            .filter(call_rollups::workflow_id.eq_any(ids.to_vec()))
-            .filter(call_rollups::bucket.ge(Time(window.start())))
-            .filter(call_rollups::bucket.lt(Time(window.end())));
-        conn.execute(diesel::delete(rollups)).await?;
-    }
-    Ok(())
-}
-
-/// Deletes the provider rollups of one resolution in a window.
-pub async fn delete_provider_rollups(
-    conn: &mut Conn,
-    tenant: TenantId,
-    resolution: Resolution,
-    window: Window,
-) -> Result<(), StoreError> {
-    let rollups = provider_rollups::table
-        .filter(provider_rollups::tenant_id.eq(Id::from(tenant)))
-        .filter(provider_rollups::resolution.eq(Word(resolution)))
-        .filter(provider_rollups::bucket.ge(Time(window.start())))
-        .filter(provider_rollups::bucket.lt(Time(window.end())));
-    conn.execute(diesel::delete(rollups)).await.map(drop)
-}
-
-/// Deletes the error rollups of one resolution in a window.
-pub async fn delete_error_rollups(
-    conn: &mut Conn,
-    tenant: TenantId,
-    resolution: Resolution,
-    window: Window,
-) -> Result<(), StoreError> {
-    let rollups = error_rollups::table
-        .filter(error_rollups::tenant_id.eq(Id::from(tenant)))
-        .filter(error_rollups::resolution.eq(Word(resolution)))
-        .filter(error_rollups::bucket.ge(Time(window.start())))
-        .filter(error_rollups::bucket.lt(Time(window.end())));
-    conn.execute(diesel::delete(rollups)).await.map(drop)
 }

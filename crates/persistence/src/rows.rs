@@ -1,19 +1,19 @@
 //! Rows of calls and of what is summed over them, and how they become values of the domain and back.
 
 use crate::bulk::columns;
-use crate::codec::{decode_kinds, decode_providers, encode_kinds, encode_providers};
+use crate::codec::{decode_kinds, decode_numbers, decode_providers, encode_kinds, encode_numbers, encode_providers};
 use crate::errors::damaged;
-use crate::schema::{call_errors, call_rollups, calls, error_rollups, provider_rollups, tenant_states, workflows};
+use crate::schema::{calls, tenant_states};
 use crate::sql::{Id, Instant, Key, Time, Word};
+use crate::wide::{Cell, WideRow, present};
 use callscope_analytics::kept::KeptCounts;
 use callscope_analytics::ports::{LoggedError, StoreError};
 use callscope_domain::{
-    AgentName, Call, CallError, CallFacts, CallStatus, CallTotals, ErrorKind, HistogramSum, LatencyHistogram, Level,
-    Message, Provider, ProviderName, ProviderTotals, ProviderType, Resolution, Service, StageTotals, Timestamp,
+    AgentName, Call, CallError, CallFacts, CallStatus, EndReason, ErrorKind, Level, Message, Service,
 };
+use diesel::deserialize;
 use diesel::prelude::{Queryable, Selectable};
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
-use std::collections::BTreeMap;
+use diesel::sql_types::{Binary, Integer, Nullable, Text};
 
 columns! {
     /// The keys of calls.
@@ -32,7 +32,7 @@ columns! {
         end_reason: Option<String> as Nullable<Text>,
         workflow_id: Option<Id> as Nullable<Key>,
         agent: Option<String> as Nullable<Text>,
-        total_tokens: i64 as BigInt,
+        numbers: Vec<u8> as Binary,
         latencies: Vec<u8> as Binary,
         error_kinds: Vec<u8> as Binary,
         logged_errors: i32 as Integer,
@@ -48,10 +48,10 @@ impl CallColumns {
             Word(facts.status),
             facts.started_at.into(),
             facts.ended_at.map(Time),
-            call.end_reason().map(ToString::to_string),
+            facts.end_reason.as_ref().map(ToString::to_string),
             facts.workflow_id.map(Id::from),
-            call.agent().map(ToString::to_string),
-            facts.total_tokens,
+            facts.agent.as_ref().map(ToString::to_string),
+            encode_numbers(facts),
             encode_providers(&facts.providers),
             encode_kinds(&facts.error_kinds),
             i32::try_from(logged_errors).unwrap_or(i32::MAX),
@@ -65,13 +65,49 @@ impl CallColumns {
 pub struct CallFactsRow {
     call_id: Id,
     status: Word<CallStatus>,
-    /// When it started.
-    pub started_at: Time,
+    started_at: Time,
     ended_at: Option<Time>,
+    end_reason: Option<String>,
     workflow_id: Option<Id>,
-    total_tokens: i64,
+    agent: Option<String>,
+    numbers: Vec<u8>,
     latencies: Vec<u8>,
     error_kinds: Vec<u8>,
+}
+
+impl CallFactsRow {
+    /// Where its columns stand in a [`WideRow`].
+    pub const CELLS: &'static [(Cell, &'static str)] = &[
+        (Cell::Key0, "call_id"),
+        (Cell::Text0, "status"),
+        (Cell::Time0, "started_at"),
+        (Cell::Time1, "ended_at"),
+        (Cell::Text1, "end_reason"),
+        (Cell::Key1, "workflow_id"),
+        (Cell::Text2, "agent"),
+        (Cell::Bytes2, "numbers"),
+        (Cell::Bytes0, "latencies"),
+        (Cell::Bytes1, "error_kinds"),
+    ];
+
+    /// The cell of the latencies, which a question that needs none leaves empty: there are none then.
+    pub const LATENCIES: Cell = Cell::Bytes0;
+
+    /// Reads them from there.
+    pub fn from_wide(row: &impl WideRow) -> deserialize::Result<Self> {
+        Ok(Self {
+            call_id: present(row.id(Cell::Key0)?)?,
+            status: row.word(Cell::Text0)?,
+            started_at: present(row.time(Cell::Time0)?)?,
+            ended_at: row.time(Cell::Time1)?,
+            end_reason: row.text(Cell::Text1)?,
+            workflow_id: row.id(Cell::Key1)?,
+            agent: row.text(Cell::Text2)?,
+            numbers: present(row.bytes(Cell::Bytes2)?)?,
+            latencies: row.bytes(Self::LATENCIES)?.unwrap_or_default(),
+            error_kinds: present(row.bytes(Cell::Bytes1)?)?,
+        })
+    }
 }
 
 /// The same of a call that a writer has locked, and how many of its errors the log has.
@@ -81,32 +117,15 @@ impl TryFrom<CallFactsRow> for CallFacts {
     type Error = StoreError;
 
     fn try_from(row: CallFactsRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row.call_id.into(),
-            status: row.status.0,
-            started_at: row.started_at.0,
-            ended_at: row.ended_at.map(|time| time.0),
-            workflow_id: row.workflow_id.map(Into::into),
-            total_tokens: row.total_tokens,
-            providers: decode_providers(&row.latencies).map_err(damaged)?,
-            error_kinds: decode_kinds(&row.error_kinds).map_err(damaged)?,
-        })
-    }
-}
-
-/// The errors of a call, as they are counted.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = calls)]
-pub struct ErrorKindsRow {
-    /// When the call started.
-    pub started_at: Time,
-    error_kinds: Vec<u8>,
-}
-
-impl ErrorKindsRow {
-    /// The kind of each error.
-    pub fn kinds(&self) -> Result<Vec<ErrorKind>, StoreError> {
-        decode_kinds(&self.error_kinds).map_err(damaged)
+        let mut facts = Self::bare(row.call_id.into(), row.status.0, row.started_at.0);
+        facts.ended_at = row.ended_at.map(|time| time.0);
+        facts.end_reason = row.end_reason.map(EndReason::new).transpose().map_err(damaged)?;
+        facts.workflow_id = row.workflow_id.map(Into::into);
+        facts.agent = row.agent.map(AgentName::new).transpose().map_err(damaged)?;
+        facts.providers = decode_providers(&row.latencies).map_err(damaged)?;
+        facts.error_kinds = decode_kinds(&row.error_kinds).map_err(damaged)?;
+        decode_numbers(&row.numbers, &mut facts).map_err(damaged)?;
+        Ok(facts)
     }
 }
 
@@ -146,17 +165,43 @@ impl CallErrorColumns {
 }
 
 /// One error as the log reads it.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = call_errors)]
 pub struct LoggedErrorRow {
     call_id: Id,
-    position: i32,
+    position: i64,
     occurred_at: Time,
     service: Word<Service>,
     level: Word<Level>,
     message: String,
     details: Option<String>,
     agent: Option<String>,
+}
+
+impl LoggedErrorRow {
+    /// Where its columns stand in a [`WideRow`].
+    pub const CELLS: &'static [(Cell, &'static str)] = &[
+        (Cell::Key0, "call_id"),
+        (Cell::Number0, "position"),
+        (Cell::Time0, "occurred_at"),
+        (Cell::Text0, "service"),
+        (Cell::Text1, "level"),
+        (Cell::Text2, "message"),
+        (Cell::Text3, "details"),
+        (Cell::Text4, "agent"),
+    ];
+
+    /// Reads them from there.
+    pub fn from_wide(row: &impl WideRow) -> deserialize::Result<Self> {
+        Ok(Self {
+            call_id: present(row.id(Cell::Key0)?)?,
+            position: present(row.number(Cell::Number0)?)?,
+            occurred_at: present(row.time(Cell::Time0)?)?,
+            service: row.word(Cell::Text0)?,
+            level: row.word(Cell::Text1)?,
+            message: present(row.text(Cell::Text2)?)?,
+            details: row.text(Cell::Text3)?,
+            agent: row.text(Cell::Text4)?,
+        })
+    }
 }
 
 impl TryFrom<LoggedErrorRow> for LoggedError {
@@ -178,220 +223,14 @@ impl TryFrom<LoggedErrorRow> for LoggedError {
 }
 
 columns! {
-    /// Totals of one workflow, or of the whole tenant, in one bucket, to be written.
-    CallRollupColumns {
-        resolution: Word<Resolution> as Text,
-        workflow_id: Id as Key,
-        bucket: Time as Instant,
-        total: i64 as BigInt,
-        completed: i64 as BigInt,
-        failed: i64 as BigInt,
-        ended: i64 as BigInt,
-        duration_us: i64 as BigInt,
-        total_tokens: i64 as BigInt,
-        stt_samples: i64 as BigInt,
-        stt_latency_us: i64 as BigInt,
-        llm_samples: i64 as BigInt,
-        llm_latency_us: i64 as BigInt,
-        tts_samples: i64 as BigInt,
-        tts_latency_us: i64 as BigInt,
-    }
-}
-
-impl CallRollupColumns {
-    /// Adds a bucket's totals.
-    pub fn push_totals(&mut self, resolution: Resolution, bucket: Timestamp, workflow: Id, totals: &CallTotals) {
-        self.push((
-            Word(resolution),
-            workflow,
-            bucket.into(),
-            totals.total,
-            totals.completed,
-            totals.failed,
-            totals.ended,
-            totals.duration_us,
-            totals.total_tokens,
-            totals.stt.samples,
-            totals.stt.latency_us,
-            totals.llm.samples,
-            totals.llm.latency_us,
-            totals.tts.samples,
-            totals.tts.latency_us,
-        ));
-    }
-}
-
-/// Totals of one workflow, or of the whole tenant, in one bucket, as they are read.
-#[derive(Debug, Queryable, Selectable)]
-#[diesel(table_name = call_rollups)]
-pub struct CallRollupRow {
-    /// Nil for the whole tenant.
-    pub workflow_id: Id,
-    /// The start of the bucket.
-    pub bucket: Time,
-    total: i64,
-    completed: i64,
-    failed: i64,
-    ended: i64,
-    duration_us: i64,
-    total_tokens: i64,
-    stt_samples: i64,
-    stt_latency_us: i64,
-    llm_samples: i64,
-    llm_latency_us: i64,
-    tts_samples: i64,
-    tts_latency_us: i64,
-}
-
-impl From<&CallRollupRow> for CallTotals {
-    fn from(row: &CallRollupRow) -> Self {
-        let stage = |samples, latency_us| StageTotals { samples, latency_us };
-        Self {
-            total: row.total,
-            completed: row.completed,
-            failed: row.failed,
-            ended: row.ended,
-            duration_us: row.duration_us,
-            total_tokens: row.total_tokens,
-            stt: stage(row.stt_samples, row.stt_latency_us),
-            llm: stage(row.llm_samples, row.llm_latency_us),
-            tts: stage(row.tts_samples, row.tts_latency_us),
-        }
-    }
-}
-
-columns! {
-    /// The keys of provider rollups.
-    ProviderRollupKeys {
-        resolution: Word<Resolution> as Text,
-        bucket: Time as Instant,
-        provider_type: Word<ProviderType> as Text,
-        provider_name: String as Text,
-    }
-}
-
-columns! {
-    /// Totals of one provider in one bucket, to be written.
-    ProviderRollupColumns {
-        resolution: Word<Resolution> as Text,
-        bucket: Time as Instant,
-        provider_type: Word<ProviderType> as Text,
-        provider_name: String as Text,
-        call_count: i64 as BigInt,
-        latency_us: i64 as BigInt,
-        histogram: Vec<u8> as Binary,
-    }
-}
-
-/// Totals of one provider in one bucket, as they are read.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = provider_rollups)]
-pub struct ProviderTotalsRow {
-    /// The start of the bucket.
-    pub bucket: Time,
-    provider_type: Word<ProviderType>,
-    provider_name: String,
-    call_count: i64,
-    latency_us: i64,
-    histogram: Vec<u8>,
-}
-
-impl ProviderTotalsRow {
-    fn provider_key(&self) -> (ProviderType, &str) {
-        (self.provider_type.0, &self.provider_name)
-    }
-}
-
-impl TryFrom<ProviderTotalsRow> for (Provider, ProviderTotals) {
-    type Error = StoreError;
-
-    fn try_from(row: ProviderTotalsRow) -> Result<Self, StoreError> {
-        let provider_name = ProviderName::new(row.provider_name).map_err(damaged)?;
-        let histogram = LatencyHistogram::from_bytes(&row.histogram).map_err(damaged)?;
-        let totals = ProviderTotals { calls: row.call_count, latency_us: row.latency_us, histogram };
-        Ok((Provider { provider_type: row.provider_type.0, provider_name }, totals))
-    }
-}
-
-/// The sum of each provider's rows.
-pub fn sum_by_provider(mut rows: Vec<ProviderTotalsRow>) -> Result<BTreeMap<Provider, ProviderTotals>, StoreError> {
-    // One provider after the other, so that only one array of all cells is in memory.
-    rows.sort_unstable_by(|left, right| left.provider_key().cmp(&right.provider_key()));
-    let sums = rows.chunk_by(|left, right| left.provider_key() == right.provider_key()).map(|rows| {
-        let (provider_type, name) = rows[0].provider_key();
-        let provider_name = ProviderName::new(name).map_err(damaged)?;
-        let mut histogram = HistogramSum::default();
-        let mut totals = ProviderTotals::default();
-        for row in rows {
-            totals.calls = totals.calls.wrapping_add(row.call_count);
-            totals.latency_us = totals.latency_us.wrapping_add(row.latency_us);
-            histogram.add_bytes(&row.histogram).map_err(damaged)?;
-        }
-        totals.histogram = histogram.into();
-        Ok((Provider { provider_type, provider_name }, totals))
-    });
-    sums.collect()
-}
-
-columns! {
-    /// The number of errors of one kind in one bucket, to be written.
-    ErrorRollupColumns {
-        resolution: Word<Resolution> as Text,
-        bucket: Time as Instant,
-        service: Word<Service> as Text,
-        level: Word<Level> as Text,
-        error_count: i64 as BigInt,
-    }
-}
-
-/// The number of errors of one kind in one bucket, as it is read.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = error_rollups)]
-pub struct ErrorCountRow {
-    /// The start of the bucket.
-    pub bucket: Time,
-    service: Word<Service>,
-    level: Word<Level>,
-    /// The number.
-    pub error_count: i64,
-}
-
-impl ErrorCountRow {
-    /// What is counted.
-    pub const fn kind(&self) -> ErrorKind {
-        ErrorKind { service: self.service.0, level: self.level.0 }
-    }
-}
-
-/// The number of errors in some buckets, as it is read.
-#[derive(Queryable)]
-pub struct ErrorSumRow {
-    /// The start of the first of them.
-    pub bucket: Time,
-    /// The number.
-    pub error_count: i64,
-}
-
-columns! {
     /// Labels of workflows, to be written.
     WorkflowColumns {
         workflow_id: Id as Key,
+        group_id: i32 as Integer,
         slug: String as Text,
         name: Option<String> as Nullable<Text>,
         named_at: Time as Instant,
     }
-}
-
-/// A workflow's label, as it is read.
-#[derive(Debug, Queryable, Selectable)]
-#[diesel(table_name = workflows)]
-pub struct WorkflowRow {
-    /// Which workflow.
-    pub workflow_id: Id,
-    /// Its slug.
-    pub slug: String,
-    /// Its name, if a record gave one.
-    pub name: Option<String>,
 }
 
 /// What a tenant's writers agree on.
@@ -406,7 +245,7 @@ pub struct TenantStateRow {
     stored_rows: i64,
     errors_day: Option<Time>,
     errors_logged: i64,
-    values_revision: i64,
+    groups: i64,
 }
 
 impl TenantStateRow {
@@ -417,7 +256,7 @@ impl TenantStateRow {
             stored_rows: self.stored_rows,
             errors_day: self.errors_day.map(|day| day.0),
             errors_logged: self.errors_logged,
-            values_revision: self.values_revision,
+            groups: self.groups,
         }
     }
 }

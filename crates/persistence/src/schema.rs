@@ -29,7 +29,7 @@ diesel::table! {
         stored_rows -> BigInt,
         errors_day -> Nullable<Instant>,
         errors_logged -> BigInt,
-        values_revision -> BigInt,
+        groups -> BigInt,
     }
 }
 
@@ -78,6 +78,7 @@ diesel::table! {
     workflows (tenant_id, workflow_id) {
         tenant_id -> Key,
         workflow_id -> Key,
+        group_id -> Integer,
         slug -> Text,
         name -> Nullable<Text>,
         named_at -> Instant,
@@ -86,9 +87,10 @@ diesel::table! {
 
 diesel::table! {
     use super::sql_types::*;
-    dimension_values (tenant_id, dimension, value) {
+    groups (tenant_id, dimension, group_id) {
         tenant_id -> Key,
-        dimension -> Text,
+        dimension -> SmallInt,
+        group_id -> Integer,
         value -> Text,
     }
 }
@@ -104,7 +106,7 @@ diesel::table! {
         end_reason -> Nullable<Text>,
         workflow_id -> Nullable<Key>,
         agent -> Nullable<Text>,
-        total_tokens -> BigInt,
+        numbers -> Binary,
         latencies -> Binary,
         error_kinds -> Binary,
         logged_errors -> Integer,
@@ -127,51 +129,30 @@ diesel::table! {
     }
 }
 
+// Its other columns are `callscope_domain::Measure::WORDS`, which is why none stands here.
 diesel::table! {
     use super::sql_types::*;
-    call_rollups (tenant_id, resolution, workflow_id, bucket) {
+    rollup_sums (tenant_id, dimension, resolution, group_id, bucket) {
         tenant_id -> Key,
-        resolution -> Text,
-        workflow_id -> Key,
+        dimension -> SmallInt,
+        resolution -> SmallInt,
+        group_id -> Integer,
         bucket -> Instant,
-        total -> BigInt,
-        completed -> BigInt,
-        failed -> BigInt,
-        ended -> BigInt,
-        duration_us -> BigInt,
-        total_tokens -> BigInt,
-        stt_samples -> BigInt,
-        stt_latency_us -> BigInt,
-        llm_samples -> BigInt,
-        llm_latency_us -> BigInt,
-        tts_samples -> BigInt,
-        tts_latency_us -> BigInt,
     }
 }
 
 diesel::table! {
     use super::sql_types::*;
-    provider_rollups (tenant_id, resolution, bucket, provider_type, provider_name) {
+    rollup_distributions (tenant_id, dimension, resolution, group_id, bucket, distribution) {
         tenant_id -> Key,
-        resolution -> Text,
+        dimension -> SmallInt,
+        resolution -> SmallInt,
+        group_id -> Integer,
         bucket -> Instant,
-        provider_type -> Text,
-        provider_name -> Text,
-        call_count -> BigInt,
-        latency_us -> BigInt,
+        distribution -> SmallInt,
+        calls -> BigInt,
+        sum_us -> BigInt,
         histogram -> Binary,
-    }
-}
-
-diesel::table! {
-    use super::sql_types::*;
-    error_rollups (tenant_id, resolution, bucket, service, level) {
-        tenant_id -> Key,
-        resolution -> Text,
-        bucket -> Instant,
-        service -> Text,
-        level -> Text,
-        error_count -> BigInt,
     }
 }
 
@@ -196,4 +177,27 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(calls, call_rollups, workflows);
+/// Where the rows of a table are in a distributed database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Whole on every node: small tables that a tenant is found in.
+    EveryNode,
+    /// On the node of their tenant.
+    NodeOfTenant,
+}
+
+/// Every table, with its place. The first that is spread by tenant chooses the nodes, the others follow it.
+pub const TABLES: [(&str, Placement); 12] = [
+    ("tenants", Placement::EveryNode),
+    ("api_keys", Placement::EveryNode),
+    ("calls", Placement::NodeOfTenant),
+    ("call_errors", Placement::NodeOfTenant),
+    ("call_events", Placement::NodeOfTenant),
+    ("groups", Placement::NodeOfTenant),
+    ("key_audits", Placement::NodeOfTenant),
+    ("rollup_distributions", Placement::NodeOfTenant),
+    ("rollup_sums", Placement::NodeOfTenant),
+    ("tenant_states", Placement::NodeOfTenant),
+    ("tickets", Placement::NodeOfTenant),
+    ("workflows", Placement::NodeOfTenant),
+];

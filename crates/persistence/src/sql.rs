@@ -57,7 +57,7 @@ macro_rules! vocabularies {
         }
     )+};
 }
-vocabularies!(CallStatus, Dimension, EventKind, KeyAction, Level, ProviderType, Resolution, Scope, Service);
+vocabularies!(CallStatus, EventKind, KeyAction, Level, Scope, Service);
 
 macro_rules! id_conversions {
     ($($name:ident),+) => {$(

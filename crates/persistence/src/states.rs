@@ -50,7 +50,7 @@ type CountColumns = (
     Eq<tenant_states::stored_rows, i64>,
     Eq<tenant_states::errors_day, Option<Time>>,
     Eq<tenant_states::errors_logged, i64>,
-    Eq<tenant_states::values_revision, i64>,
+    Eq<tenant_states::groups, i64>,
 );
 
 /// The columns of a tenant's state that hold the counts.
@@ -61,7 +61,7 @@ pub fn count_columns(counts: KeptCounts) -> CountColumns {
         stored_rows.eq(counts.stored_rows),
         errors_day.eq(counts.errors_day.map(Time)),
         errors_logged.eq(counts.errors_logged),
-        values_revision.eq(counts.values_revision),
+        groups.eq(counts.groups),
     )
 }
 

@@ -1,12 +1,11 @@
 DROP TABLE tickets;
 DROP TABLE key_audits;
 DROP TABLE call_events;
-DROP TABLE error_rollups;
-DROP TABLE provider_rollups;
-DROP TABLE call_rollups;
+DROP TABLE rollup_distributions;
+DROP TABLE rollup_sums;
 DROP TABLE call_errors;
 DROP TABLE calls;
-DROP TABLE dimension_values;
+DROP TABLE groups;
 DROP TABLE workflows;
 DROP TABLE api_keys;
 DROP TABLE tenant_states;

@@ -27,8 +27,8 @@ CREATE TABLE tenant_states (
     -- Error entries logged by records that arrived on a day of UTC, and the start of that day.
     errors_day timestamptz,
     errors_logged bigint NOT NULL DEFAULT 0,
-    -- Raised with every change of dimension_values.
-    values_revision bigint NOT NULL DEFAULT 0
+    -- Rows of groups.
+    groups bigint NOT NULL DEFAULT 0
 );
 
 CREATE TABLE api_keys (
@@ -50,6 +50,8 @@ CREATE TABLE api_keys (
 CREATE TABLE workflows (
     tenant_id uuid NOT NULL,
     workflow_id uuid NOT NULL,
+    -- The number of its group.
+    group_id integer NOT NULL,
     slug text NOT NULL,
     -- NULL until a record gives one.
     name text,
@@ -60,14 +62,16 @@ CREATE TABLE workflows (
 );
 CREATE INDEX workflows_by_slug ON workflows (tenant_id, slug);
 
--- The distinct values of a tenant's dimensions. Past the bound of a dimension, a new value goes into the group (other).
-CREATE TABLE dimension_values (
+-- The values of a tenant's dimensions, each with a number that rollups know it by: from 1, without gaps, and never changed.
+-- Past the bound of a dimension, a new value goes into the group (other).
+CREATE TABLE groups (
     tenant_id uuid NOT NULL,
-    -- workflow, provider or agent
-    dimension text NOT NULL,
-    -- A workflow's id, a provider's type and name as stt:deepgram, or an agent's name.
+    -- The code of a dimension: 1 workflow, 2 provider, 3 error_kind, 4 agent, 5 end_reason.
+    dimension smallint NOT NULL,
+    group_id integer NOT NULL,
+    -- A workflow's id, a provider's stage and name as stt:deepgram, an error's service and level as stt:error, or a text.
     value text NOT NULL,
-    PRIMARY KEY (tenant_id, dimension, value)
+    PRIMARY KEY (tenant_id, dimension, group_id)
 );
 
 CREATE TABLE calls (
@@ -80,17 +84,20 @@ CREATE TABLE calls (
     end_reason text,
     workflow_id uuid,
     agent text,
-    total_tokens bigint NOT NULL,
+    -- Whole numbers that are not zero, such as tokens, by code.
+    numbers bytea NOT NULL,
     -- Every latency sample by provider, in a versioned layout of the server's own.
     latencies bytea NOT NULL,
     -- The service and level of each error by position, one byte each.
     error_kinds bytea NOT NULL,
     -- Rows of call_errors: fewer than its errors when it arrived past a bound of the log.
-    logged_errors integer NOT NULL,
-    PRIMARY KEY (tenant_id, call_id)
+    logged_errors integer NOT NULL
 );
 CREATE INDEX calls_by_start ON calls (tenant_id, started_at);
 CREATE INDEX active_calls_by_start ON calls (tenant_id, started_at, workflow_id) WHERE status = 'active';
+-- The last index: of two that seem to cost the same, as while the table is empty, PostgreSQL takes the one made last, and
+-- by its start a call would be looked for among all of the tenant.
+ALTER TABLE calls ADD PRIMARY KEY (tenant_id, call_id);
 
 CREATE TABLE call_errors (
     tenant_id uuid NOT NULL,
@@ -116,54 +123,49 @@ CREATE INDEX errors_by_level
 CREATE INDEX errors_by_kind
     ON call_errors (tenant_id, service, level, occurred_at DESC, call_id, position, call_started_at);
 
--- Sums of contributions of the calls that started in a bucket. The nil workflow stands for the whole tenant.
+-- Sums of contributions of the calls that started in a bucket: one column a measure.
 -- Rollups are updated again and again in columns that no index has: with room on its page (fillfactor), a new version
 -- needs no new entry in the index.
-CREATE TABLE call_rollups (
+CREATE TABLE rollup_sums (
     tenant_id uuid NOT NULL,
-    -- minute, quarter, hour or day
-    resolution text NOT NULL,
-    workflow_id uuid NOT NULL,
+    -- The code of a dimension; 0 is the whole tenant.
+    dimension smallint NOT NULL,
+    -- 0 minute, 1 fifteen minutes, 2 hour, 3 day
+    resolution smallint NOT NULL,
+    -- Of the table groups; 0 of the whole tenant.
+    group_id integer NOT NULL,
     bucket timestamptz NOT NULL,
-    total bigint NOT NULL,
-    completed bigint NOT NULL,
-    failed bigint NOT NULL,
-    ended bigint NOT NULL,
-    duration_us bigint NOT NULL,
-    total_tokens bigint NOT NULL,
-    stt_samples bigint NOT NULL,
-    stt_latency_us bigint NOT NULL,
-    llm_samples bigint NOT NULL,
-    llm_latency_us bigint NOT NULL,
-    tts_samples bigint NOT NULL,
-    tts_latency_us bigint NOT NULL,
-    PRIMARY KEY (tenant_id, resolution, workflow_id, bucket)
+    calls bigint NOT NULL DEFAULT 0,
+    completed bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    ended bigint NOT NULL DEFAULT 0,
+    duration_us bigint NOT NULL DEFAULT 0,
+    total_tokens bigint NOT NULL DEFAULT 0,
+    stt_samples bigint NOT NULL DEFAULT 0,
+    stt_latency_us bigint NOT NULL DEFAULT 0,
+    llm_samples bigint NOT NULL DEFAULT 0,
+    llm_latency_us bigint NOT NULL DEFAULT 0,
+    tts_samples bigint NOT NULL DEFAULT 0,
+    tts_latency_us bigint NOT NULL DEFAULT 0,
+    errors bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket)
 ) WITH (fillfactor = 70);
 
-CREATE TABLE provider_rollups (
+-- Counted latencies of the same calls, of dimensions that keep them instead of sums.
+CREATE TABLE rollup_distributions (
     tenant_id uuid NOT NULL,
-    resolution text NOT NULL,
+    dimension smallint NOT NULL,
+    resolution smallint NOT NULL,
+    group_id integer NOT NULL,
     bucket timestamptz NOT NULL,
-    -- stt, llm or tts
-    provider_type text NOT NULL,
-    provider_name text NOT NULL,
-    call_count bigint NOT NULL,
-    latency_us bigint NOT NULL,
-    -- A histogram; its first byte names the layout.
+    -- 0 stt, 1 llm, 2 tts
+    distribution smallint NOT NULL,
+    -- Calls that used the stage, with or without latencies.
+    calls bigint NOT NULL,
+    sum_us bigint NOT NULL,
+    -- Counts by latency; the first byte names the layout.
     histogram bytea NOT NULL,
-    PRIMARY KEY (tenant_id, resolution, bucket, provider_type, provider_name)
-) WITH (fillfactor = 70);
-
-CREATE TABLE error_rollups (
-    tenant_id uuid NOT NULL,
-    resolution text NOT NULL,
-    bucket timestamptz NOT NULL,
-    -- stt, llm, tts, workflow or tool
-    service text NOT NULL,
-    -- error or warning
-    level text NOT NULL,
-    error_count bigint NOT NULL,
-    PRIMARY KEY (tenant_id, resolution, bucket, service, level)
+    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket, distribution)
 ) WITH (fillfactor = 70);
 
 -- What happened to calls lately, written with the change that it tells of. Numbers of a tenant have no gaps.

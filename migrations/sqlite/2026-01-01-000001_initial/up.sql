@@ -28,8 +28,8 @@ CREATE TABLE tenant_states (
     -- Error entries logged by records that arrived on a day of UTC, and the start of that day.
     errors_day INTEGER,
     errors_logged INTEGER NOT NULL DEFAULT 0,
-    -- Raised with every change of dimension_values.
-    values_revision INTEGER NOT NULL DEFAULT 0
+    -- Rows of groups.
+    groups INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE api_keys (
@@ -51,6 +51,8 @@ CREATE TABLE api_keys (
 CREATE TABLE workflows (
     tenant_id BLOB NOT NULL,
     workflow_id BLOB NOT NULL,
+    -- The number of its group.
+    group_id INTEGER NOT NULL,
     slug TEXT NOT NULL,
     -- NULL until a record gives one.
     name TEXT,
@@ -61,14 +63,16 @@ CREATE TABLE workflows (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX workflows_by_slug ON workflows (tenant_id, slug);
 
--- The distinct values of a tenant's dimensions. Past the bound of a dimension, a new value goes into the group (other).
-CREATE TABLE dimension_values (
+-- The values of a tenant's dimensions, each with a number that rollups know it by: from 1, without gaps, and never changed.
+-- Past the bound of a dimension, a new value goes into the group (other).
+CREATE TABLE groups (
     tenant_id BLOB NOT NULL,
-    -- workflow, provider or agent
-    dimension TEXT NOT NULL,
-    -- A workflow's id, a provider's type and name as stt:deepgram, or an agent's name.
+    -- The code of a dimension: 1 workflow, 2 provider, 3 error_kind, 4 agent, 5 end_reason.
+    dimension INTEGER NOT NULL,
+    group_id INTEGER NOT NULL,
+    -- A workflow's id, a provider's stage and name as stt:deepgram, an error's service and level as stt:error, or a text.
     value TEXT NOT NULL,
-    PRIMARY KEY (tenant_id, dimension, value)
+    PRIMARY KEY (tenant_id, dimension, group_id)
 ) STRICT, WITHOUT ROWID;
 
 -- Rows are wide and ids random, so they lie in order of arrival, and only the key's index is in random order.
@@ -82,7 +86,8 @@ CREATE TABLE calls (
     end_reason TEXT,
     workflow_id BLOB,
     agent TEXT,
-    total_tokens INTEGER NOT NULL,
+    -- Whole numbers that are not zero, such as tokens, by code.
+    numbers BLOB NOT NULL,
     -- Every latency sample by provider, in a versioned layout of the server's own.
     latencies BLOB NOT NULL,
     -- The service and level of each error by position, one byte each.
@@ -118,52 +123,47 @@ CREATE INDEX errors_by_level
 CREATE INDEX errors_by_kind
     ON call_errors (tenant_id, service, level, occurred_at DESC, call_id, position, call_started_at);
 
--- Sums of contributions of the calls that started in a bucket. The nil workflow stands for the whole tenant.
-CREATE TABLE call_rollups (
+-- Sums of contributions of the calls that started in a bucket: one column a measure.
+CREATE TABLE rollup_sums (
     tenant_id BLOB NOT NULL,
-    -- minute, quarter, hour or day
-    resolution TEXT NOT NULL,
-    workflow_id BLOB NOT NULL,
+    -- The code of a dimension; 0 is the whole tenant.
+    dimension INTEGER NOT NULL,
+    -- 0 minute, 1 fifteen minutes, 2 hour, 3 day
+    resolution INTEGER NOT NULL,
+    -- Of the table groups; 0 of the whole tenant.
+    group_id INTEGER NOT NULL,
     bucket INTEGER NOT NULL,
-    total INTEGER NOT NULL,
-    completed INTEGER NOT NULL,
-    failed INTEGER NOT NULL,
-    ended INTEGER NOT NULL,
-    duration_us INTEGER NOT NULL,
-    total_tokens INTEGER NOT NULL,
-    stt_samples INTEGER NOT NULL,
-    stt_latency_us INTEGER NOT NULL,
-    llm_samples INTEGER NOT NULL,
-    llm_latency_us INTEGER NOT NULL,
-    tts_samples INTEGER NOT NULL,
-    tts_latency_us INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, resolution, workflow_id, bucket)
+    calls INTEGER NOT NULL DEFAULT 0,
+    completed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER NOT NULL DEFAULT 0,
+    duration_us INTEGER NOT NULL DEFAULT 0,
+    total_tokens INTEGER NOT NULL DEFAULT 0,
+    stt_samples INTEGER NOT NULL DEFAULT 0,
+    stt_latency_us INTEGER NOT NULL DEFAULT 0,
+    llm_samples INTEGER NOT NULL DEFAULT 0,
+    llm_latency_us INTEGER NOT NULL DEFAULT 0,
+    tts_samples INTEGER NOT NULL DEFAULT 0,
+    tts_latency_us INTEGER NOT NULL DEFAULT 0,
+    errors INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE provider_rollups (
+-- Counted latencies of the same calls, of dimensions that keep them instead of sums.
+CREATE TABLE rollup_distributions (
     tenant_id BLOB NOT NULL,
-    resolution TEXT NOT NULL,
+    dimension INTEGER NOT NULL,
+    resolution INTEGER NOT NULL,
+    group_id INTEGER NOT NULL,
     bucket INTEGER NOT NULL,
-    -- stt, llm or tts
-    provider_type TEXT NOT NULL,
-    provider_name TEXT NOT NULL,
-    call_count INTEGER NOT NULL,
-    latency_us INTEGER NOT NULL,
-    -- A histogram; its first byte names the layout.
+    -- 0 stt, 1 llm, 2 tts
+    distribution INTEGER NOT NULL,
+    -- Calls that used the stage, with or without latencies.
+    calls INTEGER NOT NULL,
+    sum_us INTEGER NOT NULL,
+    -- Counts by latency; the first byte names the layout.
     histogram BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, resolution, bucket, provider_type, provider_name)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE error_rollups (
-    tenant_id BLOB NOT NULL,
-    resolution TEXT NOT NULL,
-    bucket INTEGER NOT NULL,
-    -- stt, llm, tts, workflow or tool
-    service TEXT NOT NULL,
-    -- error or warning
-    level TEXT NOT NULL,
-    error_count INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, resolution, bucket, service, level)
+    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket, distribution)
 ) STRICT, WITHOUT ROWID;
 
 -- What happened to calls lately, written with the change that it tells of. Numbers of a tenant have no gaps.

@@ -4,9 +4,9 @@ use crate::{TENANT, records};
 use async_trait::async_trait;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_domain::{CallId, DimensionValue, TenantId, Timestamp, TransitionKind};
+use callscope_domain::{CallId, Group, GroupId, Slug, TenantId, Timestamp, TransitionKind, WorkflowId};
 use futures_util::FutureExt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,8 +108,12 @@ impl CallTransaction for LaneTransaction {
         Ok(LockedCalls::default())
     }
 
-    async fn load_values(&mut self, _: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+    async fn load_groups(&mut self, _: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn load_slugs(&mut self, _: TenantId, _: &[WorkflowId]) -> Result<HashMap<WorkflowId, Slug>, StoreError> {
+        Ok(HashMap::new())
     }
 
     async fn save(&mut self, _: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, SubmitError, ingestion};
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
 use callscope_domain::{
-    Call, CallFields, CallId, CallStatus, DimensionValue, Incoming, TenantId, Timestamp, TransitionKind,
+    Call, CallFields, CallId, CallStatus, Group, GroupId, Incoming, Slug, TenantId, Timestamp, TransitionKind,
+    WorkflowId,
 };
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use uuid::Uuid;
@@ -66,8 +67,12 @@ impl CallTransaction for ObedientTransaction {
         Ok(LockedCalls::default())
     }
 
-    async fn load_values(&mut self, _: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+    async fn load_groups(&mut self, _: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn load_slugs(&mut self, _: TenantId, _: &[WorkflowId]) -> Result<HashMap<WorkflowId, Slug>, StoreError> {
+        Ok(HashMap::new())
     }
 
     async fn save(&mut self, _: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use crate::problem::{Problem, ProblemCode};
 use crate::responses::{CallVolumeResponse, SummaryResponse};
 use callscope_analytics::clock::Clock;
 use callscope_analytics::live::Live;
-use callscope_analytics::ports::{CallScope, StoreError};
+use callscope_analytics::ports::StoreError;
 use callscope_analytics::service::{Analytics, ServiceError};
 use callscope_domain::{Interval, Period, Slug, TenantId, Window, Zone};
 use serde::Serialize;
@@ -157,17 +157,17 @@ impl Shared {
         // A window that ends now cannot be empty.
         let window =
             Window::resolve(question.period, None, None, now).map_err(|fault| StoreError::Broken(fault.into()))?;
-        let scope = question.workflow.clone().map_or(CallScope::Tenant, CallScope::Workflow);
+        let workflow = question.workflow.clone();
         let period = question.period.as_str();
         Ok(match question.topic {
             Topic::Summary => {
-                let answer = self.analytics.summary(tenant, window, &scope).await?;
-                text("summary", period, &SummaryResponse::from(answer.figures))
+                let figures = self.analytics.summary(tenant, window, workflow).await?;
+                text("summary", period, &SummaryResponse::from(&figures))
             }
             Topic::CallVolume => {
                 let interval = Interval::Hour;
-                let answer = self.analytics.call_volume(tenant, window, interval, Zone::default(), &scope).await?;
-                text("call-volume", period, &CallVolumeResponse::new(interval, answer.figures))
+                let figures = self.analytics.call_volume(tenant, window, interval, Zone::default(), workflow).await?;
+                text("call-volume", period, &CallVolumeResponse::new(interval, &figures))
             }
         })
     }

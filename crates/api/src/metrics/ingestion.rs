@@ -4,12 +4,13 @@ use super::{Label, registered};
 use async_trait::async_trait;
 use callscope_analytics::kept::BoundsMet;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
-use callscope_domain::{CallId, DimensionValue, TenantId, Timestamp};
+use callscope_domain::{CallId, Group, GroupId, Slug, TenantId, Timestamp, WorkflowId};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -209,12 +210,20 @@ impl CallTransaction for MeteredTransaction {
         self.transaction.lock_calls(tenant, ids).await
     }
 
-    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
-        self.transaction.load_values(tenant).await
+    async fn load_groups(&mut self, tenant: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError> {
+        self.transaction.load_groups(tenant).await
+    }
+
+    async fn load_slugs(
+        &mut self,
+        tenant: TenantId,
+        workflows: &[WorkflowId],
+    ) -> Result<HashMap<WorkflowId, Slug>, StoreError> {
+        self.transaction.load_slugs(tenant, workflows).await
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {
-        for (bound, met) in changes.bounds_met.by_name().into_iter().filter(|(_, met)| *met > 0) {
+        for (bound, met) in changes.bounds_met.by_name().filter(|(_, met)| *met > 0) {
             self.end.bounds_met.push((bound, met));
         }
         self.transaction.save(tenant, changes).await

@@ -6,7 +6,7 @@ use crate::records::{active, completed, error, failed};
 use crate::server::{LIMITS, Server, Setup};
 use callscope_analytics::kept::KeptLimits;
 use callscope_api::ApiLimits;
-use callscope_domain::Span;
+use callscope_domain::{Dimension, Span};
 use callscope_testkit::Backend;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -31,7 +31,12 @@ async fn met(server: &Server, bound: &str) -> usize {
 }
 
 async fn values_past_their_bound_are_shown_as_one_group(backend: Backend) {
-    let kept = || KeptLimits { workflows_max: 1, providers_max: 1, agents_max: 1, ..KeptLimits::NONE };
+    let kept = || KeptLimits {
+        values_max: [Dimension::Workflow, Dimension::Provider, Dimension::Agent]
+            .into_iter()
+            .fold(KeptLimits::NONE.values_max, |limits, dimension| limits.with(dimension, 1)),
+        ..KeptLimits::NONE
+    };
     let server = start(backend, kept).await;
     let acme = server.tenant("acme").await;
     let call = |number, slug: &str, provider: &str| {

@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use callscope_analytics::access::AccessStore;
 use callscope_analytics::ports::{
-    AnalyticsStore, CallParts, CallScope, CallStore, CallTransaction, ErrorFilter, ErrorLogParts, LockedCalls, Page,
-    ProviderParts, StoreError, SummaryParts, TenantChanges, TenantStore, WorkflowParts,
+    AnalyticsStore, CallStore, CallTransaction, ErrorFilter, LockedCalls, LoggedError, Page, StoreError, TenantChanges,
+    TenantStore,
 };
 use callscope_domain::{
-    Actor, ApiKey, CallId, DimensionValue, KeyId, Slug, Tenant, TenantId, Ticket, Timestamp, Window, WindowPlan,
+    Actor, ApiKey, CallId, Group, GroupId, KeyId, Loaded, ReadPlan, Slug, Tenant, TenantId, Ticket, Timestamp,
+    WorkflowId,
 };
 use callscope_persistence::Database;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
@@ -128,45 +130,22 @@ impl SwitchedStore {
 
 #[async_trait]
 impl AnalyticsStore for SwitchedStore {
-    async fn load_summary_parts(
-        &self,
-        tenant: TenantId,
-        scope: &CallScope,
-        plan: &WindowPlan,
-    ) -> Result<SummaryParts, StoreError> {
-        self.asked().await?.load_summary_parts(tenant, scope, plan).await
+    async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError> {
+        self.asked().await?.load(tenant, plan).await
     }
 
-    async fn load_call_parts(
+    async fn load_errors(
         &self,
         tenant: TenantId,
-        scope: &CallScope,
-        plan: &WindowPlan,
-    ) -> Result<CallParts, StoreError> {
-        self.asked().await?.load_call_parts(tenant, scope, plan).await
+        plan: &ReadPlan,
+        filter: ErrorFilter,
+        page: Page,
+    ) -> Result<(Loaded, Vec<LoggedError>), StoreError> {
+        self.asked().await?.load_errors(tenant, plan, filter, page).await
     }
 
     async fn count_active_calls(&self, tenant: TenantId) -> Result<u64, StoreError> {
         self.asked().await?.count_active_calls(tenant).await
-    }
-
-    async fn load_workflow_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<WorkflowParts, StoreError> {
-        self.asked().await?.load_workflow_parts(tenant, plan).await
-    }
-
-    async fn load_provider_parts(&self, tenant: TenantId, plan: &WindowPlan) -> Result<ProviderParts, StoreError> {
-        self.asked().await?.load_provider_parts(tenant, plan).await
-    }
-
-    async fn load_error_log_parts(
-        &self,
-        tenant: TenantId,
-        window: Window,
-        plan: &WindowPlan,
-        filter: ErrorFilter,
-        page: Page,
-    ) -> Result<ErrorLogParts, StoreError> {
-        self.asked().await?.load_error_log_parts(tenant, window, plan, filter, page).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -209,8 +188,16 @@ impl CallTransaction for SwitchedTransaction {
         self.transaction.lock_calls(tenant, ids).await
     }
 
-    async fn load_values(&mut self, tenant: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
-        self.transaction.load_values(tenant).await
+    async fn load_groups(&mut self, tenant: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError> {
+        self.transaction.load_groups(tenant).await
+    }
+
+    async fn load_slugs(
+        &mut self,
+        tenant: TenantId,
+        workflows: &[WorkflowId],
+    ) -> Result<HashMap<WorkflowId, Slug>, StoreError> {
+        self.transaction.load_slugs(tenant, workflows).await
     }
 
     async fn save(&mut self, tenant: TenantId, changes: &TenantChanges) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use callscope_analytics::rollups::{Mismatch, rebuild_day, verify_day};
 use callscope_domain::{CallStatus, Incoming, Level, ProviderType, Resolution, Service, Span, TenantId, Timestamp};
 use callscope_persistence::Database;
 use callscope_testkit::Case;
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Mutex;
 use tokio::sync::Barrier;
@@ -43,9 +44,10 @@ fn rich(call: u128, started_at: Timestamp) -> Incoming {
 impl Fixture {
     /// Falsifies rollups of every table.
     async fn damage(&self) {
-        self.execute("UPDATE call_rollups SET total_tokens = total_tokens + 7 WHERE resolution = 'hour'").await;
-        self.execute("UPDATE provider_rollups SET call_count = call_count + 1 WHERE resolution = 'day'").await;
-        self.execute("DELETE FROM error_rollups WHERE resolution = 'quarter'").await;
+        self.execute("UPDATE rollup_sums SET total_tokens = total_tokens + 7 WHERE dimension < 2 AND resolution = 2")
+            .await;
+        self.execute("UPDATE rollup_distributions SET calls = calls + 1 WHERE dimension = 2 AND resolution = 3").await;
+        self.execute("DELETE FROM rollup_sums WHERE dimension = 3 AND resolution = 1").await;
     }
 
     async fn rebuilds(&self) -> Option<String> {
@@ -97,7 +99,7 @@ async fn two_rebuilds_at_once_do_not_correct_twice(fixture: Fixture) {
         tokio::join!(rebuild_day(&one, fixture.tenant, at(0)), rebuild_day(&other, fixture.tenant, at(0)));
     let mut mended = [one.unwrap().mismatches.len(), other.unwrap().mismatches.len()];
     mended.sort_unstable();
-    assert_eq!(mended, [0, 5], "two hours, two quarters and a day");
+    assert_eq!(mended, [0, 5], "two hours, two quarters of an hour and a day");
     assert_eq!(fixture.rebuilds().await.as_deref(), Some("1"));
     fixture.assert_sound().await;
 }
@@ -129,7 +131,7 @@ async fn a_rebuild_of_damage_beside_writers_ends_exact(fixture: Fixture) {
 
 async fn a_rebuild_says_what_it_mended_and_leaves_alone_what_is_right(fixture: Fixture) {
     fixture.write([rich(1, at(17)), rich(2, at(2 * DAY))]).await;
-    fixture.execute("UPDATE call_rollups SET total = total + 1 WHERE resolution = 'hour'").await;
+    fixture.execute("UPDATE rollup_sums SET calls = calls + 1 WHERE dimension = 0 AND resolution = 2").await;
     let found = verify(&fixture.server.database, fixture.tenant).await.unwrap();
     assert_eq!(found.mismatches.len(), 2);
     assert_eq!(rebuild(&fixture.server.database, fixture.tenant).await.unwrap(), found);
@@ -149,13 +151,13 @@ async fn a_rebuild_replaces_what_cannot_be_read(fixture: Fixture) {
         callscope_testkit::Backend::Postgres => r"'\xff00'::bytea",
     };
     let day = at(DAY);
-    let first = "(SELECT min(bucket) FROM provider_rollups WHERE resolution = 'day')";
+    let first = "(SELECT min(bucket) FROM rollup_distributions WHERE resolution = 3)";
     fixture
         .execute(&format!(
-            "UPDATE provider_rollups SET histogram = {unreadable} WHERE bucket > {first} AND resolution = 'day'"
+            "UPDATE rollup_distributions SET histogram = {unreadable} WHERE bucket > {first} AND resolution = 3"
         ))
         .await;
-    fixture.execute("UPDATE call_rollups SET total = 99 WHERE resolution = 'minute'").await;
+    fixture.execute("UPDATE rollup_sums SET calls = 99 WHERE dimension = 0 AND resolution = 0").await;
     assert!(matches!(verify_day(&fixture.server.database, fixture.tenant, day).await, Err(StoreError::Broken(_))));
     let mended = rebuild_day(&fixture.server.database, fixture.tenant, day).await.unwrap();
     assert_eq!(mended.mismatches.len() as u64, mended.buckets);
@@ -226,20 +228,17 @@ async fn days_without_calls_are_held_against_their_minutes(fixture: Fixture) {
         assert_eq!(found.mismatches, [Mismatch { resolution, bucket }]);
         assert_eq!(verify_day(&fixture.server.database, fixture.tenant, at(DAY)).await.unwrap().mismatches, []);
     };
-    let first = |resolution| {
-        format!(
-            "resolution = '{resolution}' AND bucket = (SELECT min(bucket) FROM call_rollups WHERE resolution = '{resolution}')"
-        )
-    };
-    for (table, falsify, correct) in [
-        ("call_rollups", "failed = failed + 1", "failed = failed - 1"),
-        ("provider_rollups", "latency_us = latency_us - 1", "latency_us = latency_us + 1"),
-        ("error_rollups", "error_count = error_count + 1", "error_count = error_count - 1"),
+    for (dimension, table, falsify, correct) in [
+        (0, "rollup_sums", "failed = failed + 1", "failed = failed - 1"),
+        (2, "rollup_distributions", "sum_us = sum_us - 1", "sum_us = sum_us + 1"),
+        (3, "rollup_sums", "errors = errors + 1", "errors = errors - 1"),
     ] {
-        for resolution in [Resolution::Quarter, Resolution::Hour, Resolution::Day] {
-            fixture.execute(&format!("UPDATE {table} SET {falsify} WHERE {}", first(resolution))).await;
+        for resolution in [Resolution::FifteenMinutes, Resolution::Hour, Resolution::Day] {
+            let of = format!("dimension = {dimension} AND resolution = {}", resolution.code());
+            let first = format!("{of} AND bucket = (SELECT min(bucket) FROM {table} WHERE {of})");
+            fixture.execute(&format!("UPDATE {table} SET {falsify} WHERE {first}")).await;
             of_first_day(resolution, at(0)).await;
-            fixture.execute(&format!("UPDATE {table} SET {correct} WHERE {}", first(resolution))).await;
+            fixture.execute(&format!("UPDATE {table} SET {correct} WHERE {first}")).await;
         }
     }
     fixture.assert_sound().await;
@@ -249,23 +248,28 @@ async fn days_without_calls_are_made_anew_from_their_minutes(fixture: Fixture) {
     expire_first_day(&fixture).await;
     let totals = fixture.totals().await;
     fixture.server.database.delete_expired_calls(fixture.tenant, 99).await.unwrap();
-    fixture.execute("UPDATE call_rollups SET total = total * 2 WHERE resolution = 'hour'").await;
-    fixture.execute("DELETE FROM provider_rollups WHERE resolution = 'day'").await;
-    fixture.execute("DELETE FROM error_rollups WHERE resolution = 'quarter'").await;
-    fixture.execute("DELETE FROM call_rollups WHERE resolution = 'day'").await;
+    fixture.execute("UPDATE rollup_sums SET calls = calls * 2 WHERE dimension < 2 AND resolution = 2").await;
+    fixture.execute("DELETE FROM rollup_distributions WHERE resolution = 3").await;
+    fixture.execute("DELETE FROM rollup_sums WHERE dimension = 3 AND resolution = 1").await;
+    fixture.execute("DELETE FROM rollup_sums WHERE dimension < 2 AND resolution = 3").await;
     let found = verify(&fixture.server.database, fixture.tenant).await.unwrap();
     assert!(found.mismatches.len() > 4, "{found:?}");
     assert_eq!(rebuild(&fixture.server.database, fixture.tenant).await.unwrap(), found);
     fixture.assert_sound().await;
     assert_eq!(fixture.totals().await, totals);
     let mut audit = fixture.server.database.begin_audit(fixture.tenant, false).await.unwrap();
-    assert_eq!(audit.load_rollups(Resolution::Minute, ever()).await.unwrap().len(), 11);
+    let minutes = audit.load_rollups(Resolution::Minute, ever()).await.unwrap();
+    assert_eq!(minutes.keys().map(|key| key.bucket).collect::<BTreeSet<_>>().len(), 11);
 }
 
 async fn minutes_that_cannot_be_read_are_kept_where_there_are_no_calls(fixture: Fixture) {
     expire_first_day(&fixture).await;
-    fixture.execute("UPDATE provider_rollups SET provider_name = '' WHERE resolution = 'hour'").await;
-    let rows = "SELECT CAST(count(*) AS text) AS value FROM call_rollups";
+    let unreadable = match fixture.backend {
+        callscope_testkit::Backend::Sqlite => "x'ff00'",
+        callscope_testkit::Backend::Postgres => r"'\xff00'::bytea",
+    };
+    fixture.execute(&format!("UPDATE rollup_distributions SET histogram = {unreadable} WHERE resolution = 2")).await;
+    let rows = "SELECT CAST(count(*) AS text) AS value FROM rollup_sums";
     let before = fixture.values(rows).await;
     let refused = rebuild_day(&fixture.server.database, fixture.tenant, at(0)).await;
     assert!(matches!(refused, Err(StoreError::Broken(_))), "{refused:?}");
@@ -282,8 +286,8 @@ async fn a_rebuild_does_not_bring_back_what_retention_deletes_meanwhile(fixture:
     let delete = async { fixture.server.database.delete_rollups(fixture.tenant, first_day).await.unwrap() };
     let store = Interrupted::new(&fixture.server, delete);
     assert_eq!(rebuild_day(&store, fixture.tenant, at(0)).await.unwrap().buckets, 0);
-    for table in ["call_rollups", "provider_rollups", "error_rollups"] {
-        let days = format!("SELECT DISTINCT CAST(bucket AS text) AS value FROM {table} WHERE resolution = 'day'");
+    for table in ["rollup_sums", "rollup_distributions"] {
+        let days = format!("SELECT DISTINCT CAST(bucket AS text) AS value FROM {table} WHERE resolution = 3");
         assert_eq!(fixture.values(&days).await.len(), 1, "{table}");
     }
 }

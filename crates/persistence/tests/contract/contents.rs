@@ -1,12 +1,12 @@
 //! What is stored comes back as it was: texts, instants, absent values; and batches of any size.
 
 use crate::cases;
-use crate::fixture::{Fixture, ever};
+use crate::fixture::{Fixture, counts_of, ever, labels_of};
 use crate::samples::{at, completed, error, fields, name, record, sound, usage, workflow};
-use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
+use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_domain::{
-    CallFields, CallStatus, CallTotals, Interval, Latency, Level, MESSAGE_MAX, PROVIDERS_PER_CALL_MAX, ProviderType,
-    Resolution, Service, Span, TOTAL_TOKENS_MAX, Timestamp, TransitionKind, Window, Zone,
+    CallFields, CallStatus, Distribution, Interval, Latency, Level, MESSAGE_MAX, Measure, PROVIDERS_PER_CALL_MAX,
+    ProviderType, Resolution, Service, Span, Sums, TOTAL_TOKENS_MAX, Timestamp, TransitionKind, Window, Zone,
 };
 use callscope_testkit::Case;
 
@@ -52,12 +52,13 @@ async fn texts_come_back_as_they_were_written(fixture: Fixture) {
         let service = &fixture.server.analytics;
         let page = Page { offset: 0, limit: 10 };
         let page_of_log = service.errors(fixture.tenant, only, ErrorFilter::default(), page).await.unwrap();
-        let errors: Vec<_> = page_of_log.figures.items.into_iter().map(|logged| logged.error).collect();
+        let errors: Vec<_> = page_of_log.items.into_iter().map(|logged| logged.error).collect();
         assert_eq!(errors, call.errors);
         let stats = service.workflow_stats(fixture.tenant, only, 10).await.unwrap();
-        assert_eq!(stats.figures.iter().map(|figures| figures.workflow.name.as_str()).collect::<Vec<_>>(), [text]);
+        assert_eq!(labels_of(&stats)[0].name, text);
+        assert_eq!(stats.rows.len(), 1);
         let providers = service.provider_latency(fixture.tenant, only).await.unwrap();
-        assert_eq!(providers.figures[0].0, call.providers[0].provider);
+        assert_eq!(counts_of(&providers), [(text.to_owned(), 1)]);
     }
     let expected: Vec<_> = HOSTILE.iter().map(|text| Some((*text).to_owned())).collect();
     for column in ["agent", "end_reason"] {
@@ -94,9 +95,10 @@ async fn the_largest_values_come_back_and_add_up(fixture: Fixture) {
     let calls: Vec<_> = (1..=50).map(largest).collect();
     fixture.write(calls.iter().cloned().map(record)).await;
     let totals = fixture.totals().await;
-    assert_eq!(totals.total_tokens, 50 * TOTAL_TOKENS_MAX);
-    assert_eq!(totals.duration_us, 50 * 86_400_000_000);
-    assert_eq!((totals.llm.samples, totals.llm.latency_us), (50 * 101, 50 * (100 * 600_000_000 + 1)));
+    assert_eq!(totals[Measure::TotalTokens], 50 * TOTAL_TOKENS_MAX);
+    assert_eq!(totals[Measure::DurationUs], 50 * 86_400_000_000);
+    assert_eq!(totals[Measure::LlmSamples], 50 * 101);
+    assert_eq!(totals[Measure::LlmLatencyUs], 50 * (100 * 600_000_000 + 1));
     assert_eq!(fixture.calls().await[0], *sound(calls[0].clone()).facts());
     fixture.assert_sound().await;
 }
@@ -113,8 +115,8 @@ async fn instants_come_back_to_the_microsecond_whatever_the_century(fixture: Fix
         for (start, expected) in [(started_at, 1), (started_at + Span::from_micros(1), 0)] {
             for length in [Span::from_micros(1), Span::from_hours(1)] {
                 let window = Window::new(start, start + length).unwrap();
-                let summary = fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await;
-                assert_eq!(summary.unwrap().figures.totals.total, expected, "{window:?}");
+                let totals = fixture.server.sums_in(fixture.tenant, window, None).await;
+                assert_eq!(totals[Measure::Calls], expected, "{window:?}");
             }
         }
     }
@@ -143,8 +145,8 @@ async fn a_batch_of_many_calls_is_written_whole(fixture: Fixture) {
         assert_eq!(audit.calls, 2500);
         assert_eq!(fixture.errors().await.len(), 2500 * errors);
     }
-    let stats = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 2000).await.unwrap().figures;
-    assert_eq!(stats.len(), 1100);
+    let stats = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 2000).await.unwrap();
+    assert_eq!(stats.rows.len(), 1100);
     let ids: Vec<_> = (1..=CALLS).map(|number| crate::samples::overdue(number, at(0))).collect();
     assert_eq!(fixture.write(ids).await, vec![TransitionKind::Ignored; 2500]);
 }
@@ -159,21 +161,24 @@ async fn a_batch_of_many_providers_is_written_whole(fixture: Fixture) {
         record(CallFields { providers, ..fields(number as u128, CallStatus::Completed, started_at) })
     };
     fixture.write((0..CALLS).map(call)).await;
-    let providers = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap().figures;
-    assert_eq!(providers.len(), CALLS * PROVIDERS_PER_CALL_MAX);
-    assert!(providers.iter().all(|(_, totals)| (totals.calls, totals.histogram.len()) == (1, 1)));
+    let providers = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
+    assert_eq!(providers.rows.len(), CALLS * PROVIDERS_PER_CALL_MAX);
+    for row in providers.rows {
+        let latencies = row.totals.distribution(Distribution::Llm).unwrap();
+        assert_eq!((row.count(Measure::Calls), latencies.histogram.len()), (1, 1));
+    }
 }
 
 async fn nothing_is_asked_of_a_database_without_calls(fixture: Fixture) {
     let (service, tenant) = (&fixture.server.analytics, fixture.tenant);
     service.ping().await.unwrap();
-    assert_eq!(fixture.totals().await, CallTotals::default());
-    assert_eq!(service.workflow_stats(tenant, ever(), 10).await.unwrap().figures, []);
-    assert_eq!(service.provider_latency(tenant, ever()).await.unwrap().figures, []);
+    assert_eq!(fixture.totals().await, Sums::default());
+    assert_eq!(service.workflow_stats(tenant, ever(), 10).await.unwrap().rows, []);
+    assert_eq!(service.provider_latency(tenant, ever()).await.unwrap().rows, []);
     assert_eq!(fixture.errors().await, []);
     assert_eq!(service.active_calls(tenant).await.unwrap(), 0);
     let day = Window::new(at(0), at(24 * 60)).unwrap();
-    let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), &CallScope::Tenant).await.unwrap();
-    assert_eq!((cells.figures.len(), cells.figures[23].0), (24, Resolution::Hour.floor(at(23 * 60))));
+    let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), None).await.unwrap().rows;
+    assert_eq!((cells.len(), cells[23].bucket), (24, Some(Resolution::Hour.floor(at(23 * 60)))));
     assert_eq!(fixture.write([]).await, []);
 }

@@ -17,7 +17,7 @@ pub const CASES: &[Case] = cases![
 ];
 
 async fn log(fixture: &Fixture, window: Window, filter: ErrorFilter, offset: u32, limit: u32) -> ErrorLog {
-    fixture.server.analytics.errors(fixture.tenant, window, filter, Page { offset, limit }).await.unwrap().figures
+    fixture.server.analytics.errors(fixture.tenant, window, filter, Page { offset, limit }).await.unwrap()
 }
 
 fn messages(items: &[LoggedError]) -> Vec<&str> {

@@ -90,7 +90,7 @@ async fn a_transaction_that_is_dropped_tells_nothing(fixture: Fixture) {
     let arrivals = vec![active(1, at(0))];
     let expected = expect_minutes(&arrivals);
     let keeping = crate::fixture::unbounded(&mut *transaction, fixture.tenant).await;
-    let (changes, _) = plan_changes(stored, arrivals, expected, crate::fixture::MOMENT, keeping);
+    let (changes, _) = plan_changes(stored, arrivals, expected, crate::fixture::MOMENT, keeping).unwrap();
     assert_eq!(changes.events.len(), 1);
     transaction.save(fixture.tenant, &changes).await.unwrap();
     drop(transaction);

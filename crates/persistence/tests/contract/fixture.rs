@@ -4,15 +4,19 @@ use crate::samples::{at, id, name};
 use crate::statements::OF_TEST;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::deltas::Moment;
+use callscope_analytics::groups::GroupIds;
 use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
 use callscope_analytics::kept::{Keeping, KeptLimits};
 use callscope_analytics::live::Commits;
 use callscope_analytics::ports::{
-    CallScope, CallStore, CallTransaction, ErrorFilter, LoggedError, Page, RollupStore, StoreError, TenantStore,
+    CallStore, CallTransaction, ErrorFilter, LoggedError, Page, RollupStore, StoreError, TenantStore,
 };
 use callscope_analytics::rollups::{Audit, rebuild_day, verify_day};
 use callscope_analytics::service::Analytics;
-use callscope_domain::{CallFacts, CallTotals, Incoming, Slug, Tenant, TenantId, Timestamp, TransitionKind, Window};
+use callscope_domain::{
+    CallFacts, Figures, FiguresRow, GroupValue, Incoming, LoadedGroup, Measure, Slug, Sums, Tenant, TenantId,
+    Timestamp, TransitionKind, Window, WorkflowLabel,
+};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
 use diesel::connection::SimpleConnection;
@@ -30,8 +34,8 @@ pub const MOMENT: Moment = Moment { now: Timestamp::from_micros(0), events_from:
 
 /// What a batch is held against without bounds. The transaction holds the tenant's lock.
 pub async fn unbounded(transaction: &mut dyn CallTransaction, tenant: TenantId) -> Keeping {
-    let known = transaction.load_values(tenant).await.unwrap().into_iter().collect();
-    Keeping::new(tenant, KeptLimits::NONE, Arc::new(known))
+    let groups = GroupIds::stored(tenant, transaction.load_groups(tenant).await.unwrap());
+    Keeping::new(tenant, KeptLimits::NONE, Arc::new(groups))
 }
 
 /// A migrated database with one tenant.
@@ -78,9 +82,8 @@ impl Fixture {
     }
 
     /// The tenant's sums over all time.
-    pub async fn totals(&self) -> CallTotals {
-        let scope = CallScope::Tenant;
-        self.server.analytics.summary(self.tenant, ever(), &scope).await.unwrap().figures.totals
+    pub async fn totals(&self) -> Sums {
+        self.server.sums_in(self.tenant, ever(), None).await
     }
 
     /// The tenant's calls, by id.
@@ -171,6 +174,13 @@ impl Server {
         self.queue.submit(tenant, arrivals.into_iter().collect()).await.unwrap()
     }
 
+    /// What a summary shows of a window, of all calls or of those of the workflows with a slug.
+    pub async fn sums_in(&self, tenant: TenantId, window: Window, workflow: Option<Slug>) -> Sums {
+        let figures = self.analytics.summary(tenant, window, workflow).await.unwrap();
+        let [row] = &figures.rows[..] else { panic!("a summary is one row: {figures:?}") };
+        row.totals.sums
+    }
+
     /// A tenant's calls, by id.
     pub async fn calls(&self, tenant: TenantId) -> Vec<CallFacts> {
         self.calls_in(tenant, ever()).await
@@ -187,7 +197,7 @@ impl Server {
     /// A tenant's errors, as the log shows them.
     pub async fn errors(&self, tenant: TenantId) -> Vec<LoggedError> {
         let page = Page { offset: 0, limit: 1_000_000 };
-        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap().figures;
+        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap();
         assert_eq!(log.total, log.items.len() as u64, "what is counted is what is listed");
         log.items
     }
@@ -229,6 +239,31 @@ fn add(audit: &mut Audit, of_day: Audit) {
     audit.calls += of_day.calls;
     audit.buckets += of_day.buckets;
     audit.mismatches.extend(of_day.mismatches);
+}
+
+/// Sums of some measures, zero for all others.
+pub fn sums(of: &[(Measure, i64)]) -> Sums {
+    let mut sums = Sums::default();
+    for &(measure, value) in of {
+        sums.add(measure, value);
+    }
+    sums
+}
+
+/// What a row of an answer counts of its calls, by the slug of its workflow or the name of its provider.
+pub fn counts_of(figures: &Figures) -> Vec<(String, i64)> {
+    let name = |row: &FiguresRow| match row.group.as_ref().unwrap() {
+        LoadedGroup { label: Some(label), .. } => label.slug.to_string(),
+        LoadedGroup { value: GroupValue::Provider(provider), .. } => provider.provider_name.to_string(),
+        LoadedGroup { value: GroupValue::Text(text), .. } => text.to_string(),
+        group => panic!("{group:?} has no name"),
+    };
+    figures.rows.iter().map(|row| (name(row), row.count(Measure::Calls))).collect()
+}
+
+/// The labels of the workflows of an answer.
+pub fn labels_of(figures: &Figures) -> Vec<WorkflowLabel> {
+    figures.rows.iter().map(|row| row.group.clone().unwrap().label.unwrap()).collect()
 }
 
 /// A statement that is known to be a test's.

@@ -2,10 +2,11 @@
 
 use crate::fixture::Server;
 use crate::samples::{active, at, error, fields, name, overdue, record, usage, workflow_with_id};
-use callscope_analytics::ports::{CallScope, ErrorFilter, LoggedError, Page};
+use callscope_analytics::ports::{ErrorFilter, LoggedError, Page};
 use callscope_domain::{
-    Call, CallFacts, CallId, CallStatus, CallTotals, Contribution, Incoming, Interval, Level, ProviderType, Service,
-    Slug, Span, TenantId, Timestamp, Window, WorkflowId, Zone,
+    Call, CallFacts, CallId, CallStatus, Contribution, Dimension, Group, GroupValue, Incoming, Interval, Level,
+    Measure, MeasureSubject, Metric, ProviderType, Question, Service, Slug, Span, Sums, TenantId, Timestamp, Totals,
+    Window, Zone,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -55,7 +56,7 @@ impl History {
             Incoming::Overdue { id, started_before } => {
                 let open = self.calls.get_mut(id).filter(|(facts, _)| facts.status == CallStatus::Active);
                 if let Some((facts, _)) = open.filter(|(facts, _)| facts.started_at < *started_before) {
-                    facts.status = CallStatus::Failed;
+                    *facts = facts.timed_out();
                 }
             }
             Incoming::Record(call) => {
@@ -79,7 +80,7 @@ impl History {
     fn sum(&self, window: Window) -> Contribution {
         let mut sum = Contribution::default();
         let inside = self.calls.values().filter(|(facts, _)| window.contains(facts.started_at));
-        inside.for_each(|(facts, _)| sum += &Contribution::of(facts));
+        inside.for_each(|(facts, _)| sum.add_call(facts));
         sum
     }
 
@@ -96,20 +97,32 @@ impl History {
     pub async fn assert_answers(&self, server: &Server, window: Window) {
         let (service, tenant) = (&server.analytics, self.tenant);
         let sum = self.sum(window);
-        let totals = |scope| async move { service.summary(tenant, window, &scope).await.unwrap().figures.totals };
-        assert_eq!(totals(CallScope::Tenant).await, sum.calls, "{window:?}");
-        let stats = service.workflow_stats(tenant, window, usize::MAX).await.unwrap();
-        let stats: BTreeMap<WorkflowId, CallTotals> =
-            stats.figures.into_iter().map(|figures| (figures.workflow.id, figures.totals)).collect();
-        assert_eq!(stats, sum.workflows, "{window:?}");
+        let shown = |group: &Group| shown_by_summary(&sum.totals(group).sums);
+        assert_eq!(server.sums_in(tenant, window, None).await, shown(&Group::TENANT), "{window:?}");
         for number in 0..WORKFLOWS {
-            let scope = CallScope::Workflow(workflow_slug(number));
-            let workflow = sum.workflows.get(&workflow_with_id(number + 1, "x", None).id);
-            assert_eq!(totals(scope).await, workflow.copied().unwrap_or_default(), "workflow {number} in {window:?}");
+            let slug = Some(workflow_slug(number));
+            let value = GroupValue::Workflow(workflow_with_id(number + 1, "x", None).id);
+            let expected = shown(&Group { dimension: Dimension::Workflow, value });
+            assert_eq!(server.sums_in(tenant, window, slug).await, expected, "workflow {number} in {window:?}");
         }
-        let providers: BTreeMap<_, _> =
-            service.provider_latency(tenant, window).await.unwrap().figures.into_iter().collect();
-        assert_eq!(providers, sum.providers, "{window:?}");
+        for &dimension in Dimension::ALL {
+            let is_kept = |metric: &&Metric| metric.is_kept_by(dimension) && **metric != Metric::ActiveCallsNow;
+            let metrics = Metric::ALL.iter().filter(is_kept).copied().collect();
+            let question = Question { window, metrics, dimension: Some(dimension), filter: None, series: None };
+            let figures = service.ask(tenant, question).await.unwrap();
+            assert_eq!(figures.additive, dimension.subject() == MeasureSubject::Call);
+            let answered: BTreeMap<Group, Totals> = figures
+                .rows
+                .into_iter()
+                .map(|row| (Group { dimension, value: row.group.unwrap().value }, row.totals))
+                .collect();
+            let expected: BTreeMap<Group, Totals> = sum
+                .iter()
+                .filter(|(group, _)| group.dimension == dimension && dimension != Dimension::Tenant)
+                .map(|(group, totals)| (group.clone(), totals.clone()))
+                .collect();
+            assert_eq!(answered, expected, "{dimension} in {window:?}");
+        }
         self.assert_errors(server, window, &sum).await;
         self.assert_series(server, window).await;
     }
@@ -122,12 +135,14 @@ impl History {
             for &level in Level::ALL {
                 let filter = ErrorFilter { service: Some(service), level: Some(level) };
                 let page = Page { offset: 0, limit: 1_000_000 };
-                let log = server.analytics.errors(self.tenant, window, filter, page).await.unwrap().figures;
+                let log = server.analytics.errors(self.tenant, window, filter, page).await.unwrap();
                 let kind = callscope_domain::ErrorKind { service, level };
                 let expected: Vec<&LoggedError> =
                     errors.iter().filter(|logged| logged.error.kind == kind).copied().collect();
                 assert_eq!(log.items.iter().collect::<Vec<_>>(), expected, "{window:?}");
-                assert_eq!(log.total, sum.errors.get(&kind).map_or(0, |count| count.unsigned_abs()), "{window:?}");
+                let group = Group { dimension: Dimension::ErrorKind, value: GroupValue::ErrorKind(kind) };
+                let counted = sum.totals(&group).sums[Measure::Errors];
+                assert_eq!(log.total, counted.unsigned_abs(), "{window:?}");
             }
         }
     }
@@ -137,14 +152,25 @@ impl History {
             [(Interval::Hour, "Asia/Kathmandu"), (Interval::Day, "America/St_Johns"), (Interval::Week, "UTC")]
         {
             let zone: Zone = zone.parse().unwrap();
-            let volume = server.analytics.call_volume(self.tenant, window, interval, zone, &CallScope::Tenant);
-            for (start, totals) in volume.await.unwrap().figures {
+            let volume = server.analytics.call_volume(self.tenant, window, interval, zone, None);
+            for row in volume.await.unwrap().rows {
+                let start = row.bucket.unwrap();
                 let (_, end) = zone.bucket(interval, start);
                 let cell = Window::new(start.max(window.start()), end.min(window.end())).unwrap();
-                assert_eq!(totals, self.sum(cell).calls, "{interval} from {start:?} in {window:?}");
+                let expected = self.sum(cell).totals(&Group::TENANT).sums;
+                for measure in [Measure::Calls, Measure::Completed, Measure::Failed] {
+                    assert_eq!(row.count(measure), expected[measure], "{interval} from {start:?} in {window:?}");
+                }
             }
         }
     }
+}
+
+/// What a summary needs: everything but the number of errors.
+fn shown_by_summary(sums: &Sums) -> Sums {
+    let mut shown = *sums;
+    shown.add(Measure::Errors, -sums[Measure::Errors]);
+    shown
 }
 
 const WORKFLOWS: u128 = 4;
@@ -177,6 +203,10 @@ fn rich_fields(random: &mut StdRng, call: u128, started_at: Timestamp) -> callsc
     let length = Span::from_micros(random.random_range(0..3_600_000_000));
     fields.ended_at = fields.ended_at.map(|_| started_at + length);
     fields.total_tokens = random.random_range(0..5000);
+    // Of the moment and not of chance, so that records move calls from one to another.
+    let number = |of: i64| (started_at.as_micros() / of).rem_euclid(4);
+    fields.agent = (number(7) < 3).then(|| name(&format!("agent-{}", number(7))));
+    fields.end_reason = (number(11) < 3).then(|| name(&format!("reason-{}", number(11))));
     let number = random.random_range(0..=WORKFLOWS);
     fields.workflow = (number < WORKFLOWS).then(|| workflow_with_id(number + 1, workflow_slug(number).as_str(), None));
     for (provider_type, called) in PROVIDERS {

@@ -1,14 +1,16 @@
 //! Bounds on what is kept of a tenant: what meets one is refused, counted or regrouped, and rollups stay exact.
 
 use crate::cases;
-use crate::fixture::{Fixture, Server, ever};
+use crate::fixture::{Fixture, Server, counts_of, ever, labels_of};
 use crate::samples::{active, at, completed, error, fields, name, overdue, record, usage, workflow};
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::kept::KeptLimits;
 use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_analytics::retention::{Retention, RetentionPeriods};
 use callscope_domain::TransitionKind::{Created, Ignored, Refused, Replaced, TimedOut};
-use callscope_domain::{CallStatus, Incoming, Level, OTHER, ProviderType, Refusal, Service, Span, Timestamp};
+use callscope_domain::{
+    CallStatus, Dimension, Incoming, Level, OTHER, ProviderType, Refusal, Service, Span, Timestamp,
+};
 use callscope_testkit::Case;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -35,17 +37,17 @@ fn grouped(fixture: &Fixture, call: u128, group: &str) -> Incoming {
     let mut fields = fields(call, CallStatus::Completed, at(0));
     fields.workflow = Some(workflow(fixture.tenant, group, None));
     fields.agent = Some(name(group));
+    fields.end_reason = Some(name(group));
     fields.providers = vec![usage(ProviderType::Llm, group, &[100.0])];
     record(fields)
 }
 
 /// Slugs and calls of workflows, and names and calls of providers.
 async fn groups(server: &Server, fixture: &Fixture) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
-    let workflows = server.analytics.workflow_stats(fixture.tenant, ever(), 50).await.unwrap().figures;
-    let workflows = workflows.iter().map(|of| (of.workflow.name.clone(), of.totals.total)).collect();
-    let providers = server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap().figures;
-    let mut providers: Vec<_> =
-        providers.iter().map(|(of, totals)| (of.provider_name.to_string(), totals.calls)).collect();
+    let workflows = server.analytics.workflow_stats(fixture.tenant, ever(), 50).await.unwrap();
+    let names = labels_of(&workflows).into_iter().map(|label| label.name);
+    let workflows = names.zip(counts_of(&workflows).into_iter().map(|(_, calls)| calls)).collect();
+    let mut providers = counts_of(&server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap());
     providers.sort_unstable();
     (workflows, providers)
 }
@@ -54,7 +56,15 @@ fn counts(groups: &[(&str, i64)]) -> Vec<(String, i64)> {
     groups.iter().map(|(group, calls)| ((*group).to_owned(), *calls)).collect()
 }
 
-const TWO_VALUES: KeptLimits = KeptLimits { workflows_max: 2, providers_max: 2, agents_max: 2, ..KeptLimits::NONE };
+const TWO_VALUES: KeptLimits = KeptLimits {
+    values_max: KeptLimits::NONE
+        .values_max
+        .with(Dimension::Workflow, 2)
+        .with(Dimension::Provider, 2)
+        .with(Dimension::Agent, 2)
+        .with(Dimension::EndReason, 2),
+    ..KeptLimits::NONE
+};
 
 async fn values_past_their_bound_go_into_one_group(fixture: Fixture) {
     let server = server(&fixture, at(0), TWO_VALUES).await;
@@ -98,7 +108,7 @@ async fn a_record_that_changes_nothing_takes_no_room(fixture: Fixture) {
     let mut late = fields(1, CallStatus::Active, at(0));
     late.agent = Some(name("z"));
     assert_eq!(server.write(fixture.tenant, [record(late), grouped(&fixture, 2, "b")]).await, [Ignored, Created]);
-    let values = "SELECT value FROM dimension_values WHERE dimension = 'agent' ORDER BY value";
+    let values = "SELECT value FROM groups WHERE dimension = 4 ORDER BY value";
     assert_eq!(fixture.values(values).await, ["a", "b"].map(|value| Some(value.to_owned())));
 }
 
@@ -115,7 +125,8 @@ async fn a_call_moves_out_of_the_group_when_its_record_says_so(fixture: Fixture)
     server.assert_sound(fixture.tenant).await;
 
     // With a higher bound, the next record is what it says.
-    let limits = KeptLimits { workflows_max: 3, ..KeptLimits::NONE };
+    let limits =
+        KeptLimits { values_max: KeptLimits::NONE.values_max.with(Dimension::Workflow, 3), ..KeptLimits::NONE };
     let wider = self::server(&fixture, at(0), limits).await;
     wider.write(fixture.tenant, [grouped(&fixture, 2, "c")]).await;
     assert_eq!(groups(&wider, &fixture).await.0, counts(&[("a", 2), ("c", 1)]));
@@ -162,7 +173,7 @@ fn failing(call: u128, errors: usize) -> Incoming {
 /// Errors that are counted, and those that are listed by call.
 async fn logged(server: &Server, fixture: &Fixture) -> (u64, Vec<(u128, usize)>) {
     let page = Page { offset: 0, limit: 1000 };
-    let log = server.analytics.errors(fixture.tenant, ever(), ErrorFilter::default(), page).await.unwrap().figures;
+    let log = server.analytics.errors(fixture.tenant, ever(), ErrorFilter::default(), page).await.unwrap();
     let mut calls: Vec<u128> = log.items.iter().map(|item| item.call_id.0.as_u128()).collect();
     calls.sort_unstable();
     (log.total, calls.chunk_by(|left, right| left == right).map(|same| (same[0], same.len())).collect())

@@ -1,11 +1,12 @@
 //! A call's life: `active -> completed | failed`, in whatever order records arrive.
 
 use crate::cases;
-use crate::fixture::{Fixture, ever};
+use crate::fixture::{Fixture, counts_of, ever, sums};
 use crate::samples::{LENGTH, active, at, completed, error, failed, fields, overdue, record, usage};
-use callscope_analytics::ports::{CallScope, ErrorFilter, Page};
+use callscope_analytics::ports::{ErrorFilter, Page};
+use callscope_domain::Measure::{Calls, Completed, DurationUs, Ended, Failed, LlmLatencyUs, LlmSamples, TotalTokens};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
-use callscope_domain::{CallStatus, CallTotals, Level, ProviderType, Service, StageTotals, Window};
+use callscope_domain::{CallStatus, Level, ProviderType, Service, Window};
 use callscope_testkit::Case;
 
 pub const CASES: &[Case] = cases![
@@ -26,13 +27,13 @@ pub const CASES: &[Case] = cases![
 
 async fn a_call_is_created_and_then_replaced(fixture: Fixture) {
     assert_eq!(fixture.write([active(1, at(0))]).await, [Created]);
-    assert_eq!(fixture.totals().await, CallTotals { total: 1, ..CallTotals::default() });
+    assert_eq!(fixture.totals().await, sums(&[(Calls, 1)]));
     assert_eq!(fixture.write([completed(1, at(0))]).await, [Replaced]);
-    let expected =
-        CallTotals { total: 1, completed: 1, ended: 1, duration_us: LENGTH.as_micros(), ..CallTotals::default() };
-    assert_eq!(fixture.totals().await, expected);
+    let ended = [(Calls, 1), (Ended, 1), (DurationUs, LENGTH.as_micros())];
+    let with = |status| sums(&[&ended[..], &[(status, 1)]].concat());
+    assert_eq!(fixture.totals().await, with(Completed));
     assert_eq!(fixture.write([failed(1, at(0))]).await, [Replaced]);
-    assert_eq!(fixture.totals().await, CallTotals { completed: 0, failed: 1, ..expected });
+    assert_eq!(fixture.totals().await, with(Failed));
     fixture.assert_sound().await;
 }
 
@@ -61,7 +62,7 @@ async fn an_end_may_come_before_its_start_record(fixture: Fixture) {
     assert_eq!(fixture.write([completed(1, at(0))]).await, [Created]);
     assert_eq!(fixture.write([active(1, at(0))]).await, [Ignored]);
     assert_eq!(fixture.calls().await[0].status, CallStatus::Completed);
-    assert_eq!(fixture.totals().await.total, 1);
+    assert_eq!(fixture.totals().await[Calls], 1);
 }
 
 async fn an_overdue_call_is_closed_without_an_end(fixture: Fixture) {
@@ -70,7 +71,7 @@ async fn an_overdue_call_is_closed_without_an_end(fixture: Fixture) {
     let calls = fixture.calls().await;
     assert_eq!((calls[0].status, calls[0].ended_at), (CallStatus::Failed, None));
     // No end, so nothing that would touch the average duration.
-    assert_eq!(fixture.totals().await, CallTotals { total: 1, failed: 1, ..CallTotals::default() });
+    assert_eq!(fixture.totals().await, sums(&[(Calls, 1), (Failed, 1)]));
     assert_eq!(fixture.values("SELECT end_reason AS value FROM calls").await, [Some("timeout".into())]);
     assert_eq!(fixture.server.analytics.active_calls(fixture.tenant).await.unwrap(), 0);
     fixture.assert_sound().await;
@@ -81,7 +82,7 @@ async fn a_real_end_replaces_a_timeout(fixture: Fixture) {
     fixture.write([overdue(1, at(1))]).await;
     assert_eq!(fixture.write([completed(1, at(0))]).await, [Replaced]);
     let totals = fixture.totals().await;
-    assert_eq!((totals.total, totals.completed, totals.failed, totals.ended), (1, 1, 0, 1));
+    assert_eq!([Calls, Completed, Failed, Ended].map(|measure| totals[measure]), [1, 1, 0, 1]);
     assert_eq!(fixture.values("SELECT end_reason AS value FROM calls").await, [None]);
     fixture.assert_sound().await;
 }
@@ -126,17 +127,10 @@ async fn a_corrected_start_moves_the_call_to_its_new_bucket(fixture: Fixture) {
     assert_eq!(fixture.write([record(call)]).await, [Replaced]);
     for (first, expected) in [(0, 0), (3 * day, 1)] {
         let window = Window::new(at(first), at(first + day)).unwrap();
-        let summary =
-            fixture.server.analytics.summary(fixture.tenant, window, &CallScope::Tenant).await.unwrap().figures;
-        assert_eq!(summary.totals.total, expected, "day from minute {first}");
+        let totals = fixture.server.sums_in(fixture.tenant, window, None).await;
+        assert_eq!(totals[Calls], expected, "day from minute {first}");
         let page = Page { offset: 0, limit: 10 };
-        let log = fixture
-            .server
-            .analytics
-            .errors(fixture.tenant, window, ErrorFilter::default(), page)
-            .await
-            .unwrap()
-            .figures;
+        let log = fixture.server.analytics.errors(fixture.tenant, window, ErrorFilter::default(), page).await.unwrap();
         assert_eq!((log.total, log.items.len()), (expected.unsigned_abs(), usize::try_from(expected).unwrap()));
     }
     fixture.assert_sound().await;
@@ -152,7 +146,7 @@ async fn the_last_of_a_batchs_records_of_one_call_wins(fixture: Fixture) {
     let batch = [record(first), active(1, at(0)), record(last)];
     assert_eq!(fixture.write(batch).await, [Created, Ignored, Replaced]);
     let totals = fixture.totals().await;
-    assert_eq!((totals.total, totals.completed, totals.failed, totals.total_tokens), (1, 0, 1, 7));
+    assert_eq!([Calls, Completed, Failed, TotalTokens].map(|measure| totals[measure]), [1, 0, 1, 7]);
     let messages: Vec<_> = fixture.errors().await.iter().map(|logged| logged.error.message.to_string()).collect();
     assert_eq!(messages, ["new"]);
     fixture.assert_sound().await;
@@ -179,16 +173,15 @@ async fn a_replacement_takes_back_what_the_old_record_said(fixture: Fixture) {
     call.total_tokens = 99;
     call.providers = vec![usage(ProviderType::Llm, "openai", &[400.0, 500.0])];
     fixture.write([record(call.clone())]).await;
-    let llm = StageTotals { samples: 2, latency_us: 900_000 };
+    let measures = [LlmSamples, LlmLatencyUs, TotalTokens];
     let totals = fixture.totals().await;
-    assert_eq!((totals.llm, totals.total_tokens), (llm, 99));
+    assert_eq!(measures.map(|measure| totals[measure]), [2, 900_000, 99]);
     call.total_tokens = 1;
     call.providers = vec![usage(ProviderType::Llm, "groq", &[50.0])];
     fixture.write([record(call)]).await;
     let totals = fixture.totals().await;
-    assert_eq!((totals.llm, totals.total_tokens), (StageTotals { samples: 1, latency_us: 50_000 }, 1));
-    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap().figures;
-    let used: Vec<_> = figures.iter().map(|(provider, _)| provider.provider_name.as_str()).collect();
-    assert_eq!(used, ["groq"]);
+    assert_eq!(measures.map(|measure| totals[measure]), [1, 50_000, 1]);
+    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
+    assert_eq!(counts_of(&figures), [("groq".to_owned(), 1)]);
     fixture.assert_sound().await;
 }

@@ -7,7 +7,9 @@ use callscope_analytics::clock::FixedClock;
 use callscope_analytics::ports::{RetentionStore, RollupStore};
 use callscope_analytics::retention::{Deleted, Retention, RetentionPeriods};
 use callscope_domain::TransitionKind::{Created, Expired, Replaced};
-use callscope_domain::{CallStatus, Incoming, Level, ProviderType, Resolution, Service, Span, TenantId, Timestamp};
+use callscope_domain::{
+    CallStatus, Incoming, Level, Measure, ProviderType, Resolution, Service, Span, TenantId, Timestamp,
+};
 use callscope_testkit::Case;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -134,7 +136,7 @@ async fn the_horizon_never_goes_back(fixture: Fixture) {
     fixture.delete(1, 0).await;
     assert_eq!(fixture.write([completed(3, before(at(-DAY))), completed(4, at(-DAY))]).await, [Expired, Created]);
     // Nothing was ever lost to it.
-    assert_eq!(fixture.totals().await.total, 2);
+    assert_eq!(fixture.totals().await[Measure::Calls], 2);
 }
 
 async fn calls_go_in_batches_the_oldest_first(fixture: Fixture) {
@@ -155,21 +157,21 @@ async fn calls_go_in_batches_the_oldest_first(fixture: Fixture) {
 async fn rollups_before_their_horizon_go(fixture: Fixture) {
     fixture.write(history()).await;
     assert_eq!(fixture.delete(1, 2).await, Deleted { calls: 32, rollup_days: 2 });
-    for table in ["call_rollups", "provider_rollups", "error_rollups"] {
-        let days = format!("SELECT DISTINCT CAST(bucket AS text) AS value FROM {table} WHERE resolution = 'day'");
+    for table in ["rollup_sums", "rollup_distributions"] {
+        let days = format!("SELECT DISTINCT CAST(bucket AS text) AS value FROM {table} WHERE resolution = 3");
         assert_eq!(fixture.values(&days).await.len(), 2, "{table}");
     }
     let mut audit = fixture.server.database.begin_audit(fixture.tenant, false).await.unwrap();
     for &resolution in Resolution::ALL {
-        let buckets = audit.load_rollups(resolution, ever()).await.unwrap();
-        assert_eq!(buckets.keys().next(), Some(&at(-2 * DAY)), "{resolution}");
+        let rollups = audit.load_rollups(resolution, ever()).await.unwrap();
+        assert_eq!(rollups.keys().map(|key| key.bucket).min(), Some(at(-2 * DAY)), "{resolution}");
     }
     drop(audit);
     // Workflows stand in no bucket of their own.
-    let orphans = "call_rollups AS old WHERE bucket NOT IN \
-        (SELECT bucket FROM provider_rollups AS kept WHERE kept.resolution = old.resolution)";
+    let orphans = "rollup_sums AS old WHERE bucket NOT IN \
+        (SELECT bucket FROM rollup_distributions AS kept WHERE kept.resolution = old.resolution)";
     assert_eq!(fixture.count(orphans).await, 0);
-    assert_eq!(fixture.totals().await.total, 21);
+    assert_eq!(fixture.totals().await[Measure::Calls], 21);
     assert_eq!(fixture.assert_sound().await.days, 2);
 }
 
@@ -215,7 +217,7 @@ async fn retention_on_two_servers_beside_writers_ends_exact(fixture: Fixture) {
         tokio::join!(write, one.delete_of_tenant(fixture.tenant), other.delete_of_tenant(fixture.tenant));
     let deleted = one.unwrap().calls + other.unwrap().calls;
     // Whatever was counted is counted, whether its call is still there or not.
-    assert_eq!(fixture.totals().await.total, 42 + counted);
+    assert_eq!(fixture.totals().await[Measure::Calls], 42 + counted);
     let calls = fixture.calls().await;
     assert!(calls.iter().all(|call| call.started_at >= at(-2 * DAY)));
     assert_eq!(calls.len() as u64 + deleted, 42 + counted.unsigned_abs());

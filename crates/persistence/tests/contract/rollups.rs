@@ -4,12 +4,16 @@ use crate::cases;
 use crate::fixture::{Fixture, ever};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
-use crate::samples::{at, error, fields, id, record, sound, usage, workflow};
+use crate::samples::{at, error, fields, id, name, record, sound, usage, workflow, workflow_with_id};
 use callscope_analytics::deltas::RollupDeltas;
 use callscope_analytics::ports::RollupStore;
 use callscope_analytics::rollups::{Audit, Mismatch};
-use callscope_domain::{CallFields, CallStatus, Level, ProviderType, Resolution, Service, TenantId, Timestamp, Window};
+use callscope_domain::{
+    CallFields, CallStatus, Contribution, Dimension, Group, GroupId, Level, ProviderType, Resolution, Service,
+    TenantId, Timestamp, Window,
+};
 use callscope_testkit::Case;
+use std::collections::HashMap;
 
 pub const CASES: &[Case] = cases![
     answers_equal_a_fold_over_the_calls_whatever_happened_to_them,
@@ -51,6 +55,8 @@ fn ever_of_histories() -> Window {
 fn rich(fixture: &Fixture, call: u128, started_at: Timestamp) -> CallFields {
     CallFields {
         workflow: Some(workflow(fixture.tenant, "daily", Some("Daily"))),
+        agent: Some(name("greeter")),
+        end_reason: Some(name("hangup")),
         total_tokens: 10,
         providers: vec![usage(ProviderType::Stt, "deepgram", &[100.0, 200.0])],
         errors: vec![error(started_at, Service::Stt, Level::Error, "timeout")],
@@ -73,17 +79,20 @@ async fn a_check_finds_every_kind_of_falsified_rollup(fixture: Fixture) {
     fixture.write([record(rich(&fixture, 2, at(3000)))]).await;
     assert_eq!(audit(&fixture).await, Audit { days: 2, calls: 2, buckets: 8, mismatches: Vec::new() });
     let falsifications = [
-        ("call_rollups", "total = total + 1", "total = total - 1"),
-        ("call_rollups", "ended = ended - 1", "ended = ended + 1"),
-        ("call_rollups", "tts_latency_us = 5", "tts_latency_us = 0"),
-        ("provider_rollups", "call_count = 2", "call_count = 1"),
-        ("provider_rollups", "latency_us = latency_us - 1", "latency_us = latency_us + 1"),
-        ("error_rollups", "error_count = 0", "error_count = 1"),
-        ("error_rollups", "level = 'warning'", "level = 'error'"),
+        (0, "rollup_sums", "calls = calls + 1", "calls = calls - 1"),
+        (1, "rollup_sums", "ended = ended - 1", "ended = ended + 1"),
+        (0, "rollup_sums", "tts_latency_us = 5", "tts_latency_us = 0"),
+        (2, "rollup_distributions", "calls = 2", "calls = 1"),
+        (2, "rollup_distributions", "sum_us = sum_us - 1", "sum_us = sum_us + 1"),
+        (2, "rollup_distributions", "distribution = 2", "distribution = 0"),
+        (3, "rollup_sums", "errors = 0", "errors = 1"),
+        (4, "rollup_sums", "calls = 0", "calls = 1"),
+        (5, "rollup_sums", "group_id = 2", "group_id = 1"),
     ];
-    for (table, falsify, correct) in falsifications {
-        for &resolution in Resolution::ALL {
-            let only = format!("WHERE resolution = '{resolution}'");
+    for (dimension, table, falsify, correct) in falsifications {
+        let finest = Dimension::from_code(dimension).unwrap().row().finest;
+        for &resolution in Resolution::ALL.iter().filter(|&&resolution| resolution >= finest) {
+            let only = format!("WHERE dimension = {dimension} AND resolution = {}", resolution.code());
             fixture.execute(&format!("UPDATE {table} SET {falsify} {only}")).await;
             let found = audit(&fixture).await.mismatches;
             let expected = [at(17), at(3000)].map(|at| Mismatch { resolution, bucket: resolution.floor(at) });
@@ -108,7 +117,12 @@ async fn a_check_finds_rollups_that_are_gone(fixture: Fixture) {
 /// Adds rollups of a call that does not exist.
 async fn add_phantom(fixture: &Fixture, tenant: TenantId, fields: CallFields) {
     let mut transaction = fixture.server.database.begin_audit(tenant, true).await.unwrap();
-    transaction.add_rollups(&RollupDeltas::of_calls([sound(fields).facts()])).await.unwrap();
+    let groups: HashMap<_, _> = transaction.load_groups().await.unwrap().into_iter().collect();
+    let call = sound(fields);
+    let minutes = [(Resolution::Minute.floor(call.facts().started_at), Contribution::of(call.facts()))];
+    let find = |group: &Group| if *group == Group::TENANT { Some(GroupId::TENANT) } else { groups.get(group).copied() };
+    let deltas = RollupDeltas::from_minutes(minutes.into(), find).unwrap();
+    transaction.add_rollups(&deltas).await.unwrap();
     transaction.commit().await.unwrap();
 }
 
@@ -116,7 +130,7 @@ async fn a_check_finds_rollups_on_days_without_calls(fixture: Fixture) {
     fixture.write([record(rich(&fixture, 1, at(0)))]).await;
     add_phantom(&fixture, fixture.tenant, rich(&fixture, 2, at(-5000))).await;
     assert_eq!(audit(&fixture).await.mismatches, mismatches_at(at(-5000)));
-    for gone in ["call_rollups", "provider_rollups"] {
+    for gone in ["rollup_sums WHERE dimension = 0", "rollup_sums"] {
         // What is left of the day shows in the figures of providers or errors all the same.
         fixture.execute(&format!("DELETE FROM {gone}")).await;
         let found = audit(&fixture).await.mismatches;
@@ -127,11 +141,19 @@ async fn a_check_finds_rollups_on_days_without_calls(fixture: Fixture) {
 async fn a_rebuild_repairs_what_a_check_finds(fixture: Fixture) {
     let mut history = History::new(fixture.tenant, 3);
     fixture.write(history.arrivals(200)).await;
-    add_phantom(&fixture, fixture.tenant, rich(&fixture, 1000, at(-5000))).await;
-    add_phantom(&fixture, fixture.tenant, rich(&fixture, 1001, at(17))).await;
-    fixture.execute("UPDATE call_rollups SET total_tokens = total_tokens + 1 WHERE resolution = 'hour'").await;
-    fixture.execute("UPDATE provider_rollups SET call_count = 0 WHERE resolution = 'day'").await;
-    fixture.execute("DELETE FROM error_rollups WHERE resolution = 'minute'").await;
+    let phantom = |call, started_at| CallFields {
+        workflow: Some(workflow_with_id(1, "workflow-0", None)),
+        agent: Some(name("agent-0")),
+        end_reason: Some(name("reason-0")),
+        ..rich(&fixture, call, started_at)
+    };
+    add_phantom(&fixture, fixture.tenant, phantom(1000, at(-5000))).await;
+    add_phantom(&fixture, fixture.tenant, phantom(1001, at(17))).await;
+    fixture
+        .execute("UPDATE rollup_sums SET total_tokens = total_tokens + 1 WHERE dimension < 2 AND resolution = 2")
+        .await;
+    fixture.execute("UPDATE rollup_distributions SET calls = 0 WHERE dimension = 2 AND resolution = 3").await;
+    fixture.execute("DELETE FROM rollup_sums WHERE dimension = 3 AND resolution = 0").await;
     assert!(audit(&fixture).await.mismatches.len() > 20);
     let rebuilt = rebuild(&fixture.server.database, fixture.tenant).await.unwrap();
     let sound = fixture.assert_sound().await;
@@ -169,12 +191,12 @@ async fn rollups_that_came_back_to_zero_are_nothing(fixture: Fixture) {
     fixture.assert_sound().await;
     let service = &fixture.server.analytics;
     let day = Window::new(at(0), at(24 * 60)).unwrap();
-    assert_eq!(service.workflow_stats(fixture.tenant, day, 10).await.unwrap().figures, []);
-    assert_eq!(service.provider_latency(fixture.tenant, ever()).await.unwrap().figures, []);
+    assert_eq!(service.workflow_stats(fixture.tenant, day, 10).await.unwrap().rows, []);
+    assert_eq!(service.provider_latency(fixture.tenant, ever()).await.unwrap().rows, []);
     assert_eq!(fixture.errors().await, []);
     let mut audit = fixture.server.database.begin_audit(fixture.tenant, false).await.unwrap();
     for &resolution in Resolution::ALL {
-        let buckets = audit.load_rollups(resolution, ever()).await.unwrap();
-        assert_eq!(buckets.keys().copied().collect::<Vec<_>>(), [resolution.floor(moved)]);
+        let rollups = audit.load_rollups(resolution, ever()).await.unwrap();
+        assert_eq!(rollups.keys().map(|key| key.bucket).collect::<Vec<_>>(), [resolution.floor(moved)]);
     }
 }

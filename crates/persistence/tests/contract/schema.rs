@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::fixture::{Fixture, Server};
+use callscope_domain::Measure;
 use callscope_persistence::{Database, DatabaseFault, OpenError, UrlFault};
 use callscope_testkit::{Backend, Case, Scratch};
 use futures_util::future::join_all;
@@ -17,6 +18,7 @@ pub const CASES: &[Case] = cases![
     both_databases_have_the_same_columns_and_keys,
     every_key_and_index_starts_with_the_tenant,
     an_unknown_url_is_refused,
+    sums_have_one_column_for_each_measure,
     a_schema_that_is_newer_than_the_program_is_refused,
     only_the_owner_can_open_the_files,
     a_large_transaction_leaves_no_large_log,
@@ -65,7 +67,7 @@ async fn every_key_and_index_starts_with_the_tenant(fixture: Fixture) {
     let columns = columns(&fixture).await;
     let first_keys: Vec<_> = columns.iter().filter(|column| column.ends_with(" key 1")).collect();
     assert!(first_keys.iter().all(|column| column.contains(".tenant_id ")), "{first_keys:?}");
-    assert_eq!(first_keys.len(), 13);
+    assert_eq!(first_keys.len(), callscope_persistence::TABLES.len());
 }
 
 async fn an_unknown_url_is_refused(fixture: Fixture) {
@@ -88,6 +90,14 @@ async fn an_unknown_url_is_refused(fixture: Fixture) {
             "{url}"
         );
     }
+}
+
+async fn sums_have_one_column_for_each_measure(fixture: Fixture) {
+    let columns = columns(&fixture).await.into_iter();
+    let sums: Vec<String> =
+        columns.filter_map(|column| Some(column.strip_prefix("rollup_sums.")?.to_owned())).collect();
+    let measures: Vec<String> = Measure::WORDS.iter().map(|measure| format!("{measure} NOT NULL")).collect();
+    assert_eq!(sums[5..], measures);
 }
 
 async fn a_schema_that_is_newer_than_the_program_is_refused(fixture: Fixture) {

@@ -4,8 +4,9 @@
 use crate::fixture::{Fixture, Server, ever};
 use crate::history::History;
 use crate::samples::{id, slug};
-use callscope_analytics::ports::{AnalyticsStore, CallScope, ErrorFilter, Page};
-use callscope_domain::{Level, Resolution, Service, Span, TenantId, Window, WindowPlan};
+use callscope_analytics::ports::{ErrorFilter, Page};
+use callscope_domain::{Dimension, Interval, Level, Metric, Question, Service, Span, TenantId, Window, Zone};
+use callscope_persistence::{Placement, TABLES};
 use callscope_testkit::{Backend, Case, Postgres};
 use sqlparser::ast::{
     BinaryOperator, Expr, Insert, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableObject,
@@ -17,21 +18,6 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 pub const CASES: &[Case] = crate::cases![every_question_reads_ranges_of_indexes];
-
-/// The tables that `migrate --distributed` distributes by tenant.
-pub const DISTRIBUTED: [&str; 11] = [
-    "calls",
-    "call_errors",
-    "call_events",
-    "call_rollups",
-    "dimension_values",
-    "error_rollups",
-    "key_audits",
-    "provider_rollups",
-    "tenant_states",
-    "tickets",
-    "workflows",
-];
 
 /// Marks statements of the tests, which may do as they like.
 pub const OF_TEST: &str = "/* of a test */";
@@ -83,7 +69,7 @@ struct Strays<'u> {
 impl Strays<'_> {
     fn check(&mut self, table: &ObjectName, is_bound: bool) -> ControlFlow<()> {
         let name = plain(table);
-        if !DISTRIBUTED.contains(&name.as_str()) {
+        if !TABLES.contains(&(name.as_str(), Placement::NodeOfTenant)) {
             return ControlFlow::Continue(());
         }
         *self.uses += 1;
@@ -112,8 +98,9 @@ impl Strays<'_> {
             .iter()
             .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
         for table in tables {
-            if let TableFactor::Table { name, args: None, .. } = table {
-                self.check(name, binds_tenant(select.selection.as_ref(), name))?;
+            if let TableFactor::Table { name, args: None, alias, .. } = table {
+                let named = alias.as_ref().map_or_else(|| plain(name), |alias| alias.name.value.clone());
+                self.check(name, binds_tenant(select.selection.as_ref(), &named))?;
             }
         }
         ControlFlow::Continue(())
@@ -134,7 +121,9 @@ impl Visitor for Strays<'_> {
                 other => panic!("an INSERT into {other}"),
             },
             Statement::Update(update) => match &update.table.relation {
-                TableFactor::Table { name, .. } => self.check(name, binds_tenant(update.selection.as_ref(), name)),
+                TableFactor::Table { name, .. } => {
+                    self.check(name, binds_tenant(update.selection.as_ref(), &plain(name)))
+                }
                 other => panic!("an UPDATE of {other}"),
             },
             Statement::Delete(delete) => {
@@ -143,7 +132,7 @@ impl Visitor for Strays<'_> {
                 };
                 for table in tables {
                     if let TableFactor::Table { name, .. } = &table.relation {
-                        self.check(name, binds_tenant(delete.selection.as_ref(), name))?;
+                        self.check(name, binds_tenant(delete.selection.as_ref(), &plain(name)))?;
                     }
                 }
                 ControlFlow::Continue(())
@@ -153,8 +142,8 @@ impl Visitor for Strays<'_> {
     }
 }
 
-/// Whether a condition demands `tenant_id = $n` of a table.
-fn binds_tenant(condition: Option<&Expr>, table: &ObjectName) -> bool {
+/// Whether a condition demands `tenant_id = $n` of the table of this name in the statement.
+fn binds_tenant(condition: Option<&Expr>, table: &str) -> bool {
     match condition {
         Some(Expr::Nested(inner)) => binds_tenant(Some(inner), table),
         Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
@@ -164,7 +153,7 @@ fn binds_tenant(condition: Option<&Expr>, table: &ObjectName) -> bool {
             let is_tenant = match &**left {
                 Expr::Identifier(column) => column.value == "tenant_id",
                 Expr::CompoundIdentifier(parts) => match &parts[..] {
-                    [of, column] => of.value == plain(table) && column.value == "tenant_id",
+                    [of, column] => of.value == table && column.value == "tenant_id",
                     _ => false,
                 },
                 _ => false,
@@ -200,7 +189,10 @@ fn plain(name: &ObjectName) -> String {
 const EDGES: &str = "calls by calls_by_start (tenant_id started_at)";
 const STATE: &str = "tenant_states by tenant_states_pkey (tenant_id)";
 const ACTIVE: &str = "calls by active_calls_by_start (tenant_id)";
-const CALL_TOTALS: &str = "call_rollups by call_rollups_pkey (tenant_id resolution workflow_id bucket)";
+const SUMS: &str = "rollup_sums by rollup_sums_pkey (tenant_id dimension resolution group_id bucket)";
+const DISTRIBUTIONS: &str =
+    "rollup_distributions by rollup_distributions_pkey (tenant_id dimension resolution group_id bucket)";
+const GROUPS: &str = "groups by groups_pkey (tenant_id dimension)";
 const ERROR_ROWS: &str = "call_errors by call_errors_pkey (tenant_id call_id \"position\")";
 const OF_SLUG: &str = "workflows by workflows_by_slug (tenant_id slug)";
 
@@ -211,19 +203,21 @@ const WORKFLOWS_BY_SLUG: &str = "workflows_by_slug on workflows";
 /// Each question with the indexes that its plan reads, and the columns that bound the range there. A plan is the same
 /// whatever is asked: the server demands generic ones.
 const PLANS: &[(&str, &[&str])] = &[
-    ("summary", &[CALL_TOTALS, ACTIVE, EDGES, STATE]),
-    ("summary by workflow", &[CALL_TOTALS, ACTIVE, EDGES, STATE, OF_SLUG]),
-    ("call volume", &[CALL_TOTALS, EDGES, STATE]),
-    ("call volume by workflow", &[CALL_TOTALS, EDGES, STATE, OF_SLUG]),
-    ("workflow stats", &[CALL_TOTALS, EDGES, STATE, "workflows by workflows_by_slug (tenant_id)"]),
-    ("provider latency", &[EDGES, "provider_rollups by provider_rollups_pkey (tenant_id resolution bucket)", STATE]),
+    ("summary", &[SUMS, ACTIVE, EDGES, STATE]),
+    ("summary by workflow", &[SUMS, ACTIVE, EDGES, STATE, OF_SLUG]),
+    ("call volume", &[SUMS, EDGES, STATE]),
+    ("call volume by workflow", &[SUMS, EDGES, STATE, OF_SLUG]),
+    ("workflow stats", &[SUMS, EDGES, STATE, "workflows by workflows_by_slug (tenant_id)"]),
+    ("provider latency", &[EDGES, GROUPS, DISTRIBUTIONS, STATE]),
+    ("errors per call by agent", &[EDGES, GROUPS, SUMS, STATE]),
     (
         "errors",
         &[
             ERROR_ROWS,
             "call_errors by errors_by_time (tenant_id occurred_at call_started_at)",
             EDGES,
-            "error_rollups by error_rollups_pkey (tenant_id resolution bucket)",
+            GROUPS,
+            SUMS,
             STATE,
         ],
     ),
@@ -233,7 +227,8 @@ const PLANS: &[(&str, &[&str])] = &[
             ERROR_ROWS,
             "call_errors by errors_by_service (tenant_id service occurred_at call_started_at)",
             EDGES,
-            "error_rollups by error_rollups_pkey (tenant_id resolution bucket service)",
+            GROUPS,
+            SUMS,
             STATE,
         ],
     ),
@@ -243,7 +238,8 @@ const PLANS: &[(&str, &[&str])] = &[
             ERROR_ROWS,
             "call_errors by errors_by_level (tenant_id level occurred_at call_started_at)",
             EDGES,
-            "error_rollups by error_rollups_pkey (tenant_id resolution bucket level)",
+            GROUPS,
+            SUMS,
             STATE,
         ],
     ),
@@ -253,7 +249,8 @@ const PLANS: &[(&str, &[&str])] = &[
             ERROR_ROWS,
             "call_errors by errors_by_kind (tenant_id service level occurred_at call_started_at)",
             EDGES,
-            "error_rollups by error_rollups_pkey (tenant_id resolution bucket service level)",
+            GROUPS,
+            SUMS,
             STATE,
         ],
     ),
@@ -286,7 +283,8 @@ async fn every_question_reads_ranges_of_indexes(fixture: Fixture) {
                 None => tokio::task::yield_now().await,
             }
         };
-        assert_eq!(scans.iter().map(String::as_str).collect::<Vec<_>>(), *plan, "{name}");
+        let expected: BTreeSet<String> = plan.iter().map(ToString::to_string).collect();
+        assert_eq!(scans, expected, "{name}");
     }
 }
 
@@ -308,40 +306,60 @@ fn scans(plan: &str) -> BTreeSet<String> {
                 let (index, rest) = rest.trim_start_matches(" Backward").strip_prefix(" using ")?.split_once(" on ")?;
                 let table = rest.split(' ').next()?;
                 let condition = lines.get(number + 1)?.strip_prefix("Index Cond: ").unwrap_or_default();
-                let words: Vec<&str> = condition.split([' ', '(']).filter(|word| !word.is_empty()).collect();
-                let is_compared = |pair: &&[&str]| matches!(pair[1], "=" | ">=" | "<");
-                let mut columns: Vec<&str> = words.windows(2).filter(is_compared).map(|pair| pair[0]).collect();
-                columns.dedup();
-                Some(format!("{table} by {index} ({})", columns.join(" ")))
+                Some(format!("{table} by {index} ({})", compared(condition)))
             }
-            "Subquery" => None,
+            "Bitmap Index" => {
+                let index = rest.strip_prefix(" on ")?.split(' ').next()?;
+                let condition = lines.get(number + 1)?.strip_prefix("Index Cond: ").unwrap_or_default();
+                let table = index.trim_end_matches("_pkey");
+                Some(format!("{table} by {index} ({})", compared(condition)))
+            }
+            // What it reads is in the scan of the index beneath it.
+            "Bitmap Heap" | "Subquery" => None,
             _ => Some(format!("{kind} Scan{rest}")),
         }
     };
     lines.iter().enumerate().filter_map(scan).collect()
 }
 
+/// The columns that a condition compares with something.
+fn compared(condition: &str) -> String {
+    let words: Vec<&str> = condition.split([' ', '(']).filter(|word| !word.is_empty()).collect();
+    let is_compared = |pair: &&[&str]| matches!(pair[1], "=" | ">=" | "<");
+    let mut columns: Vec<&str> = words.windows(2).filter(is_compared).map(|pair| pair[0]).collect();
+    columns.dedup();
+    columns.join(" ")
+}
+
 async fn ask(server: &Server, tenant: TenantId, question: &str) {
-    let store = &server.database;
+    let service = &server.analytics;
     let second = Span::from_seconds(1);
-    let plan = WindowPlan::new(Window::new(ever().start() + second, ever().end() - second).unwrap(), Resolution::Day);
-    let by_workflow = CallScope::Workflow(slug("workflow-0"));
-    let errors = async |service, level| {
+    let window = Window::new(ever().start() + second, ever().end() - second).unwrap();
+    let by_workflow = || Some(slug("workflow-0"));
+    let volume = async |workflow| {
+        let day = Window::new(window.start(), window.start() + Span::from_hours(24)).unwrap();
+        service.call_volume(tenant, day, Interval::Hour, Zone::default(), workflow).await.map(drop)
+    };
+    let errors = async |service_of, level| {
         let page = Page { offset: 0, limit: 50 };
-        store.load_error_log_parts(tenant, ever(), &plan, ErrorFilter { service, level }, page).await.map(drop)
+        service.errors(tenant, window, ErrorFilter { service: service_of, level }, page).await.map(drop)
     };
     let answered = match question {
-        "summary" => store.load_summary_parts(tenant, &CallScope::Tenant, &plan).await.map(drop),
-        "summary by workflow" => store.load_summary_parts(tenant, &by_workflow, &plan).await.map(drop),
-        "call volume" => store.load_call_parts(tenant, &CallScope::Tenant, &plan).await.map(drop),
-        "call volume by workflow" => store.load_call_parts(tenant, &by_workflow, &plan).await.map(drop),
-        "workflow stats" => store.load_workflow_parts(tenant, &plan).await.map(drop),
-        "provider latency" => store.load_provider_parts(tenant, &plan).await.map(drop),
+        "summary" => service.summary(tenant, window, None).await.map(drop),
+        "summary by workflow" => service.summary(tenant, window, by_workflow()).await.map(drop),
+        "call volume" => volume(None).await,
+        "call volume by workflow" => volume(by_workflow()).await,
+        "workflow stats" => service.workflow_stats(tenant, window, 10).await.map(drop),
+        "provider latency" => service.provider_latency(tenant, window).await.map(drop),
+        "errors per call by agent" => {
+            let (metrics, dimension) = (vec![Metric::ErrorsPerCall], Some(Dimension::Agent));
+            service.ask(tenant, Question { window, metrics, dimension, filter: None, series: None }).await.map(drop)
+        }
         "errors" => errors(None, None).await,
         "errors by service" => errors(Some(Service::Stt), None).await,
         "errors by level" => errors(None, Some(Level::Error)).await,
         "errors by service and level" => errors(Some(Service::Stt), Some(Level::Error)).await,
-        "active calls" => store.count_active_calls(tenant).await.map(drop),
+        "active calls" => service.active_calls(tenant).await.map(drop),
         other => panic!("no question {other}"),
     };
     answered.unwrap();

@@ -3,10 +3,8 @@
 use crate::cases;
 use crate::fixture::Fixture;
 use crate::samples::{active, at, completed, fields, id, name, record, slug, workflow};
-use callscope_analytics::ports::{AnalyticsStore, CallScope, StoreError, TenantStore};
-use callscope_domain::{
-    Actor, ApiKey, CallStatus, KeyId, RateLimit, Resolution, Scope, Span, Tenant, TenantId, WindowPlan,
-};
+use callscope_analytics::ports::{AnalyticsStore, StoreError, TenantStore};
+use callscope_domain::{Actor, ApiKey, CallStatus, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId};
 use callscope_testkit::Case;
 
 pub const CASES: &[Case] = cases![
@@ -123,15 +121,16 @@ async fn active_calls_are_counted_by_scope(fixture: Fixture) {
         call.workflow = Some(workflow(tenant, of, None));
         record(call)
     };
-    let count = async |scope| {
-        let plan = WindowPlan::new(crate::fixture::ever(), Resolution::Day);
-        let summary = store.load_summary_parts(tenant, &scope, &plan).await.unwrap();
-        if scope == CallScope::Tenant {
-            assert_eq!(store.count_active_calls(tenant).await.unwrap(), summary.active_calls);
+    let count = async |workflow: Option<Slug>| {
+        let is_of_all = workflow.is_none();
+        let active =
+            fixture.server.analytics.summary(tenant, crate::fixture::ever(), workflow).await.unwrap().active_calls;
+        if is_of_all {
+            assert_eq!(store.count_active_calls(tenant).await.unwrap(), active);
         }
-        summary.active_calls
+        active
     };
-    assert_eq!(count(CallScope::Tenant).await, 0);
+    assert_eq!(count(None).await, 0);
     fixture
         .write([
             of_workflow(1, CallStatus::Active, "daily"),
@@ -142,11 +141,11 @@ async fn active_calls_are_counted_by_scope(fixture: Fixture) {
             completed(6, at(0)),
         ])
         .await;
-    let by = |of| CallScope::Workflow(slug(of));
+    let by = |of| Some(slug(of));
     assert_eq!([count(by("daily")).await, count(by("weekly")).await, count(by("none")).await], [2, 1, 0]);
-    assert_eq!(count(CallScope::Tenant).await, 4);
+    assert_eq!(count(None).await, 4);
     fixture.write([of_workflow(1, CallStatus::Failed, "daily")]).await;
-    assert_eq!((count(CallScope::Tenant).await, count(by("daily")).await), (3, 1));
+    assert_eq!((count(None).await, count(by("daily")).await), (3, 1));
 }
 
 async fn overdue_calls_are_found_oldest_first_up_to_a_limit(fixture: Fixture) {

@@ -4,7 +4,7 @@ use super::Settings;
 use super::fault::Faults;
 use crate::units::duration;
 use callscope_analytics::kept::KeptLimits;
-use callscope_domain::{Period, Span};
+use callscope_domain::{Dimension, Period, Span};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub struct TenantSettings {
     pub workflows_max: u32,
     pub providers_max: u32,
     pub agents_max: u32,
+    pub end_reasons_max: u32,
     pub active_calls_max: u32,
     /// Error entries that arrive on a day.
     pub errors_per_day_max: u32,
@@ -39,6 +40,7 @@ impl TenantSettings {
             ("tenant.workflows_max", self.workflows_max),
             ("tenant.providers_max", self.providers_max),
             ("tenant.agents_max", self.agents_max),
+            ("tenant.end_reasons_max", self.end_reasons_max),
             ("tenant.active_calls_max", self.active_calls_max),
         ] {
             faults.at_least_one(key, value as usize);
@@ -67,9 +69,12 @@ impl From<&Settings> for KeptLimits {
         let tenant = &settings.tenant;
         let count = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
-            workflows_max: count(tenant.workflows_max),
-            providers_max: count(tenant.providers_max),
-            agents_max: count(tenant.agents_max),
+            values_max: Self::NONE
+                .values_max
+                .with(Dimension::Workflow, count(tenant.workflows_max))
+                .with(Dimension::Provider, count(tenant.providers_max))
+                .with(Dimension::Agent, count(tenant.agents_max))
+                .with(Dimension::EndReason, count(tenant.end_reasons_max)),
             active_calls_max: tenant.active_calls_max.into(),
             errors_per_day_max: tenant.errors_per_day_max.into(),
             rows_max: if tenant.rows_max == 0 { i64::MAX } else { tenant.rows_max.into() },

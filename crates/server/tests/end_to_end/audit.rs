@@ -38,12 +38,14 @@ fn a_falsified_rollup_is_found_and_rebuilt(backend: Backend) {
     fixture.assert_rollups_are_equal();
 
     for falsehood in [
-        "UPDATE call_rollups SET total = total + 1 WHERE resolution = 'day'",
-        "UPDATE call_rollups SET stt_latency_us = 0 WHERE resolution = 'minute'",
-        "UPDATE provider_rollups SET call_count = call_count + 1 WHERE provider_name = 'deepgram'",
-        "DELETE FROM provider_rollups WHERE resolution = 'hour'",
-        "UPDATE error_rollups SET error_count = 9 WHERE service = 'tool'",
-        "DELETE FROM call_rollups",
+        "UPDATE rollup_sums SET calls = calls + 1 WHERE dimension = 0 AND resolution = 3",
+        "UPDATE rollup_sums SET stt_latency_us = 0 WHERE dimension < 2 AND resolution = 0",
+        "UPDATE rollup_distributions SET calls = calls + 1 WHERE dimension = 2 AND group_id = 1",
+        "DELETE FROM rollup_distributions WHERE resolution = 2",
+        "UPDATE rollup_sums SET errors = 9 WHERE dimension = 3 AND group_id = 2",
+        "UPDATE rollup_sums SET calls = 0 WHERE dimension = 4 AND resolution = 1",
+        "DELETE FROM rollup_sums WHERE dimension = 5",
+        "DELETE FROM rollup_sums",
     ] {
         fixture.tamper(falsehood);
         let verdict = fixture.run(&["rollups", "verify"]);
@@ -84,10 +86,10 @@ fn damage_is_repaired_while_a_server_takes_records(backend: Backend) {
             Backend::Postgres => r"'\xff'",
         };
         for damage in [
-            "UPDATE call_rollups SET total = total + 1, completed = -7".to_owned(),
-            "DELETE FROM error_rollups".to_owned(),
-            "UPDATE provider_rollups SET latency_us = 0 WHERE resolution <> 'minute'".to_owned(),
-            format!("UPDATE provider_rollups SET histogram = {undecodable} WHERE resolution = 'hour'"),
+            "UPDATE rollup_sums SET calls = calls + 1, completed = -7 WHERE dimension < 2".to_owned(),
+            "DELETE FROM rollup_sums WHERE dimension = 3".to_owned(),
+            "UPDATE rollup_distributions SET sum_us = 0 WHERE resolution <> 0".to_owned(),
+            format!("UPDATE rollup_distributions SET histogram = {undecodable} WHERE resolution = 2"),
         ] {
             load.wait();
             fixture.tamper(&damage);

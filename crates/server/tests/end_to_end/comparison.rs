@@ -3,6 +3,7 @@
 use crate::client::{Client, Transport};
 use crate::compare::Comparison;
 use crate::fixture::Fixture;
+use crate::grouped::Grouped;
 use crate::records::{self, Stretch};
 use crate::windows::{PERIODS, Window, windows};
 use crate::world::{Reception, World, dropped_samples};
@@ -45,8 +46,10 @@ fn every_endpoint_equals_a_recomputation_from_the_records(backend: Backend) {
         tenant_id: &tenant_id,
         slugs: &[&slugs[..], &["never-used"]].concat(),
     };
+    let grouped = Grouped::open(fixture.database_url(), &tenant_id);
     for window in windows(&mut random, &records::starts_us(&last)) {
         comparison.check(&mut random, &window);
+        grouped.check(&world, &window);
     }
     for period in PERIODS {
         let window = Window::of_period(period, Utc::now().timestamp_micros());

@@ -65,9 +65,9 @@ fn with_citus_every_table_is_distributed_and_one_that_is_not_is_named(backend: B
     assert!(printed.ends_with("distributed api_keys, workflows; every table is distributed\n"), "{printed}");
     assert_eq!(warnings(&fixture.serve(&[])), [""; 0]);
 
-    session.execute("TRUNCATE pg_dist_partition; INSERT INTO refusals VALUES ('error_rollups')");
+    session.execute("TRUNCATE pg_dist_partition; INSERT INTO refusals VALUES ('rollup_sums')");
     let complaint = fixture.complaint(DISTRIBUTE, &[]);
-    assert!(complaint.contains("the tables cannot be distributed: a worker says no to error_rollups"), "{complaint}");
+    assert!(complaint.contains("the tables cannot be distributed: a worker says no to rollup_sums"), "{complaint}");
     assert_eq!(session.value("SELECT count(*)::text FROM pg_dist_partition"), "0");
 }
 

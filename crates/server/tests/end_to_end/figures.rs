@@ -154,6 +154,47 @@ pub fn provider_latency(world: &World, window: &Window) -> Value {
     figures.collect()
 }
 
+/// Metrics that are worked out for each group of calls.
+pub const METRICS: [&str; 9] = [
+    "total_calls",
+    "completed_calls",
+    "failed_calls",
+    "success_rate",
+    "avg_duration_seconds",
+    "total_tokens",
+    "avg_llm_latency_ms",
+    "total_errors",
+    "errors_per_call",
+];
+
+/// The figures of the calls of a window by a text of theirs, `agent` or `end_reason`.
+pub fn by_text(world: &World, window: &Window, dimension: &str) -> BTreeMap<String, Vec<(&'static str, Option<f64>)>> {
+    let mut groups: BTreeMap<String, Vec<&Call>> = BTreeMap::new();
+    for call in calls_in(world, window, None) {
+        let text = if dimension == "agent" { &call.agent } else { &call.end_reason };
+        if let Some(text) = text {
+            groups.entry(text.clone()).or_default().push(call);
+        }
+    }
+    let figures = |calls: Vec<&Call>| {
+        let errors: usize = calls.iter().map(|call| call.errors.len()).sum();
+        let tokens: u64 = calls.iter().map(|call| call.tokens).sum();
+        let values = [
+            Some(calls.len() as f64),
+            Some(count(&calls, "completed") as f64),
+            Some(count(&calls, "failed") as f64),
+            success_rate(&calls),
+            avg_duration_seconds(&calls),
+            Some(tokens as f64),
+            avg_latency_ms(&calls, "llm"),
+            Some(errors as f64),
+            Some(errors as f64 / calls.len() as f64),
+        ];
+        METRICS.into_iter().zip(values).collect()
+    };
+    groups.into_iter().map(|(text, calls)| (text, figures(calls))).collect()
+}
+
 /// The smallest value that at least so many per cent of all values do not exceed.
 fn nearest_rank(ascending: &[f64], percent: usize) -> Option<f64> {
     let rank = (ascending.len() * percent).div_ceil(100);

@@ -54,6 +54,7 @@ mod edge;
 mod figures;
 mod fixture;
 mod full_disk;
+mod grouped;
 mod health;
 mod import;
 mod isolation;

@@ -38,7 +38,7 @@ fn call(day: &str) -> Value {
 /// Falsifies the sums of a tenant's day.
 fn falsify(fixture: &Fixture, slug: &str, day: &str) {
     fixture.tamper(&format!(
-        "UPDATE call_rollups SET total = total + 1 WHERE resolution = 'day' AND bucket = '{day}T00:00:00Z'
+        "UPDATE rollup_sums SET calls = calls + 1 WHERE dimension = 0 AND resolution = 3 AND bucket = '{day}T00:00:00Z'
          AND tenant_id = '{}'",
         fixture.tenant_id(slug)
     ));

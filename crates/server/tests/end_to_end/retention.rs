@@ -60,7 +60,7 @@ fn calls_that_are_too_old_go_and_their_sums_stay(backend: Backend) {
     assert_old_records_are_rejected(&client, &old);
     assert_eq!(sums(&client), before);
     fixture.assert_rollups_are_equal();
-    fixture.tamper("UPDATE call_rollups SET total = total + 1 WHERE resolution = 'day'");
+    fixture.tamper("UPDATE rollup_sums SET calls = calls + 1 WHERE dimension = 0 AND resolution = 3");
     assert_eq!(fixture.run(&["rollups", "verify"]).code, Some(1));
     fixture.run(&["rollups", "rebuild"]).stdout_of_success();
     fixture.assert_rollups_are_equal();
@@ -96,8 +96,8 @@ fn sums_that_are_too_old_go_too(backend: Backend) {
         ask(&client, "summary", &window)["total_calls"].clone()
     };
     assert_eq!([OLD, KEPT, RECENT].map(total), [0, 1, 1]);
-    for table in ["call_rollups", "provider_rollups", "error_rollups"] {
-        assert_eq!(fixture.count(&format!("SELECT count(DISTINCT bucket) FROM {table} WHERE resolution = 'day'")), 2);
+    for table in ["rollup_sums", "rollup_distributions"] {
+        assert_eq!(fixture.count(&format!("SELECT count(DISTINCT bucket) FROM {table} WHERE resolution = 3")), 2);
     }
     fixture.assert_rollups_are_equal();
     drop(server);

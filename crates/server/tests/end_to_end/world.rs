@@ -24,6 +24,8 @@ pub struct Call {
     pub started_us: i64,
     pub ended_us: Option<i64>,
     pub workflow: Option<Workflow>,
+    pub agent: Option<String>,
+    pub end_reason: Option<String>,
     pub tokens: u64,
     pub uses: Vec<Use>,
     pub errors: Vec<LoggedError>,
@@ -105,6 +107,8 @@ impl Call {
             workflow: workflow
                 .is_object()
                 .then(|| Workflow { slug: text(&workflow["slug"]), id: workflow["id"].as_str().map(str::to_owned) }),
+            agent: record["agent"].as_str().map(str::to_owned),
+            end_reason: record["end_reason"].as_str().map(str::to_owned),
             tokens: record["total_tokens"].as_u64().unwrap_or(0),
             uses: list(&record["providers"]).iter().map(Use::read).collect(),
             errors: list(&record["errors"]).iter().map(LoggedError::read).collect(),

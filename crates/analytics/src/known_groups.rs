@@ -1,20 +1,21 @@
-//! The values of tenants' dimensions that this process knows to be stored, so that a batch without new ones asks for
-//! none; and the warnings about tenants at a bound.
+//! The groups of tenants that this process knows to be stored, so that a batch without new ones loads none; and the
+//! warnings about tenants at a bound.
 
+use crate::groups::GroupIds;
 use crate::kept::{BoundsMet, Keeping, KeptLimits};
 use crate::ports::{CallTransaction, LockedCalls, StoreError};
-use callscope_domain::{Dimension, DimensionValues, TenantId};
+use callscope_domain::TenantId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most values of all tenants that are in memory, each tenant's set counted as one more: some 30 MB.
-const VALUES_MAX: usize = 200_000;
+/// Most groups of all tenants that are in memory, each tenant's set counted as one more: some 30 MB.
+const GROUPS_MAX: usize = 200_000;
 /// How often a tenant at a bound is warned of.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Values by tenant, as of a revision of theirs.
-pub struct KnownValues {
+/// Groups by tenant, as of a number of them.
+pub struct KnownGroups {
     limits: KeptLimits,
     sets: Mutex<Sets>,
     warned: Mutex<HashMap<TenantId, Instant>>,
@@ -22,33 +23,34 @@ pub struct KnownValues {
 
 #[derive(Default)]
 struct Sets {
-    by_tenant: HashMap<TenantId, (i64, Arc<DimensionValues>)>,
-    /// Values of all of them, and one for each.
+    by_tenant: HashMap<TenantId, (i64, Arc<GroupIds>)>,
+    /// Groups of all of them, and one for each.
     size: usize,
 }
 
-impl KnownValues {
+impl KnownGroups {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(limits: KeptLimits) -> Self {
         Self { limits, sets: Mutex::default(), warned: Mutex::default() }
     }
 
-    /// What a batch is held against. The transaction holds the tenant's lock, so the values of a revision that is known
-    /// here are those in the database; they are loaded only when another process, or an earlier batch, added some.
+    /// What a batch is held against. The transaction holds the tenant's lock, and groups are only ever added, so as many
+    /// as are stored are those in the database; they are loaded only when another process, or an earlier batch, added
+    /// some.
     pub async fn keeping(
         &self,
         transaction: &mut dyn CallTransaction,
         tenant: TenantId,
         stored: &LockedCalls,
     ) -> Result<Keeping, StoreError> {
-        let revision = stored.counts.values_revision;
-        let known = match self.find(tenant, revision) {
+        let count = stored.counts.groups;
+        let known = match self.find(tenant, count) {
             Some(known) => known,
-            None if revision == 0 => Arc::default(),
+            None if count == 0 => Arc::default(),
             None => {
-                let known = Arc::new(transaction.load_values(tenant).await?.into_iter().collect());
-                self.keep(tenant, revision, &known);
+                let known = Arc::new(GroupIds::stored(tenant, transaction.load_groups(tenant).await?));
+                self.keep(tenant, count, &known);
                 known
             }
         };
@@ -68,12 +70,8 @@ impl KnownValues {
         }
         warned.insert(tenant, now);
         drop(warned);
-        let bounds: Vec<String> = met
-            .by_name()
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| format!("tenant.{name}: {count}"))
-            .collect();
+        let met = met.by_name().filter(|(_, count)| *count > 0);
+        let bounds: Vec<String> = met.map(|(name, count)| format!("tenant.{name}: {count}")).collect();
         tracing::warn!(
             %tenant,
             bounds = bounds.join(", "),
@@ -82,29 +80,29 @@ impl KnownValues {
         );
     }
 
-    fn find(&self, tenant: TenantId, revision: i64) -> Option<Arc<DimensionValues>> {
+    fn find(&self, tenant: TenantId, count: i64) -> Option<Arc<GroupIds>> {
         let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known_revision, values) = sets.by_tenant.get(&tenant)?;
-        (*known_revision == revision).then(|| Arc::clone(values))
+        let (known_count, groups) = sets.by_tenant.get(&tenant)?;
+        (*known_count == count).then(|| Arc::clone(groups))
     }
 
-    fn keep(&self, tenant: TenantId, revision: i64, values: &Arc<DimensionValues>) {
+    fn keep(&self, tenant: TenantId, count: i64, groups: &Arc<GroupIds>) {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, earlier)) = sets.by_tenant.insert(tenant, (revision, Arc::clone(values))) {
+        if let Some((_, earlier)) = sets.by_tenant.insert(tenant, (count, Arc::clone(groups))) {
             sets.size -= size(&earlier);
         }
-        sets.size += size(values);
-        while sets.size > VALUES_MAX {
+        sets.size += size(groups);
+        while sets.size > GROUPS_MAX {
             // Any other one: it is loaded again when its tenant writes.
             let Some(&other) = sets.by_tenant.keys().find(|&&other| other != tenant) else { return };
             let removed = sets.by_tenant.remove(&other);
-            sets.size -= removed.map_or(0, |(_, values)| size(&values));
+            sets.size -= removed.map_or(0, |(_, groups)| size(&groups));
         }
     }
 }
 
-fn size(values: &DimensionValues) -> usize {
-    1 + Dimension::ALL.iter().map(|&dimension| values.count(dimension)).sum::<usize>()
+fn size(groups: &GroupIds) -> usize {
+    1 + groups.len()
 }
 
 #[cfg(test)]
@@ -113,11 +111,11 @@ mod tests {
     use crate::kept::KeptCounts;
     use crate::ports::TenantChanges;
     use async_trait::async_trait;
-    use callscope_domain::{AgentName, CallId, DimensionValue};
+    use callscope_domain::{CallId, Dimension, Group, GroupId, GroupValue, Slug, WorkflowId};
     use futures_util::FutureExt;
     use uuid::Uuid;
 
-    /// Counts how often values are loaded.
+    /// Counts how often groups are loaded.
     #[derive(Default)]
     struct CountedLoads(usize);
 
@@ -127,11 +125,16 @@ mod tests {
             Ok(LockedCalls::default())
         }
 
-        async fn load_values(&mut self, _: TenantId) -> Result<Vec<DimensionValue>, StoreError> {
+        async fn load_groups(&mut self, _: TenantId) -> Result<Vec<(Group, GroupId)>, StoreError> {
             self.0 += 1;
-            Ok((0..VALUES_MAX / 3)
-                .map(|number| DimensionValue::Agent(AgentName::new(number.to_string()).expect("a name")))
-                .collect())
+            let group =
+                |number: i32| Group { dimension: Dimension::Agent, value: GroupValue::Text(number.to_string().into()) };
+            let count = i32::try_from(GROUPS_MAX / 3).expect("a few");
+            Ok((1..=count).map(|number| (group(number), GroupId(number))).collect())
+        }
+
+        async fn load_slugs(&mut self, _: TenantId, _: &[WorkflowId]) -> Result<HashMap<WorkflowId, Slug>, StoreError> {
+            Ok(HashMap::new())
         }
 
         async fn save(&mut self, _: TenantId, _: &TenantChanges) -> Result<(), StoreError> {
@@ -144,16 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn values_are_loaded_once_for_each_revision_and_as_many_as_fit_are_remembered() {
-        let (known, mut store) = (KnownValues::new(KeptLimits::NONE), CountedLoads::default());
-        let mut ask = |tenant: u128, values_revision| {
-            let counts = KeptCounts { values_revision, ..KeptCounts::default() };
+    fn groups_are_loaded_once_for_each_number_of_them_and_as_many_as_fit_are_remembered() {
+        let (known, mut store) = (KnownGroups::new(KeptLimits::NONE), CountedLoads::default());
+        let mut ask = |tenant: u128, groups| {
+            let counts = KeptCounts { groups, ..KeptCounts::default() };
             let stored = LockedCalls { counts, ..LockedCalls::default() };
             let keeping = known.keeping(&mut store, TenantId(Uuid::from_u128(tenant)), &stored);
             keeping.now_or_never().expect("nothing is waited for").expect("the store works");
             store.0
         };
-        assert_eq!((ask(1, 0), ask(1, 0)), (0, 0), "a tenant without values has none to load");
+        assert_eq!((ask(1, 0), ask(1, 0)), (0, 0), "a tenant without groups has none to load");
         assert_eq!((ask(1, 1), ask(1, 1), ask(1, 2), ask(1, 2)), (1, 1, 2, 2));
         // Two fit at one time; the third makes one of them go.
         assert_eq!((ask(2, 1), ask(1, 2), ask(2, 1)), (3, 3, 3));
@@ -161,7 +164,7 @@ mod tests {
         let again = (ask(1, 2), ask(2, 1));
         assert!(again.1 > 4, "{again:?}");
         let sets = known.sets.lock().expect("no panic");
-        let sizes: usize = sets.by_tenant.values().map(|(_, values)| size(values)).sum();
-        assert!(sets.size <= VALUES_MAX && sets.size == sizes);
+        let sizes: usize = sets.by_tenant.values().map(|(_, groups)| size(groups)).sum();
+        assert!(sets.size <= GROUPS_MAX && sets.size == sizes);
     }
 }

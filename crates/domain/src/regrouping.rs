@@ -1,0 +1,53 @@
+//! How a call moves to the group `(other)` of a dimension whose bound is reached.
+
+use crate::call::{Call, merge_same};
+use crate::dimension::{Dimension, Group, Grouping};
+use crate::ids::TenantId;
+
+impl Call {
+    /// The same call with each value that is not kept in the group `(other)` of its dimension, and how many calls and uses
+    /// that moves, by dimension; none when every value is kept. Uses of the same provider are merged.
+    #[must_use]
+    pub fn regrouped(
+        &self,
+        tenant: TenantId,
+        mut is_kept: impl FnMut(Group) -> bool,
+    ) -> Option<(Self, Vec<(Dimension, u64)>)> {
+        let mut call = None;
+        let mut moved = Vec::new();
+        for &dimension in Dimension::ALL {
+            let mut count = 0;
+            match dimension.row().grouping {
+                Grouping::Call(value, join_other) => {
+                    if let Some(value) = value(self.facts())
+                        && !is_kept(Group { dimension, value })
+                    {
+                        join_other(call.get_or_insert_with(|| self.clone()), tenant);
+                        count += 1;
+                    }
+                }
+                Grouping::Use(value, join_other) => {
+                    for (index, usage) in self.facts().providers.iter().enumerate() {
+                        if !is_kept(Group { dimension, value: value(usage) }) {
+                            join_other(&mut call.get_or_insert_with(|| self.clone()).facts_mut().providers[index]);
+                            count += 1;
+                        }
+                    }
+                }
+                Grouping::Error(value) => {
+                    // Kinds of errors are few; but each is to be known.
+                    for &kind in &self.facts().error_kinds {
+                        is_kept(Group { dimension, value: value(kind) });
+                    }
+                }
+            }
+            if count > 0 {
+                moved.push((dimension, count));
+            }
+        }
+        let mut call = call?;
+        let facts = call.facts_mut();
+        facts.providers = merge_same(std::mem::take(&mut facts.providers));
+        Some((call, moved))
+    }
+}
