@@ -7,9 +7,10 @@ use crate::ports::{StoreError, TenantStore};
 use async_trait::async_trait;
 use callscope_domain::{Actor, ApiKey, KeyId, Slug, Tenant, TenantId, Timestamp};
 use moka::future::Cache;
+use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 const KEYS_MAX: u64 = 10_000;
@@ -60,7 +61,7 @@ struct Revocations {
 impl Revocations {
     /// Whether a key of the same tenant was revoked after the lookup began.
     fn outdate(&self, kept: &Kept) -> bool {
-        let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last.read();
         last.get(&kept.key.tenant_id).is_some_and(|&last| last > kept.revocations)
     }
 }
@@ -70,7 +71,7 @@ struct Revocation<'a>(&'a Revocations, TenantId);
 
 impl Drop for Revocation<'_> {
     fn drop(&mut self) {
-        let mut last = self.0.last.write().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.last.write();
         last.insert(self.1, self.0.count.fetch_add(1, Ordering::SeqCst) + 1);
     }
 }

@@ -12,8 +12,9 @@ pub use follower::Follower;
 use crate::ports::{AnalyticsStore, EventRange, EventStore, NumberedEvent, StoreError, source};
 use crate::turns::{TurnLimits, Turns};
 use callscope_domain::{EventId, TenantId};
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
@@ -38,13 +39,13 @@ pub struct Commits {
 impl Commits {
     /// Notes that a batch of a tenant was committed.
     pub fn add(&self, tenant: TenantId) {
-        lock(&self.waiting.0).insert(tenant);
+        self.waiting.0.lock().insert(tenant);
         self.waiting.1.notify_one();
     }
 
     async fn take(&self) -> BTreeSet<TenantId> {
         loop {
-            let taken = std::mem::take(&mut *lock(&self.waiting.0));
+            let taken = std::mem::take(&mut *self.waiting.0.lock());
             if !taken.is_empty() {
                 return taken;
             }
@@ -195,13 +196,13 @@ impl Live {
         subscribe: impl Fn(&Topic) -> R,
     ) -> Result<(Position, R), StoreError> {
         loop {
-            let topic = Arc::clone(lock(&self.shared.topics).entry(tenant).or_default());
+            let topic = Arc::clone(self.shared.topics.lock().entry(tenant).or_default());
             topic.is_ready.get_or_try_init(|| self.start(tenant, &topic)).await?;
             // A topic without followers is removed, perhaps just now.
-            let topics = lock(&self.shared.topics);
+            let topics = self.shared.topics.lock();
             if topics.get(&tenant).is_some_and(|known| Arc::ptr_eq(known, &topic)) {
                 // Under this lock, nothing is sent between the two.
-                let position = lock(&topic.position);
+                let position = topic.position.lock();
                 return Ok((*position, subscribe(&topic)));
             }
         }
@@ -210,7 +211,7 @@ impl Live {
     async fn start(&self, tenant: TenantId, topic: &Arc<Topic>) -> Result<(), StoreError> {
         let EventRange { last, .. } = self.shared.events.find_event_range(tenant).await?;
         let active_calls = self.shared.counts.count_active_calls(tenant).await?;
-        *lock(&topic.position) = Position { last, active_calls };
+        *topic.position.lock() = Position { last, active_calls };
         let (shared, topic) = (Arc::clone(&self.shared), Arc::clone(topic));
         self.shared.runtime.spawn(async move { topic.run(&shared, tenant).await });
         Ok(())
@@ -219,12 +220,8 @@ impl Live {
 
 impl Shared {
     fn wake(&self, tenant: TenantId) {
-        if let Some(topic) = lock(&self.topics).get(&tenant) {
+        if let Some(topic) = self.topics.lock().get(&tenant) {
             topic.announced.notify_one();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,9 +2,10 @@
 //! takes it from the others.
 
 use callscope_domain::TenantId;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A quota of so many units (records, bytes, sockets), and how much of it each holder has. Taking units never waits.
 pub struct Shares<K = TenantId> {
@@ -102,7 +103,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held<K>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

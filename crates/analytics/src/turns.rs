@@ -2,10 +2,11 @@
 //! served in rotation, so that a long line delays its own holder alone.
 
 use callscope_domain::TenantId;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -111,7 +112,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines<K>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock()
     }
 }
 

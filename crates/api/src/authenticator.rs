@@ -13,13 +13,13 @@ use callscope_analytics::keys::hash_key;
 use callscope_analytics::ports::{StoreError, TenantStore};
 use callscope_analytics::tickets::read_ticket;
 use callscope_domain::{ApiKey, Principal, RateLimit, Scope, Span, TenantId, Timestamp};
-use std::collections::HashMap;
+use moka::future::Cache;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The cache of tenants that are known to exist.
-const KNOWN_TENANTS_MAX: usize = 10_000;
+const KNOWN_TENANTS_MAX: u64 = 10_000;
 const KNOWN_TENANT_AGE_MAX: Duration = Duration::from_mins(1);
 
 pub struct AuthOptions {
@@ -66,7 +66,7 @@ pub struct Authenticator {
     page_rates: Rates<AddressBlock>,
     failed: FailedCredentials,
     pub(crate) keys: KeyRules,
-    known_tenants: Mutex<HashMap<TenantId, Instant>>,
+    known_tenants: Cache<TenantId, ()>,
 }
 
 /// A valid credential.
@@ -137,7 +137,7 @@ impl Authenticator {
             page_rates: Rates::default(),
             failed: FailedCredentials::new(options.failed_credentials_per_minute),
             keys: options.keys,
-            known_tenants: Mutex::default(),
+            known_tenants: Cache::builder().max_capacity(KNOWN_TENANTS_MAX).time_to_live(KNOWN_TENANT_AGE_MAX).build(),
         }
     }
 
@@ -253,17 +253,12 @@ impl Authenticator {
     }
 
     async fn has_tenant(&self, tenant: TenantId) -> Result<bool, StoreError> {
-        let known = |seen: &Instant| seen.elapsed() < KNOWN_TENANT_AGE_MAX;
-        if self.known_tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).is_some_and(known) {
+        if self.known_tenants.contains_key(&tenant) {
             return Ok(true);
         }
         let exists = self.store.has_tenant(tenant).await?;
         if exists {
-            let mut tenants = self.known_tenants.lock().unwrap_or_else(PoisonError::into_inner);
-            if tenants.len() >= KNOWN_TENANTS_MAX {
-                tenants.clear();
-            }
-            tenants.insert(tenant, Instant::now());
+            self.known_tenants.insert(tenant, ()).await;
         }
         Ok(exists)
     }

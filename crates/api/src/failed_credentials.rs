@@ -4,10 +4,10 @@
 //! Clients that share an address with a stranger, such as those behind one proxy, are not locked out: keys that were
 //! valid a while ago are remembered here, by their hash, and looked up all the same.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Locks that the networks and the hashes are spread over.
@@ -99,7 +99,7 @@ impl FailedCredentials {
 
     fn shard(&self, key: &impl Hash) -> MutexGuard<'_, Shard> {
         let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default();
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].lock()
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
             assert!(failed.was_valid(&hash));
         }
         for shard in &failed.shards {
-            let shard = shard.lock().unwrap();
+            let shard = shard.lock();
             assert!(shard.clear_at.len() <= NETWORKS_PER_SHARD_MAX);
             assert!(shard.valid.len().max(shard.valid_before.len()) <= HASHES_PER_SHARD_MAX);
         }

@@ -3,10 +3,11 @@
 
 use jsonwebtoken::jwk::{AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -162,7 +163,7 @@ impl Jwks {
 
     /// The keys and their age, if they may be used.
     fn current(&self) -> (Arc<KeySet>, Option<Duration>) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         let age = state.fetched.map(|fetched| fetched.elapsed());
         (Arc::clone(&state.keys), age.filter(|&age| age < self.ages.max))
     }
@@ -170,7 +171,7 @@ impl Jwks {
     /// Whether the last try is long enough ago.
     fn may_fetch(&self) -> bool {
         let pause = REFETCH_PAUSE.min(self.ages.refresh);
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.tried.is_none_or(|tried| tried.elapsed() >= pause)
     }
 
@@ -180,7 +181,7 @@ impl Jwks {
         if !self.may_fetch() {
             return;
         }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).tried = Some(Instant::now());
+        self.state.lock().tried = Some(Instant::now());
         let source = Arc::clone(&self.source);
         let fetched = self.runtime.spawn_blocking(move || {
             let json = source.fetch()?;
@@ -188,7 +189,7 @@ impl Jwks {
         });
         match fetched.await {
             Ok(Ok(keys)) => {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state.lock();
                 state.keys = Arc::new(keys);
                 state.fetched = Some(Instant::now());
             }
@@ -276,7 +277,7 @@ mod tests {
             assert!(matches!(jwks.find(Some("1"), Algorithm::EdDSA).await, Found::Unknown));
         }
         assert_eq!(source.0.load(Ordering::Relaxed), 1);
-        jwks.state.lock().unwrap().tried = None;
+        jwks.state.lock().tried = None;
         assert!(matches!(jwks.find(Some("1"), Algorithm::EdDSA).await, Found::Key(_)));
     }
 

@@ -14,6 +14,7 @@ pub(crate) use transport::TransportMetrics;
 
 use crate::cache::Found;
 use callscope_analytics::key_cache::KeyLookups;
+use parking_lot::RwLock;
 use process::ProcessCollector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -23,7 +24,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 use requests::RequestMetrics;
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, RwLock};
 
 /// The media type of the text (`OpenMetrics` 1.0, which Prometheus and its relatives read).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -147,7 +147,7 @@ impl Metrics {
 
     /// Has a state read whenever the metrics are shown. It must not wait.
     pub fn read_with(&self, reading: impl Fn(&Self) + Send + Sync + 'static) {
-        self.readings.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(reading));
+        self.readings.write().push(Box::new(reading));
     }
 
     /// Says how many connections of a pool there are.
@@ -170,7 +170,7 @@ impl Metrics {
     /// All metrics as text.
     #[must_use]
     pub fn text(&self) -> String {
-        for reading in self.readings.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for reading in self.readings.read().iter() {
             reading(self);
         }
         let mut text = String::new();

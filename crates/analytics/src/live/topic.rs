@@ -1,9 +1,10 @@
 //! One tenant's topic: the task that reads new events and sends them to all followers.
 
-use super::{DeliveredEvent, PAGE_EVENTS, Shared, TopicMessage, lock};
+use super::{DeliveredEvent, PAGE_EVENTS, Shared, TopicMessage};
 use crate::ports::{StoreError, source};
 use callscope_domain::{EventId, TenantId};
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OnceCell, broadcast, watch};
 use tokio::time::Instant;
@@ -74,7 +75,7 @@ impl Topic {
 
     /// Removes the topic if it has no subscriptions.
     fn leave(&self, shared: &Shared, tenant: TenantId) -> bool {
-        let mut topics = lock(&shared.topics);
+        let mut topics = shared.topics.lock();
         let is_idle = self.messages.receiver_count() == 0 && self.commits.receiver_count() == 0;
         if is_idle {
             topics.remove(&tenant);
@@ -86,7 +87,7 @@ impl Topic {
     async fn poll(&self, shared: &Shared, tenant: TenantId, quota: &mut DeliveryQuota) -> Result<bool, StoreError> {
         let mut is_news = false;
         loop {
-            let last = lock(&self.position).last;
+            let last = self.position.lock().last;
             let mut page = shared.events.load_events(tenant, last, PAGE_EVENTS).await?;
             let found = page.len();
             is_news |= found > 0;
@@ -94,7 +95,7 @@ impl Topic {
             let is_cut = page.len() < found;
             // Events past the quota are not loaded.
             let skip_to = if is_cut { Some(shared.events.find_event_range(tenant).await?.last) } else { None };
-            let mut position = lock(&self.position);
+            let mut position = self.position.lock();
             for numbered in page {
                 position.last = numbered.id;
                 // It fails if the last follower has left.
@@ -109,7 +110,7 @@ impl Topic {
             }
         }
         let active_calls = shared.counts.count_active_calls(tenant).await?;
-        let mut position = lock(&self.position);
+        let mut position = self.position.lock();
         if position.active_calls != active_calls {
             position.active_calls = active_calls;
             is_news = true;

@@ -8,10 +8,11 @@ use callscope_analytics::live::Live;
 use callscope_analytics::ports::StoreError;
 use callscope_analytics::service::{Analytics, ServiceError};
 use callscope_domain::{Interval, Period, Slug, TenantId, Window, Zone};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -89,11 +90,11 @@ impl Boards {
 
     pub async fn follow(&self, tenant: TenantId, question: Question) -> Result<Answers, FollowError> {
         let key = (tenant, question);
-        if let Some(board) = lock(&self.shared.boards).get(&key) {
+        if let Some(board) = self.shared.boards.lock().get(&key) {
             return Ok(board.subscribe());
         }
         let (commits, closing) = self.shared.live.watch_commits(tenant).await?;
-        let mut boards = lock(&self.shared.boards);
+        let mut boards = self.shared.boards.lock();
         if !boards.contains_key(&key) && boards.keys().filter(|(of, _)| *of == tenant).count() >= QUESTIONS_MAX {
             return Err(FollowError::TooMany);
         }
@@ -140,11 +141,11 @@ impl Shared {
             tokio::select! {
                 () = pause => {}
                 _ = closing.wait_for(|&is_closing| is_closing) => {
-                    lock(&self.boards).remove(&key);
+                    self.boards.lock().remove(&key);
                     return;
                 }
             }
-            let mut boards = lock(&self.boards);
+            let mut boards = self.boards.lock();
             if answers.receiver_count() == 0 {
                 boards.remove(&key);
                 return;
@@ -177,8 +178,4 @@ fn text(topic: &'static str, period: &'static str, figures: &impl Serialize) -> 
     let written =
         to_raw_value(figures).and_then(|data| serde_json::to_string(&FiguresMessage { topic, period, data: &data }));
     written.unwrap_or_default().into()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

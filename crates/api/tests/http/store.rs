@@ -11,9 +11,9 @@ use callscope_domain::{
     WorkflowId,
 };
 use callscope_persistence::Database;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// What no client may ever see.
@@ -61,7 +61,7 @@ impl SwitchedStore {
     }
 
     pub fn set(&self, mode: Mode) {
-        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+        *self.mode.lock() = mode;
     }
 
     /// Makes every transaction wait.
@@ -113,7 +113,7 @@ impl SwitchedStore {
     }
 
     fn mode(&self) -> Mode {
-        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.mode.lock()
     }
 
     /// The database, if it is to be had.
