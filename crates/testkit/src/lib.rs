@@ -3,7 +3,6 @@
 //! Schemas are left to the callers, which pass a function that migrates. Failures are panics, as in any test.
 
 mod cluster;
-mod harness;
 mod postgres;
 mod scratch;
 mod shared;
@@ -13,6 +12,5 @@ mod shared;
 /// for tables at which they are to fail.
 pub const CITUS_STAND_IN: &str = include_str!("citus.sql");
 
-pub use harness::{BlockingCase, Case, CaseFuture, Runnable, run};
 pub use postgres::{NoPostgres, Postgres, ServerOptions};
 pub use scratch::{Backend, Scratch, run_on};

@@ -1,15 +1,13 @@
 //! Who is let in: tenants and keys by id, tickets, and what is written down of keys.
 
-use crate::cases;
 use crate::fixture::Fixture;
 use crate::samples::{at, id};
 use callscope_analytics::access::{AccessStore, TICKETS_PER_TENANT_MAX};
 use callscope_analytics::ports::{Page, StoreError, TenantStore};
 use callscope_domain::{Actor, ApiKey, KeyId, Principal, Scope, Subject, TenantId, Ticket};
-use callscope_testkit::Case;
 use futures_util::future::join_all;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     a_tenant_is_known_by_its_id,
     a_key_is_found_by_its_id_within_its_tenant,
     keys_come_in_pages,
@@ -19,7 +17,7 @@ pub const CASES: &[Case] = cases![
     a_ticket_is_taken_as_it_was_made_and_once,
     of_many_who_take_a_ticket_one_gets_it,
     expired_tickets_go_and_the_rest_are_bounded,
-];
+);
 
 const OTHER: TenantId = TenantId(uuid::Uuid::from_u128(0xB));
 

@@ -1,6 +1,5 @@
 //! Checks and rebuilds beside others, of many calls, and of days whose calls are no longer kept.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
@@ -10,13 +9,12 @@ use callscope_analytics::ports::{CallPosition, RetentionStore, RollupStore, Roll
 use callscope_analytics::rollups::{Mismatch, rebuild_day, verify_day};
 use callscope_domain::{CallStatus, Incoming, Level, ProviderType, Resolution, Service, Span, TenantId, Timestamp};
 use callscope_persistence::Database;
-use callscope_testkit::Case;
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Mutex;
 use tokio::sync::Barrier;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     two_rebuilds_at_once_do_not_correct_twice,
     a_rebuild_of_damage_beside_writers_ends_exact,
     a_rebuild_says_what_it_mended_and_leaves_alone_what_is_right,
@@ -27,7 +25,7 @@ pub const CASES: &[Case] = cases![
     days_without_calls_are_made_anew_from_their_minutes,
     minutes_that_cannot_be_read_are_kept_where_there_are_no_calls,
     a_rebuild_does_not_bring_back_what_retention_deletes_meanwhile,
-];
+);
 
 const DAY: i64 = 24 * 60;
 

@@ -1,6 +1,5 @@
 //! What is stored comes back as it was: texts, instants, absent values; and batches of any size.
 
-use crate::cases;
 use crate::fixture::{Fixture, counts_of, ever, labels_of};
 use crate::samples::{at, completed, error, fields, name, record, sound, usage, workflow};
 use callscope_analytics::ports::{ErrorFilter, Page};
@@ -8,9 +7,8 @@ use callscope_domain::{
     CallFields, CallStatus, Distribution, Interval, Latency, Level, MESSAGE_MAX, Measure, PROVIDERS_PER_CALL_MAX,
     ProviderType, Resolution, Service, Span, Sums, TOTAL_TOKENS_MAX, Timestamp, TransitionKind, Window, Zone,
 };
-use callscope_testkit::Case;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     texts_come_back_as_they_were_written,
     what_a_record_leaves_out_is_absent,
     the_largest_values_come_back_and_add_up,
@@ -18,7 +16,7 @@ pub const CASES: &[Case] = cases![
     a_batch_of_many_calls_is_written_whole,
     a_batch_of_many_providers_is_written_whole,
     nothing_is_asked_of_a_database_without_calls,
-];
+);
 
 const HOSTILE: [&str; 7] = [
     "it's \"quoted\" `here` \\ \\n",

@@ -1,19 +1,18 @@
 //! Distributed tables, over a stand-in for Citus: which calls are made of it, and that none is forgotten.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server};
 use crate::samples::{at, completed};
 use callscope_persistence::{Database, DistributionError};
-use callscope_testkit::{Backend, CITUS_STAND_IN, Case};
+use callscope_testkit::{Backend, CITUS_STAND_IN};
 use std::collections::BTreeSet;
 use std::error::Error;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     without_citus_nothing_is_distributed,
     every_table_is_spread_by_tenant_or_copied_whole,
     a_table_that_is_left_behind_is_named_and_done_alone,
     when_one_table_is_refused_none_is_distributed,
-];
+);
 
 /// Tables that every node has whole, in the order in which they are made.
 const WHOLE: [&str; 2] = ["tenants", "api_keys"];

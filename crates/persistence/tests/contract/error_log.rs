@@ -1,20 +1,18 @@
 //! The error log: order, pages, filters, and whose errors belong to a window.
 
-use crate::cases;
 use crate::fixture::{Fixture, ever};
 use crate::samples::{at, error, fields, record};
 use callscope_analytics::ports::{ErrorFilter, LoggedError, Page};
 use callscope_analytics::service::ErrorLog;
 use callscope_domain::{CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallStatus, Level, Service, Span, Timestamp, Window};
-use callscope_testkit::Case;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     errors_are_newest_first_then_by_call_then_by_position,
     pages_join_without_gaps_or_repeats,
     filters_select_services_and_levels,
     an_error_belongs_to_the_window_of_its_calls_start,
     an_error_as_far_from_its_calls_start_as_can_be_is_found,
-];
+);
 
 async fn log(fixture: &Fixture, window: Window, filter: ErrorFilter, offset: u32, limit: u32) -> ErrorLog {
     fixture.server.analytics.errors(fixture.tenant, window, filter, Page { offset, limit }).await.unwrap()

@@ -1,6 +1,5 @@
 //! Events: written with the changes that they tell of, numbered in the order of commits, kept within bounds.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server};
 use crate::samples::{active, at, completed, error, failed, fields, id, overdue, record, workflow};
 use callscope_analytics::live::{Follower, Live, LiveMessage};
@@ -9,12 +8,11 @@ use callscope_domain::{
     CallChange, CallFields, CallId, CallStatus, EventId, EventKind, Level, Service, TIMEOUT_END_REASON, TenantId,
     Timestamp,
 };
-use callscope_testkit::Case;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     each_step_of_a_call_is_an_event,
     a_closed_call_is_an_event_with_its_labels,
     a_transaction_that_is_dropped_tells_nothing,
@@ -23,7 +21,7 @@ pub const CASES: &[Case] = cases![
     followers_on_every_server_are_told_everything_once,
     a_follower_that_comes_back_is_told_what_it_has_missed,
     a_follower_that_is_ahead_is_told_nothing_twice,
-];
+);
 
 const ALL: u32 = 10_000;
 

@@ -1,6 +1,5 @@
 //! No function of any port shows or touches another tenant's rows.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
 use crate::history::History;
 use crate::samples::{active, at, completed, id, overdue};
@@ -10,14 +9,13 @@ use callscope_domain::{
     CallId, Dimension, Filter, Interval, Loaded, LoadedDistribution, LoadedSums, Measure, Metric, Question, Resolution,
     Span, Sums, TenantId, Timestamp, Window, Zone, plan,
 };
-use callscope_testkit::Case;
 use std::fmt::Debug;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     each_tenant_sees_what_it_would_see_alone,
     one_tenants_calls_do_not_decide_what_becomes_of_anothers,
     locking_gives_a_tenants_own_calls,
-];
+);
 
 /// Tenants whose histories use the same ids of calls and workflows, the same slugs and the same providers.
 async fn each_tenant_sees_what_it_would_see_alone(fixture: Fixture) {

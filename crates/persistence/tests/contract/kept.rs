@@ -1,6 +1,5 @@
 //! Bounds on what is kept of a tenant: what meets one is refused, counted or regrouped, and rollups stay exact.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server, counts_of, ever, labels_of};
 use crate::samples::{active, at, completed, error, fields, name, overdue, record, usage, workflow};
 use callscope_analytics::clock::FixedClock;
@@ -11,11 +10,10 @@ use callscope_domain::TransitionKind::{Created, Ignored, Refused, Replaced, Time
 use callscope_domain::{
     CallStatus, Dimension, Incoming, Level, OTHER, ProviderType, Refusal, Service, Span, Timestamp,
 };
-use callscope_testkit::Case;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     values_past_their_bound_go_into_one_group,
     servers_agree_on_the_values_of_a_tenant,
     a_record_that_changes_nothing_takes_no_room,
@@ -24,7 +22,7 @@ pub const CASES: &[Case] = cases![
     errors_past_the_bound_of_a_day_are_counted_without_an_entry,
     a_quota_of_rows_refuses_new_calls_alone,
     a_call_that_started_too_long_ago_is_refused,
-];
+);
 
 const DAY: i64 = 24 * 60;
 

@@ -1,17 +1,15 @@
 //! Tenants that are written side by side.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server};
 use crate::samples::{at, completed, id};
 use callscope_analytics::ports::CallStore;
 use callscope_domain::TenantId;
 use callscope_domain::TransitionKind::Created;
-use callscope_testkit::{Backend, Case};
+use callscope_testkit::Backend;
 use futures_util::future::join_all;
 use std::time::Duration;
 
-pub const CASES: &[Case] =
-    cases![a_tenant_that_another_server_has_locked_holds_up_no_other, more_tenants_than_connections_are_written];
+on_each_backend!(a_tenant_that_another_server_has_locked_holds_up_no_other, more_tenants_than_connections_are_written);
 
 async fn a_tenant_that_another_server_has_locked_holds_up_no_other(fixture: Fixture) {
     // An SQLite file has one lock for all tenants.

@@ -1,15 +1,13 @@
 //! A call's life: `active -> completed | failed`, in whatever order records arrive.
 
-use crate::cases;
 use crate::fixture::{Fixture, counts_of, ever, sums};
 use crate::samples::{LENGTH, active, at, completed, error, failed, fields, overdue, record, usage};
 use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_domain::Measure::{Calls, Completed, DurationUs, Ended, Failed, LlmLatencyUs, LlmSamples, TotalTokens};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
 use callscope_domain::{CallStatus, Level, ProviderType, Service, Window};
-use callscope_testkit::Case;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     a_call_is_created_and_then_replaced,
     the_same_record_twice_changes_nothing,
     an_active_record_never_reopens_a_finished_call,
@@ -23,7 +21,7 @@ pub const CASES: &[Case] = cases![
     the_last_of_a_batchs_records_of_one_call_wins,
     errors_go_when_a_call_is_replaced_by_one_with_fewer,
     a_replacement_takes_back_what_the_old_record_said,
-];
+);
 
 async fn a_call_is_created_and_then_replaced(fixture: Fixture) {
     assert_eq!(fixture.write([active(1, at(0))]).await, [Created]);

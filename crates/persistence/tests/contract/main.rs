@@ -3,6 +3,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+/// Makes two tests of each function, `name::sqlite` and `name::postgres`. The functions take a database of their own.
+macro_rules! on_each_backend {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use callscope_testkit::Backend;
+
+            #[test]
+            fn sqlite() {
+                crate::run(Backend::Sqlite, super::$test);
+            }
+
+            #[test]
+            fn postgres() {
+                crate::run(Backend::Postgres, super::$test);
+            }
+        }
+    )+};
+}
+
 mod access;
 mod audits;
 mod contents;
@@ -24,47 +43,20 @@ mod tenants;
 mod transactions;
 mod workflows;
 
-use callscope_testkit::Case;
-use std::process::ExitCode;
+use callscope_testkit::Backend;
+use fixture::Fixture;
 
-/// Lists cases: `async fn(Fixture)`, by their names.
-macro_rules! cases {
-    ($($name:ident),+ $(,)?) => {
-        &[$(callscope_testkit::Case {
-            name: stringify!($name),
-            run: |backend| Box::pin(async move { $name($crate::fixture::Fixture::new(backend).await).await }),
-        }),+]
-    };
-}
-use cases;
-
-fn main() -> ExitCode {
-    let cases: Vec<Case> = [
-        lifecycle::CASES,
-        workflows::CASES,
-        error_log::CASES,
-        events::CASES,
-        tenants::CASES,
-        access::CASES,
-        isolation::CASES,
-        kept::CASES,
-        rollups::CASES,
-        retention::CASES,
-        audits::CASES,
-        lanes::CASES,
-        transactions::CASES,
-        contents::CASES,
-        schema::CASES,
-        distribution::CASES,
-        statements::CASES,
-    ]
-    .concat();
-    let outcome = callscope_testkit::run(&cases);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let strays = runtime.block_on(statements::strays());
-    if strays.is_empty() {
-        return outcome;
-    }
-    println!("These statements do not stay with one tenant:\n{}", strays.join("\n"));
-    ExitCode::FAILURE
+/// Runs a test on a new database, and checks the statements that PostgreSQL has seen of it.
+fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(Fixture) -> F) {
+    callscope_testkit::run_on(backend, |backend| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let fixture = Fixture::new(backend).await;
+            let url = fixture.scratch.url().to_owned();
+            test(fixture).await;
+            if backend == Backend::Postgres {
+                statements::assert_one_tenant_each(&url).await;
+            }
+        });
+    });
 }

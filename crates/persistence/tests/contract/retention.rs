@@ -1,6 +1,5 @@
 //! What is too old goes, and nothing else does.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server, ever};
 use crate::samples::{active, at, completed, error, fields, id, record, usage, workflow_with_id};
 use callscope_analytics::clock::FixedClock;
@@ -10,11 +9,10 @@ use callscope_domain::TransitionKind::{Created, Expired, Replaced};
 use callscope_domain::{
     CallStatus, Incoming, Level, Measure, ProviderType, Resolution, Service, Span, TenantId, Timestamp,
 };
-use callscope_testkit::Case;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     calls_before_the_horizon_go_and_their_figures_stay,
     a_second_run_changes_nothing,
     a_record_of_a_call_that_is_no_longer_kept_changes_nothing,
@@ -24,7 +22,7 @@ pub const CASES: &[Case] = cases![
     other_tenants_are_left_alone,
     every_tenant_has_its_turn,
     retention_on_two_servers_beside_writers_ends_exact,
-];
+);
 
 const DAY: i64 = 24 * 60;
 

@@ -1,6 +1,5 @@
 //! The invariant: rollups are the sum of the contributions of the calls beneath them; and its audit.
 
-use crate::cases;
 use crate::fixture::{Fixture, ever};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
@@ -12,10 +11,9 @@ use callscope_domain::{
     CallFields, CallStatus, Contribution, Dimension, Group, GroupId, Level, ProviderType, Resolution, Service,
     TenantId, Timestamp, Window,
 };
-use callscope_testkit::Case;
 use std::collections::HashMap;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     answers_equal_a_fold_over_the_calls_whatever_happened_to_them,
     a_check_finds_every_kind_of_falsified_rollup,
     a_check_finds_rollups_that_are_gone,
@@ -24,7 +22,7 @@ pub const CASES: &[Case] = cases![
     a_rebuild_leaves_other_tenants_alone,
     a_tenant_without_calls_has_nothing_to_check,
     rollups_that_came_back_to_zero_are_nothing,
-];
+);
 
 async fn answers_equal_a_fold_over_the_calls_whatever_happened_to_them(fixture: Fixture) {
     let tenants = [fixture.tenant, TenantId(id(0xB))];

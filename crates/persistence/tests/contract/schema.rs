@@ -1,10 +1,9 @@
 //! Migrations: that they run once, and that both databases get the same tables.
 
-use crate::cases;
 use crate::fixture::{Fixture, Server};
 use callscope_domain::Measure;
 use callscope_persistence::{Database, DatabaseFault, OpenError, UrlFault};
-use callscope_testkit::{Backend, Case, Scratch};
+use callscope_testkit::{Backend, Scratch};
 use futures_util::future::join_all;
 use std::error::Error;
 use std::fs::Permissions;
@@ -12,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     migrating_again_changes_nothing,
     servers_that_start_at_once_migrate_once,
     both_databases_have_the_same_columns_and_keys,
@@ -23,7 +22,7 @@ pub const CASES: &[Case] = cases![
     only_the_owner_can_open_the_files,
     a_large_transaction_leaves_no_large_log,
     what_is_in_the_log_is_copied_beside_the_writer,
-];
+);
 
 async fn migrating_again_changes_nothing(fixture: Fixture) {
     fixture.write([crate::samples::completed(1, crate::samples::at(0))]).await;

@@ -7,7 +7,7 @@ use crate::samples::{id, slug};
 use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_domain::{Dimension, Interval, Level, Metric, Question, Service, Span, TenantId, Window, Zone};
 use callscope_persistence::{Placement, TABLES};
-use callscope_testkit::{Backend, Case, Postgres};
+use callscope_testkit::{Backend, Postgres};
 use sqlparser::ast::{
     BinaryOperator, Expr, Insert, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableObject,
     Value, Visit, Visitor,
@@ -17,35 +17,33 @@ use sqlparser::parser::Parser;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-pub const CASES: &[Case] = crate::cases![every_question_reads_ranges_of_indexes];
+on_each_backend!(every_question_reads_ranges_of_indexes);
 
 /// Marks statements of the tests, which may do as they like.
 pub const OF_TEST: &str = "/* of a test */";
 
-/// Says which of the statements that PostgreSQL has seen from these tests do not stay with one tenant.
-pub async fn strays() -> Vec<String> {
-    let Ok(server) = Postgres::shared() else { return Vec::new() };
-    let mut strays = BTreeSet::new();
-    let (mut seen, mut of_tables) = (0, 0);
-    let databases = server.query("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'test%'").await;
-    for database in databases {
-        let Some(statements) = server.statements(&database).await else {
-            let reason = "statements are not checked: the server has no pg_stat_statements".to_owned();
-            if std::env::var_os("CALLSCOPE_REQUIRE_POSTGRES").is_some() {
-                return vec![reason];
-            }
-            println!("{reason}");
-            return Vec::new();
-        };
-        for statement in statements.into_iter().filter(|statement| !statement.contains(OF_TEST)) {
-            seen += 1;
-            if let Some(fault) = fault(&statement, &mut of_tables) {
-                strays.insert(format!("{fault}: {statement}"));
-            }
-        }
-    }
-    println!("{seen} statements seen, with {of_tables} uses of distributed tables");
-    strays.into_iter().collect()
+/// Fails if a statement that PostgreSQL has seen in a database does not stay with one tenant.
+pub async fn assert_one_tenant_each(url: &str) {
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let Some(statements) = Postgres::shared().unwrap().statements(database).await else {
+        assert!(std::env::var_os("CALLSCOPE_REQUIRE_POSTGRES").is_none(), "the server has no pg_stat_statements");
+        return println!("statements are not checked: the server has no pg_stat_statements");
+    };
+    let mut uses = 0;
+    let of_program = statements.iter().filter(|statement| !statement.contains(OF_TEST));
+    let faults: BTreeSet<String> = of_program
+        .filter_map(|statement| fault(statement, &mut uses).map(|fault| format!("{fault}: {statement}")))
+        .collect();
+    assert!(faults.is_empty(), "these statements do not stay with one tenant: {faults:#?}");
+    assert!(!statements.is_empty(), "the server has counted no statement");
+}
+
+#[test]
+fn a_statement_that_does_not_name_its_tenant_is_found() {
+    let mut uses = 0;
+    assert_eq!(fault("SELECT call_id FROM calls WHERE tenant_id = $1 AND call_id = $2", &mut uses), None);
+    assert_eq!(fault("SELECT call_id FROM calls WHERE call_id = $1", &mut uses).unwrap(), "calls without its tenant");
+    assert_eq!(uses, 2);
 }
 
 /// Why a statement may touch more than one tenant.

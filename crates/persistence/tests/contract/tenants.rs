@@ -1,13 +1,11 @@
 //! Tenants and their keys; and the calls that are going on or overdue.
 
-use crate::cases;
 use crate::fixture::Fixture;
 use crate::samples::{active, at, completed, fields, id, name, record, slug, workflow};
 use callscope_analytics::ports::{AnalyticsStore, StoreError, TenantStore};
 use callscope_domain::{Actor, ApiKey, CallStatus, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId};
-use callscope_testkit::Case;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     a_tenants_slug_is_taken_once,
     tenants_are_listed_by_slug,
     a_key_is_found_by_its_hash_as_it_was_created,
@@ -16,7 +14,7 @@ pub const CASES: &[Case] = cases![
     a_key_is_revoked_by_its_own_tenant_only,
     active_calls_are_counted_by_scope,
     overdue_calls_are_found_oldest_first_up_to_a_limit,
-];
+);
 
 fn key(tenant: TenantId, number: u128) -> ApiKey {
     ApiKey {

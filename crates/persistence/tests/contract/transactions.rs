@@ -1,6 +1,5 @@
 //! All or nothing, and exact beside others.
 
-use crate::cases;
 use crate::fixture::{Fixture, MOMENT, Server, ever, unbounded};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
@@ -8,10 +7,9 @@ use crate::samples::{at, completed, error, failed, fields, id, record, usage};
 use callscope_analytics::deltas::{expect_minutes, plan_changes};
 use callscope_analytics::ports::{CallStore, CallTransaction, RollupStore};
 use callscope_domain::{CallId, CallStatus, Incoming, Level, Measure, ProviderType, Service, TransitionKind};
-use callscope_testkit::Case;
 use futures_util::future::join_all;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     what_is_answered_is_there_after_a_restart,
     a_transaction_that_is_dropped_leaves_no_trace,
     a_transaction_that_is_abandoned_at_work_leaves_no_trace,
@@ -19,7 +17,7 @@ pub const CASES: &[Case] = cases![
     two_servers_that_write_the_same_calls_end_exact,
     a_rebuild_beside_writers_ends_exact,
     a_check_beside_writers_finds_nothing_wrong,
-];
+);
 
 /// A call that touches every table.
 fn rich(call: u128, version: u32) -> Incoming {

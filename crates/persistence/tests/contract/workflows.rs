@@ -1,12 +1,10 @@
 //! How workflows are labelled, and how questions are narrowed to one.
 
-use crate::cases;
 use crate::fixture::{Fixture, counts_of, ever, labels_of};
 use crate::samples::{active, at, fields, record, slug, workflow, workflow_with_id};
 use callscope_domain::{CallStatus, Incoming, Interval, Measure, Span, Timestamp, Window, Workflow, Zone};
-use callscope_testkit::Case;
 
-pub const CASES: &[Case] = cases![
+on_each_backend!(
     the_newest_start_labels_a_workflow_in_any_order_of_arrival,
     a_record_without_a_name_never_hides_a_name,
     without_a_name_the_newest_slug_is_the_label,
@@ -14,7 +12,7 @@ pub const CASES: &[Case] = cases![
     a_workflow_filter_counts_its_calls_only,
     a_filter_takes_every_workflow_with_the_slug,
     workflow_stats_are_busiest_first_then_by_slug,
-];
+);
 
 /// A completed call of a workflow.
 fn call(number: u128, started_at: Timestamp, workflow: Workflow) -> Incoming {
