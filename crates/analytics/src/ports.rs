@@ -2,8 +2,10 @@
 //!
 //! Implementations promise that one call of a reading function sees one state of the database.
 
-use crate::deltas::{RollupDeltas, RollupKey};
+#![warn(missing_docs)]
+
 use crate::kept::{BoundsMet, KeptCounts};
+use crate::rollup_deltas::{RollupDeltas, RollupKey};
 use async_trait::async_trait;
 use callscope_domain::{
     Actor, ApiKey, Call, CallError, CallEvent, CallFacts, CallId, ErrorKind, EventId, Group, GroupId, KeyId, Level,

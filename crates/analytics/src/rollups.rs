@@ -4,8 +4,8 @@
 //! time. A day is read in one snapshot, which holds nobody up, so both may run while records come in. Where calls are no
 //! longer kept there is nothing to compare with; there the coarser rollups must be the sums of those by the minute.
 
-use crate::deltas::{FinestBuckets, RollupDeltas, RollupKey};
 use crate::ports::{RollupStore, RollupTransaction, StoreError};
+use crate::rollup_deltas::{FinestBuckets, RollupDeltas, RollupKey};
 use callscope_domain::{Contribution, Dimension, Group, GroupId, Resolution, TenantId, Timestamp, Totals, Window};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;

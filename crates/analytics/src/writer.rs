@@ -9,12 +9,12 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::deltas::{Moment, expect_minutes, plan_changes};
-use crate::ingestion::{IngestLimits, Load, Submission, SubmitError};
 use crate::kept::KeptLimits;
 use crate::known_groups::KnownGroups;
 use crate::live::Commits;
 use crate::pace::Pace;
 use crate::ports::{CallStore, CallTransaction, StoreError, source};
+use crate::queue::{IngestLimits, Load, Submission, SubmitError};
 use callscope_domain::{CallId, Incoming, Span, TenantId, TransitionKind, WorkflowId};
 use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};

@@ -3,6 +3,8 @@
 //! Everything here is a pure function or a value. No I/O, no async, no clock, no serde: the crates around this one
 //! read bytes, ask the time and store rows.
 
+#![warn(missing_docs)]
+
 mod call;
 mod contribution;
 mod credentials;

@@ -9,8 +9,8 @@ use crate::schema::{calls, rollup_distributions, rollup_sums};
 use crate::sql::{Id, Time};
 use crate::states::{count_rebuild, find_state, lock_tenant};
 use async_trait::async_trait;
-use callscope_analytics::deltas::{RollupDeltas, RollupKey};
 use callscope_analytics::ports::{CallPosition, RollupStore, RollupTransaction, StoreError, TenantState};
+use callscope_analytics::rollup_deltas::{RollupDeltas, RollupKey};
 use callscope_domain::{
     CallFacts, CallId, Dimension, Group, GroupId, Keeps, Resolution, Span, TenantId, Timestamp, Totals, Window,
 };

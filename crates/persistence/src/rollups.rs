@@ -7,8 +7,8 @@ use crate::fragment::Keys;
 use crate::schema::{rollup_distributions, rollup_sums};
 use crate::sql::{Id, Instant, Key, Time};
 use crate::statement::Statement;
-use callscope_analytics::deltas::{RollupDeltas, RollupKey};
 use callscope_analytics::ports::StoreError;
+use callscope_analytics::rollup_deltas::{RollupDeltas, RollupKey};
 use callscope_domain::{
     Dimension, Distribution, GroupId, Keeps, LatencyHistogram, LatencyTotals, Measure, Resolution, Sums, TenantId,
     Window,

@@ -4,8 +4,8 @@ use crate::fixture::{Fixture, ever};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
 use crate::samples::{at, error, fields, id, name, record, sound, usage, workflow, workflow_with_id};
-use callscope_analytics::deltas::RollupDeltas;
 use callscope_analytics::ports::RollupStore;
+use callscope_analytics::rollup_deltas::RollupDeltas;
 use callscope_analytics::rollups::{Audit, Mismatch};
 use callscope_domain::{
     CallFields, CallStatus, Contribution, Dimension, Group, GroupId, Level, ProviderType, Resolution, Service,
