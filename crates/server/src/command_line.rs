@@ -56,7 +56,8 @@ pub enum Command {
         #[command(subcommand)]
         command: RollupsCommand,
     },
-    /// Import call records from files. It is safe to run again.
+    /// Import call records from files. It is safe to run again. Records in no order are put in the order of their starts first;
+    /// temporary files for what does not fit into memory go to TMPDIR.
     Import(ImportArguments),
     /// Show the settings as they are, or say what is wrong with them.
     Config {
