@@ -3,7 +3,7 @@
 
 use crate::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
-    Dimension, Figures, FiguresRow, Filter, GroupValue, Interval, Measure, Metric, ProviderType, Question,
+    Dimension, ErrorKind, Figures, FiguresRow, Filter, GroupValue, Interval, Measure, Metric, ProviderType, Question,
     QuestionFault, Slug, Span, TenantId, Window, Zone, fold, plan,
 };
 use std::cmp::Reverse;
@@ -153,11 +153,14 @@ impl Analytics {
         filter: ErrorFilter,
         page: Page,
     ) -> Result<ErrorLog, ServiceError> {
-        let dimension = Some(Dimension::ErrorKind);
-        let plan = plan(Question { dimension, ..preset(window, &[Metric::TotalErrors]) })?;
+        let plan = plan(number_of_errors(window, filter))?;
         let (loaded, items) = self.store.load_errors(tenant, &plan, filter, page).await?;
         let figures = fold(&plan, loaded).map_err(|fault| StoreError::Broken(fault.into()))?;
-        let matches = |row: &&FiguresRow| matches!(row.group.as_ref().map(|group| &group.value), Some(GroupValue::ErrorKind(kind)) if filter.matches(*kind));
+        let matches = |row: &&FiguresRow| match row.group.as_ref().map(|group| &group.value) {
+            Some(GroupValue::ErrorKind(kind)) => filter.matches(*kind),
+            Some(_) => false,
+            None => true,
+        };
         let total: i64 = figures.rows.iter().filter(matches).map(|row| row.count(Measure::Errors)).sum();
         Ok(ErrorLog { items, total: u64::try_from(total).unwrap_or(0), answered_window: figures.answered_window })
     }
@@ -170,6 +173,20 @@ impl Analytics {
     /// Succeeds when the database answers, and takes changes.
     pub async fn ping(&self) -> Result<(), ServiceError> {
         Ok(self.store.ping().await?)
+    }
+}
+
+/// How many errors match. The errors of all kinds are a sum of the whole tenant, and those of one are one group.
+fn number_of_errors(window: Window, filter: ErrorFilter) -> Question {
+    let question = preset(window, &[Metric::TotalErrors]);
+    let dimension = Dimension::ErrorKind;
+    match (filter.service, filter.level) {
+        (None, None) => question,
+        (Some(service), Some(level)) => {
+            let value = ErrorKind { service, level }.to_string().into();
+            Question { dimension: Some(dimension), filter: Some(Filter { dimension, value }), ..question }
+        }
+        _ => Question { dimension: Some(dimension), ..question },
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::text::{AgentName, Message};
 use crate::time::Timestamp;
 use crate::words;
+use std::fmt::{self, Display, Formatter};
 
 /// Where in the pipeline an error arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,13 @@ pub struct ErrorKind {
     pub service: Service,
     /// How bad it is.
     pub level: Level,
+}
+
+impl Display for ErrorKind {
+    /// As the value of a group, such as `stt:error`.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.service, self.level)
+    }
 }
 
 /// One error of a call. Its position is its index in the call's list.

@@ -53,7 +53,7 @@ fn text_of(value: &GroupValue) -> String {
         GroupValue::Provider(Provider { provider_type, provider_name }) => {
             format!("{provider_type}{SEPARATOR}{provider_name}")
         }
-        GroupValue::ErrorKind(ErrorKind { service, level }) => format!("{service}{SEPARATOR}{level}"),
+        GroupValue::ErrorKind(kind) => kind.to_string(),
         GroupValue::Text(text) => text.to_string(),
     }
 }

@@ -210,14 +210,7 @@ const PLANS: &[(&str, &[&str])] = &[
     ("errors per call by agent", &[EDGES, GROUPS, SUMS, STATE]),
     (
         "errors",
-        &[
-            ERROR_ROWS,
-            "call_errors by errors_by_time (tenant_id occurred_at call_started_at)",
-            EDGES,
-            GROUPS,
-            SUMS,
-            STATE,
-        ],
+        &[ERROR_ROWS, "call_errors by errors_by_time (tenant_id occurred_at call_started_at)", EDGES, SUMS, STATE],
     ),
     (
         "errors by service",
