@@ -83,6 +83,15 @@ pub trait AnalyticsStore: Send + Sync {
     /// Reads what a plan needs.
     async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError>;
 
+    /// Sends the calls of a plan's window that its filters may let through, as one state of the database, some thousand at a
+    /// time, until nobody takes them any more.
+    async fn send_calls(
+        &self,
+        tenant: TenantId,
+        plan: &ReadPlan,
+        pages: mpsc::Sender<Vec<CallFacts>>,
+    ) -> Result<(), StoreError>;
+
     /// Reads what a plan needs, and a page of the errors of the calls of its window: those that match, newest first,
     /// ties by call id, then position.
     async fn load_errors(

@@ -3,11 +3,15 @@
 
 use crate::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
-    Dimension, ErrorKind, Figures, FiguresRow, Filter, GroupValue, Interval, Measure, Metric, ProviderType, Question,
-    QuestionFault, Slug, Span, TenantId, Window, Zone, fold, plan,
+    Axis, CallFacts, Cut, Dimension, ErrorKind, Figures, FiguresRow, Filter, Folding, GroupValue, Interval, Level,
+    Loaded, Measure, Metric, Operator, ProviderType, Question, QuestionFault, ReadPlan, Service, Span, TenantId,
+    Timestamp, Window, Zone, fold, plan,
 };
+use futures_util::future::join;
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Windows that may have more than some hundred buckets.
 const LONG_WINDOW: Span = Span::from_hours(31 * 24);
@@ -18,6 +22,20 @@ pub enum ServiceError {
     /// The question has none.
     #[error(transparent)]
     Question(#[from] QuestionFault),
+    /// No sum has it, and too many calls would have to be read.
+    #[error(
+        "no sums are kept for this combination, and the window has {calls} calls, more than the {max} that may be read one \
+         by one: ask for a shorter window, or for one dimension or filter alone"
+    )]
+    TooManyCalls {
+        /// The calls of the window.
+        calls: i64,
+        /// Most that may be read.
+        max: i64,
+    },
+    /// No sum has it, and to read the calls took too long.
+    #[error("no sums are kept for this combination, and to read the calls took too long: ask for a shorter window")]
+    TooSlow,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -27,6 +45,22 @@ pub enum ServiceError {
 #[derive(Clone)]
 pub struct Analytics {
     store: Arc<dyn AnalyticsStore>,
+    limits: CallLimits,
+}
+
+/// How much of the calls themselves may be read for one question that no sums answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// The calls.
+    pub calls_max: i64,
+    /// The time.
+    pub timeout: Duration,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { calls_max: 200_000, timeout: Duration::from_secs(10) }
+    }
 }
 
 /// A page of the error log.
@@ -70,29 +104,60 @@ fn provider_latency() -> Vec<Metric> {
 impl Analytics {
     /// A service over a store.
     #[must_use]
-    pub fn new(store: Arc<dyn AnalyticsStore>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn AnalyticsStore>, limits: CallLimits) -> Self {
+        Self { store, limits }
     }
 
     /// Answers any question.
     pub async fn ask(&self, tenant: TenantId, question: Question) -> Result<Figures, ServiceError> {
         // A series may have ten thousand buckets: to find and to fill them would keep a thread too long that serves others.
         let width = question.window.end().since(question.window.start());
-        let is_long = question.series.is_some() && width > LONG_WINDOW;
+        let is_long = question.cut.is_some() && width > LONG_WINDOW;
         let plan = run(is_long, move || plan(question)).await??;
+        if plan.is_from_calls {
+            return self.ask_calls(tenant, plan).await;
+        }
         let loaded = self.store.load(tenant, &plan).await?;
         let figures = run(is_long, move || fold(&plan, loaded)).await?;
         Ok(figures.map_err(|fault| StoreError::Broken(fault.into()))?)
     }
 
-    /// The figures of a window, of all calls or of those of the workflows with a slug.
+    /// Answers a question that no sums answer from the calls of its window, unless they are too many.
+    async fn ask_calls(&self, tenant: TenantId, plan: ReadPlan) -> Result<Figures, ServiceError> {
+        let counted = Box::pin(self.ask(tenant, preset(plan.window(), &[Metric::TotalCalls]))).await?;
+        let calls = counted.total.sums[Measure::Calls];
+        let max = self.limits.calls_max;
+        if calls > max {
+            return Err(ServiceError::TooManyCalls { calls, max });
+        }
+        let Loaded { kept_from, groups, active_calls, .. } = self.store.load(tenant, &plan).await?;
+        let (sender, mut pages) = mpsc::channel::<Vec<CallFacts>>(1);
+        let sending = self.store.send_calls(tenant, &plan, sender);
+        let folding = async {
+            let mut folding = Folding::new(&plan, kept_from, groups);
+            while let Some(calls) = pages.recv().await {
+                folding.add_calls(&calls);
+            }
+            folding.finish(active_calls)
+        };
+        let (sent, figures) = tokio::time::timeout(self.limits.timeout, join(sending, folding))
+            .await
+            .map_err(|_| ServiceError::TooSlow)?;
+        sent?;
+        Ok(figures)
+    }
+
+    /// The figures of the calls of a window that filters let through.
     pub async fn summary(
         &self,
         tenant: TenantId,
         window: Window,
-        workflow: Option<Slug>,
+        filters: Vec<Filter>,
     ) -> Result<Figures, ServiceError> {
-        self.ask(tenant, Question { filter: workflow.as_ref().map(of_workflow), ..preset(window, SUMMARY) }).await
+        // Only the number of active calls knows no provider and no tag.
+        let columns = filters.iter().all(|filter| filter.axis.is_column());
+        let metrics = SUMMARY.iter().copied().filter(|metric| columns || *metric != Metric::ActiveCallsNow).collect();
+        self.ask(tenant, Question { metrics, filters, ..preset(window, SUMMARY) }).await
     }
 
     /// The counts of each bucket of a window, ascending, none left out.
@@ -102,11 +167,10 @@ impl Analytics {
         window: Window,
         interval: Interval,
         zone: Zone,
-        workflow: Option<Slug>,
+        filters: Vec<Filter>,
     ) -> Result<Figures, ServiceError> {
-        let series = Some((interval, zone));
-        self.ask(tenant, Question { filter: workflow.as_ref().map(of_workflow), series, ..preset(window, CALL_VOLUME) })
-            .await
+        let cut = Some(Cut::Buckets(interval, zone));
+        self.ask(tenant, Question { filters, cut, ..preset(window, CALL_VOLUME) }).await
     }
 
     /// The workflows that ran in a window: the busiest first, ties by slug; at most `limit`.
@@ -114,28 +178,30 @@ impl Analytics {
         &self,
         tenant: TenantId,
         window: Window,
+        filters: Vec<Filter>,
         limit: usize,
     ) -> Result<Figures, ServiceError> {
-        let dimension = Some(Dimension::Workflow);
-        let mut figures = self.ask(tenant, Question { dimension, ..preset(window, WORKFLOW_STATS) }).await?;
-        let name = |row: &FiguresRow| {
-            let group = row.group.as_ref();
-            (
-                group.and_then(|group| group.label.clone()).map(|label| label.slug),
-                group.map(|group| group.value.clone()),
-            )
-        };
+        let axes = vec![Axis::Dimension(Dimension::Workflow)];
+        let question = Question { axes, filters, shows_unknown: false, ..preset(window, WORKFLOW_STATS) };
+        let mut figures = self.ask(tenant, question).await?;
+        let name = |row: &FiguresRow| row.first_value().map(|shown| (shown.text.clone(), shown.value.clone()));
         figures.rows.sort_by_cached_key(|row| (Reverse(row.count(Measure::Calls)), name(row)));
         figures.rows.truncate(limit);
         Ok(figures)
     }
 
     /// The providers used in a window: by stage, then the busiest first, ties by name.
-    pub async fn provider_latency(&self, tenant: TenantId, window: Window) -> Result<Figures, ServiceError> {
-        let dimension = Some(Dimension::Provider);
-        let mut figures = self.ask(tenant, Question { dimension, ..preset(window, &provider_latency()) }).await?;
+    pub async fn provider_latency(
+        &self,
+        tenant: TenantId,
+        window: Window,
+        filters: Vec<Filter>,
+    ) -> Result<Figures, ServiceError> {
+        let axes = vec![Axis::Dimension(Dimension::Provider)];
+        let question = Question { axes, filters, shows_unknown: false, ..preset(window, &provider_latency()) };
+        let mut figures = self.ask(tenant, question).await?;
         figures.rows.sort_by_cached_key(|row| {
-            let provider = row.group.as_ref().and_then(|group| match &group.value {
+            let provider = row.first_value().and_then(|shown| match &shown.value {
                 GroupValue::Provider(provider) => Some(provider.clone()),
                 _ => None,
             });
@@ -151,23 +217,35 @@ impl Analytics {
         tenant: TenantId,
         window: Window,
         filter: ErrorFilter,
+        filters: Vec<Filter>,
         page: Page,
     ) -> Result<ErrorLog, ServiceError> {
-        let plan = plan(number_of_errors(window, filter))?;
+        let question = number_of_errors(window, filter, filters);
+        let plan = plan(question.clone())?;
         let (loaded, items) = self.store.load_errors(tenant, &plan, filter, page).await?;
-        let figures = fold(&plan, loaded).map_err(|fault| StoreError::Broken(fault.into()))?;
-        let matches = |row: &&FiguresRow| match row.group.as_ref().map(|group| &group.value) {
-            Some(GroupValue::ErrorKind(kind)) => filter.matches(*kind),
-            Some(_) => false,
-            None => true,
+        let figures = if plan.is_from_calls {
+            self.ask(tenant, question).await?
+        } else {
+            fold(&plan, loaded).map_err(|fault| StoreError::Broken(fault.into()))?
         };
-        let total: i64 = figures.rows.iter().filter(matches).map(|row| row.count(Measure::Errors)).sum();
+        let total = figures.total.sums[Measure::Errors];
         Ok(ErrorLog { items, total: u64::try_from(total).unwrap_or(0), answered_window: figures.answered_window })
     }
 
-    /// The number of calls that are active now.
-    pub async fn active_calls(&self, tenant: TenantId) -> Result<u64, ServiceError> {
-        Ok(self.store.count_active_calls(tenant).await?)
+    /// The number of calls that filters let through and that are active now.
+    pub async fn active_calls(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        filters: Vec<Filter>,
+    ) -> Result<u64, ServiceError> {
+        if filters.is_empty() {
+            return Ok(self.store.count_active_calls(tenant).await?);
+        }
+        // Whatever the window.
+        let window = Window::new(now, now + Span::from_micros(1)).map_err(|fault| StoreError::Broken(fault.into()))?;
+        let question = Question { filters, ..preset(window, &[Metric::ActiveCallsNow]) };
+        Ok(self.ask(tenant, question).await?.active_calls)
     }
 
     /// Succeeds when the database answers, and takes changes.
@@ -176,27 +254,21 @@ impl Analytics {
     }
 }
 
-/// How many errors match. The errors of all kinds are a sum of the whole tenant, and those of one are one group.
-fn number_of_errors(window: Window, filter: ErrorFilter) -> Question {
-    let question = preset(window, &[Metric::TotalErrors]);
-    let dimension = Dimension::ErrorKind;
-    match (filter.service, filter.level) {
-        (None, None) => question,
-        (Some(service), Some(level)) => {
-            let value = ErrorKind { service, level }.to_string().into();
-            Question { dimension: Some(dimension), filter: Some(Filter { dimension, value }), ..question }
-        }
-        _ => Question { dimension: Some(dimension), ..question },
+/// How many errors match. The errors of all kinds are a sum of the calls, and those of some are groups.
+fn number_of_errors(window: Window, filter: ErrorFilter, mut filters: Vec<Filter>) -> Question {
+    let (services, levels) = (Service::ALL.iter().copied(), Level::ALL.iter().copied());
+    if filter != ErrorFilter::default() {
+        let kinds = services.flat_map(|service| levels.clone().map(move |level| ErrorKind { service, level }));
+        let values = kinds.filter(|kind| filter.matches(*kind)).map(|kind| Some(kind.to_string().into())).collect();
+        filters.push(Filter { axis: Axis::Dimension(Dimension::ErrorKind), operator: Operator::Is, values });
     }
+    Question { filters, ..preset(window, &[Metric::TotalErrors]) }
 }
 
 /// A question about all calls of a window.
 fn preset(window: Window, metrics: &[Metric]) -> Question {
-    Question { window, metrics: metrics.to_vec(), dimension: None, filter: None, series: None }
-}
-
-fn of_workflow(slug: &Slug) -> Filter {
-    Filter { dimension: Dimension::Workflow, value: slug.as_str().into() }
+    let (axes, filters) = (Vec::new(), Vec::new());
+    Question { window, metrics: metrics.to_vec(), axes, filters, cut: None, shows_unknown: true }
 }
 
 /// Does work here, or if it takes long, on a thread for such work.

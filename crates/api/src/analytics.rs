@@ -1,7 +1,8 @@
 //! The six read endpoints.
 
 use crate::asked::{Asked, answer, plain_answer};
-use crate::params::{ErrorParams, SeriesParams, WindowParams, WorkflowLimit, WorkflowParam};
+use crate::filters::{CallFilterParams, FilterParams};
+use crate::params::{ErrorParams, SeriesParams, WindowParams, WorkflowLimit};
 use crate::problem::Problem;
 use crate::problem_responses::ReadProblems;
 use crate::responses::{
@@ -32,12 +33,12 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
 ///
 /// Counts, averages and sums over the calls that started in the window. Durations are in seconds, latencies in
 /// milliseconds and rates in percent, each rounded to one decimal. An average without data is null, never 0. With
-/// `workflow`, every figure is of that workflow, including latencies and active calls.
+/// filters, every figure is of the calls that they let through, including latencies and active calls.
 ///
 /// Suggested polling interval: 30 seconds.
 #[utoipa::path(
     tag = "Analytics",
-    params(WindowParams, WorkflowParam),
+    params(WindowParams, FilterParams),
     responses(
         (status = 200, description = "The figures of the window", body = SummaryResponse,
          headers((
@@ -50,10 +51,10 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/summary")]
-async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) -> Answered {
-    let ask = async |tenant, (window, workflow): (WindowParams, WorkflowParam)| {
+async fn get_summary(state: State, asked: Asked<(WindowParams, FilterParams)>) -> Answered {
+    let ask = async |tenant, (window, FilterParams(filters)): (WindowParams, FilterParams)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
-        let figures = state.analytics.summary(tenant, window, workflow.workflow).await?;
+        let figures = state.analytics.summary(tenant, window, filters).await?;
         answer(&SummaryResponse::from(&figures), figures.answered_window)
     };
     asked.answer(&state, "get_summary", ask).await
@@ -67,7 +68,7 @@ async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) 
 /// Suggested polling interval: 60 seconds.
 #[utoipa::path(
     tag = "Analytics",
-    params(WindowParams, SeriesParams, WorkflowParam),
+    params(WindowParams, SeriesParams, FilterParams),
     responses(
         (status = 200, description = "The number of calls of each bucket", body = CallVolumeResponse,
          headers((
@@ -80,11 +81,11 @@ async fn get_summary(state: State, asked: Asked<(WindowParams, WorkflowParam)>) 
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/call-volume")]
-async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams, WorkflowParam)>) -> Answered {
-    let ask = async |tenant, (window, series, workflow): (WindowParams, SeriesParams, WorkflowParam)| {
+async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams, FilterParams)>) -> Answered {
+    let ask = async |tenant, (window, series, FilterParams(filters)): (WindowParams, SeriesParams, FilterParams)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
         let SeriesParams { interval, timezone } = series;
-        let figures = state.analytics.call_volume(tenant, window, interval, timezone, workflow.workflow).await?;
+        let figures = state.analytics.call_volume(tenant, window, interval.into(), timezone, filters).await?;
         let is_long = figures.rows.len() > LONG_SERIES;
         let make = move || answer(&CallVolumeResponse::new(interval, &figures), figures.answered_window);
         // On a thread that serves no others.
@@ -101,7 +102,7 @@ async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams,
 /// Suggested polling interval: 60 seconds.
 #[utoipa::path(
     tag = "Analytics",
-    params(WindowParams, WorkflowLimit),
+    params(WindowParams, FilterParams, WorkflowLimit),
     responses(
         (status = 200, description = "The workflows with the most calls", body = Vec<WorkflowStats>,
          headers((
@@ -114,10 +115,11 @@ async fn get_call_volume(state: State, asked: Asked<(WindowParams, SeriesParams,
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/workflow-stats")]
-async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLimit)>) -> Answered {
-    let ask = async |tenant, (window, WorkflowLimit { limit }): (WindowParams, WorkflowLimit)| {
+async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, FilterParams, WorkflowLimit)>) -> Answered {
+    type Params = (WindowParams, FilterParams, WorkflowLimit);
+    let ask = async |tenant, (window, FilterParams(filters), WorkflowLimit { limit }): Params| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
-        let figures = state.analytics.workflow_stats(tenant, window, limit as usize).await?;
+        let figures = state.analytics.workflow_stats(tenant, window, filters, limit as usize).await?;
         let workflows: Vec<_> = figures.rows.iter().filter_map(WorkflowStats::new).collect();
         answer(&workflows, figures.answered_window)
     };
@@ -132,7 +134,7 @@ async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLi
 /// Suggested polling interval: 60 seconds.
 #[utoipa::path(
     tag = "Analytics",
-    params(WindowParams),
+    params(WindowParams, FilterParams),
     responses(
         (status = 200, description = "The latency of each provider", body = Vec<ProviderLatency>,
          headers((
@@ -145,10 +147,10 @@ async fn get_workflow_stats(state: State, asked: Asked<(WindowParams, WorkflowLi
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/provider-latency")]
-async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answered {
-    let ask = async |tenant, window: WindowParams| {
+async fn get_provider_latency(state: State, asked: Asked<(WindowParams, FilterParams)>) -> Answered {
+    let ask = async |tenant, (window, FilterParams(filters)): (WindowParams, FilterParams)| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
-        let figures = state.analytics.provider_latency(tenant, window).await?;
+        let figures = state.analytics.provider_latency(tenant, window, filters).await?;
         let providers: Vec<_> = figures.rows.iter().filter_map(ProviderLatency::new).collect();
         answer(&providers, figures.answered_window)
     };
@@ -164,7 +166,7 @@ async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answe
 /// Suggested polling interval: 30 seconds.
 #[utoipa::path(
     tag = "Analytics",
-    params(WindowParams, ErrorParams),
+    params(WindowParams, CallFilterParams, ErrorParams),
     responses(
         (status = 200, description = "A page of errors", body = ErrorLogResponse,
          headers((
@@ -177,10 +179,11 @@ async fn get_provider_latency(state: State, asked: Asked<WindowParams>) -> Answe
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/errors")]
-async fn list_errors(state: State, asked: Asked<(WindowParams, ErrorParams)>) -> Answered {
-    let ask = async |tenant, (window, errors): (WindowParams, ErrorParams)| {
+async fn list_errors(state: State, asked: Asked<(WindowParams, CallFilterParams, ErrorParams)>) -> Answered {
+    type Params = (WindowParams, CallFilterParams, ErrorParams);
+    let ask = async |tenant, (window, CallFilterParams(filters), errors): Params| {
         let window = window.window(state.clock.now(), state.limits.window_max)?;
-        let log = state.analytics.errors(tenant, window, errors.filter(), errors.page()).await?;
+        let log = state.analytics.errors(tenant, window, errors.filter(), filters, errors.page()).await?;
         let window = log.answered_window;
         answer(&ErrorLogResponse::from(log), window)
     };
@@ -194,13 +197,14 @@ async fn list_errors(state: State, asked: Asked<(WindowParams, ErrorParams)>) ->
 /// Suggested polling interval: 10 seconds.
 #[utoipa::path(
     tag = "Analytics",
+    params(CallFilterParams),
     responses((status = 200, description = "The number of active calls", body = ActiveCallsResponse), ReadProblems),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[get("/api/v1/analytics/active-calls")]
-async fn get_active_calls(state: State, asked: Asked) -> Answered {
-    let ask = async |tenant, _| {
-        let count = state.analytics.active_calls(tenant).await?;
+async fn get_active_calls(state: State, asked: Asked<CallFilterParams>) -> Answered {
+    let ask = async |tenant, CallFilterParams(filters)| {
+        let count = state.analytics.active_calls(tenant, state.clock.now(), filters).await?;
         plain_answer(&ActiveCallsResponse { count })
     };
     asked.answer(&state, "get_active_calls", ask).await

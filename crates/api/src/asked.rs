@@ -64,28 +64,40 @@ impl QueryParams for Unread {
 }
 
 impl<P: QueryParams> Asked<P> {
-    /// The answer that is kept, or what `ask` gives for the tenant and the parameters.
+    /// The answer that is kept, or what `ask` gives for the tenant and the parameters. The operation is the name that the
+    /// question is known by, with what its path says.
     pub async fn answer(
         self,
         state: &ApiState,
-        operation: &'static str,
+        operation: &str,
         ask: impl AsyncFnOnce(TenantId, P) -> Result<Answer, Problem>,
     ) -> Result<HttpResponse, Problem> {
         let query_string = self.request.query_string();
-        let load = async {
-            let taken = state.answers_in_work.take(self.tenant).await;
-            let overloaded =
-                |_| Problem::new(ProblemCode::Overloaded, "too many answers of this tenant are being made");
-            let _turn = taken.map_err(overloaded)?;
-            let asking = ask(self.tenant, P::from_query_string(query_string)?);
-            let asked = tokio::time::timeout(state.limits.request_timeout, asking).await;
-            asked.map_err(|_| Problem::new(ProblemCode::Unavailable, "the database took too long to answer"))?
-        };
-        let question = Question { tenant: self.tenant, operation, query_string };
-        let (answer, found) = state.cache.answer(question, load).await?;
-        state.metrics.answers.count(found);
-        Ok(respond(&answer, self.request.headers()))
+        let ask = async || ask(self.tenant, P::from_query_string(query_string)?).await;
+        answer_as(state, self.tenant, operation, query_string, self.request.headers(), ask).await
     }
+}
+
+/// The answer to a question that is kept, or what `ask` gives; `text` is all that the question says.
+pub async fn answer_as(
+    state: &ApiState,
+    tenant: TenantId,
+    operation: &str,
+    text: &str,
+    headers: &HeaderMap,
+    ask: impl AsyncFnOnce() -> Result<Answer, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let load = async {
+        let taken = state.answers_in_work.take(tenant).await;
+        let overloaded = |_| Problem::new(ProblemCode::Overloaded, "too many answers of this tenant are being made");
+        let _turn = taken.map_err(overloaded)?;
+        let asked = tokio::time::timeout(state.limits.request_timeout, ask()).await;
+        asked.map_err(|_| Problem::new(ProblemCode::Unavailable, "the database took too long to answer"))?
+    };
+    let question = Question { tenant, operation, query_string: text };
+    let (answer, found) = state.cache.answer(question, load).await?;
+    state.metrics.answers.count(found);
+    Ok(respond(&answer, headers))
 }
 
 /// An answer without a window.

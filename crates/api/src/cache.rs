@@ -38,8 +38,8 @@ impl CacheLimits {
 #[derive(Clone, Copy, Hash)]
 pub struct Question<'a> {
     pub tenant: TenantId,
-    pub operation: &'static str,
-    /// As it was sent, not parsed.
+    pub operation: &'a str,
+    /// As it was sent, not parsed: the query string, or the body.
     pub query_string: &'a str,
 }
 
@@ -47,20 +47,20 @@ pub struct Question<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct KeptQuestion {
     tenant: TenantId,
-    operation: &'static str,
+    operation: Box<str>,
     query_string: Box<str>,
 }
 
 impl From<Question<'_>> for KeptQuestion {
     fn from(question: Question<'_>) -> Self {
         let Question { tenant, operation, query_string } = question;
-        Self { tenant, operation, query_string: query_string.into() }
+        Self { tenant, operation: operation.into(), query_string: query_string.into() }
     }
 }
 
 impl Equivalent<KeptQuestion> for Question<'_> {
     fn equivalent(&self, kept: &KeptQuestion) -> bool {
-        (self.tenant, self.operation, self.query_string) == (kept.tenant, kept.operation, &*kept.query_string)
+        (self.tenant, self.operation, self.query_string) == (kept.tenant, &*kept.operation, &*kept.query_string)
     }
 }
 

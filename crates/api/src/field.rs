@@ -1,8 +1,8 @@
 //! Faults of single fields: what is wrong, for people and for programs.
 
 use callscope_domain::{
-    CallFault, LabelFault, QuestionFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault, UnknownWord,
-    WindowFault, ZoneFault,
+    AxisFault, CallFault, LabelFault, QuestionFault, RateFault, Refusal, SeriesFault, SlugFault, TextFault,
+    TextRuleFault, UnknownWord, WindowFault, ZoneFault,
 };
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -206,6 +206,22 @@ impl Violation for SlugFault {
     }
 }
 
+impl Violation for TextRuleFault {
+    fn code(&self) -> FieldCode {
+        match self {
+            Self::Text(fault) => fault.code(),
+            Self::Slug(fault) => fault.code(),
+            Self::Word(fault) => fault.code(),
+        }
+    }
+}
+
+impl Violation for AxisFault {
+    fn code(&self) -> FieldCode {
+        FieldCode::UnknownValue
+    }
+}
+
 impl Violation for UnknownWord {
     fn code(&self) -> FieldCode {
         FieldCode::UnknownValue
@@ -240,7 +256,7 @@ impl Violation for QuestionFault {
     fn code(&self) -> FieldCode {
         match self {
             Self::Series(fault) => fault.code(),
-            Self::NoSuchFigure { .. } | Self::Combination { .. } => FieldCode::NotAllowed,
+            Self::NoSuchFigure { .. } | Self::Combination(..) => FieldCode::NotAllowed,
             Self::Unaligned(_) => FieldCode::OutOfRange,
         }
     }
@@ -252,8 +268,10 @@ impl Violation for CallFault {
             Self::EndMissing => FieldCode::Required,
             Self::EndWhileActive => FieldCode::NotAllowed,
             Self::EndBeforeStart | Self::TooLong | Self::ErrorOutsideCall(_) => FieldCode::Inconsistent,
-            Self::StartInFuture | Self::TokensOutOfBounds => FieldCode::OutOfRange,
-            Self::TooManyProviders | Self::TooManySamples | Self::TooManyErrors => FieldCode::TooMany,
+            Self::StartInFuture | Self::NumberOutOfBounds(_) => FieldCode::OutOfRange,
+            Self::TooManyProviders | Self::TooManySamples | Self::TooManyErrors | Self::TooManyTags => {
+                FieldCode::TooMany
+            }
             Self::ErrorsTooLong => FieldCode::TooLong,
         }
     }

@@ -2,9 +2,11 @@
 //! never what was, which may be long.
 
 use crate::field::{FieldCode, FieldError, Rule};
-use serde::de::{DeserializeSeed, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use callscope_domain::TAGS_PER_CALL_MAX;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Error;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -135,6 +137,41 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for UpTo<'_, T> {
         Ok(())
     }
 }
+
+/// The tags of a record: pairs of texts, of which at most one more than allowed are kept.
+pub struct Tags<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TagsVisitor(PhantomData))
+    }
+}
+
+struct TagsVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Visitor<'de> for TagsVisitor<'a> {
+    type Value = Tags<'a>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tags<'a>, A::Error> {
+        let mut tags = Vec::new();
+        while tags.len() <= TAGS_PER_CALL_MAX {
+            match map.next_entry::<Text<'a>, Text<'a>>()? {
+                Some((key, value)) => tags.push((key.0, value.0)),
+                None => return Ok(Tags(tags)),
+            }
+        }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Tags(tags))
+    }
+}
+
+/// A text, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A whole number. JSON has one kind of number, so `1500.0` is as whole as `1500`, and some programs write it so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
         (name = "Health", description = "Health checks for load balancers and orchestrators. They need no credential")
     ),
     // Those that no answer and no body names: the builder does not look for them among parameters.
-    components(schemas(Problem, words::Period, words::Interval, words::Level, words::Service)),
+    components(schemas(Problem, words::Period, words::VolumeInterval, words::Level, words::Service)),
     modifiers(&Credentials)
 )]
 struct Document;

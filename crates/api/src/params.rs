@@ -6,7 +6,7 @@ use crate::words::{self, timestamp};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use callscope_analytics::ports::{ErrorFilter, Page};
-use callscope_domain::{Interval, Level, Period, Service, Slug, Span, Timestamp, Window, Zone};
+use callscope_domain::{Level, Period, Service, Slug, Span, Timestamp, VolumeInterval, Window, Zone};
 use std::future::{Ready, ready};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -96,7 +96,19 @@ impl Query {
         }
     }
 
-    fn fault(&mut self, field: &str, violation: impl Violation) {
+    /// The parameters `tag.KEY`, of which at most one more than so many are read.
+    pub fn take_tags(&mut self, max: usize) -> Vec<(String, String)> {
+        self.known.push("tag.KEY");
+        let mut tags: Vec<(String, String)> = self.pairs.extract_if(.., |(name, _)| name.starts_with("tag.")).collect();
+        if tags.len() > max {
+            self.fault("tag.KEY", Rule::owned(FieldCode::TooMany, format!("must be given for at most {max} keys")));
+            tags.truncate(max);
+        }
+        tags
+    }
+
+    /// Notes a fault of a parameter.
+    pub fn fault(&mut self, field: &str, violation: impl Violation) {
         self.faults.push(FieldError::new(field, violation));
     }
 
@@ -182,19 +194,24 @@ impl QueryParams for WindowParams {
 impl WindowParams {
     /// The window that is meant at this moment, at most so wide.
     pub fn window(&self, now: Timestamp, widest: Span) -> Result<Window, Problem> {
+        self.window_or_fault(now, widest).map_err(|(field, rule)| Problem::invalid_field(field, rule))
+    }
+
+    /// The same, or the parameter at fault and what is wrong with it.
+    pub fn window_or_fault(&self, now: Timestamp, widest: Span) -> Result<Window, (&'static str, Rule)> {
         let given = if self.started_before.is_some() { "started_before" } else { "started_after" };
         let window = Window::resolve(self.period, self.started_after, self.started_before, now);
         let window = window.map_err(|fault| match self.started_before {
-            Some(_) => Problem::invalid_field(given, fault),
-            None => Problem::invalid_field(given, STARTS_IN_FUTURE),
+            Some(_) => (given, Rule::owned(fault.code(), fault.to_string())),
+            None => (given, STARTS_IN_FUTURE),
         })?;
         if !window.start().is_nameable() || !window.end().is_nameable() {
-            return Err(Problem::invalid_field(given, LEAVES_CALENDAR));
+            return Err((given, LEAVES_CALENDAR));
         }
         if window.end().since(window.start()) > widest {
             let days = widest.as_whole_days();
             let message = format!("makes the window wider than {days} days: ask for parts of at most {days} days each");
-            return Err(Problem::invalid_field(given, Rule::owned(FieldCode::OutOfRange, message)));
+            return Err((given, Rule::owned(FieldCode::OutOfRange, message)));
         }
         Ok(window)
     }
@@ -220,8 +237,8 @@ impl QueryParams for WorkflowParam {
 #[into_params(parameter_in = Query)]
 pub struct SeriesParams {
     /// The width of a bucket. More than 10,000 buckets are refused.
-    #[param(value_type = words::Interval, required = false)]
-    pub interval: Interval,
+    #[param(value_type = words::VolumeInterval, required = false)]
+    pub interval: VolumeInterval,
     /// The IANA time zone of the buckets, such as `Europe/Berlin`; daylight saving is applied.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_+/-]+$", default = "UTC", required = false)]
     pub timezone: Zone,
@@ -230,7 +247,7 @@ pub struct SeriesParams {
 impl QueryParams for SeriesParams {
     fn take(query: &mut Query) -> Self {
         Self {
-            interval: query.take("interval", Interval::from_str).unwrap_or_default(),
+            interval: query.take("interval", VolumeInterval::from_str).unwrap_or_default(),
             timezone: query.take("timezone", Zone::from_str).unwrap_or_default(),
         }
     }
@@ -348,7 +365,8 @@ macro_rules! sets_together {
 sets_together!(A, B);
 sets_together!(A, B, C);
 
-fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, Rule> {
+/// A whole number within bounds.
+pub fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, Rule> {
     // Rust's own parser would let a leading + through.
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let sound = text.parse().ok().filter(|number| is_digits && bounds.contains(number));

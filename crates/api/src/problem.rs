@@ -1,6 +1,6 @@
 //! Problem details (RFC 9457): the one shape of every error, the framework's own included.
 
-use crate::field::{FieldError, Violation};
+use crate::field::{FieldCode, FieldError, Rule, Violation};
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
@@ -255,8 +255,17 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Question(fault) => {
-                let field = if matches!(fault, QuestionFault::Series(_)) { "interval" } else { "dimension" };
+                let field = match &fault {
+                    QuestionFault::Series(_) => "interval",
+                    QuestionFault::NoSuchFigure { dimension, .. } | QuestionFault::Combination(_, dimension) => {
+                        dimension.as_str()
+                    }
+                    QuestionFault::Unaligned(_) => "timezone",
+                };
                 Self::invalid_field(field, fault)
+            }
+            ServiceError::TooManyCalls { .. } | ServiceError::TooSlow => {
+                Self::invalid_field("period", Rule::owned(FieldCode::OutOfRange, error.to_string()))
             }
             ServiceError::Store(error) => Self::from(&error),
         }

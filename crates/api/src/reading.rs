@@ -6,9 +6,9 @@ use crate::object::Object;
 use crate::record::{CallRecord, ErrorRecord, ProviderRecord, WorkflowRecord};
 use crate::words::timestamp;
 use callscope_domain::{
-    Call, CallError, CallFault, CallFields, CallId, CallStatus, ErrorKind, ExternalId, Latency, Level, Provider,
-    ProviderName, ProviderType, ProviderUse, SAMPLES_PER_CALL_MAX, Service, Slug, TenantId, Text, Timestamp, Workflow,
-    WorkflowId,
+    Call, CallError, CallFault, CallFields, CallId, CallStatus, ErrorKind, ExternalId, Latency, Level, NumberFact,
+    Numbers, Provider, ProviderName, ProviderType, ProviderUse, SAMPLES_PER_CALL_MAX, SLUG_MAX, Service, Slug, TagKey,
+    TagValue, TenantId, Text, TextFact, Texts, Timestamp, Workflow, WorkflowId,
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -148,14 +148,46 @@ impl Reader {
 
     fn call(&mut self, record: Object<CallRecord<'_>>) -> Option<Call> {
         let record = self.known(record, "", None);
+        let (source, external_id) = (record.source.clone(), record.external_id.clone());
         let id = self.call_id(record.call_id, record.source, record.external_id);
         let status = self.required(|| "status".into(), record.status, CallStatus::from_str);
         let started_at = self.required(|| "started_at".into(), record.started_at, timestamp);
         let ended_at_given = record.ended_at.is_some();
         let ended_at = self.optional(|| "ended_at".into(), record.ended_at, timestamp);
-        let end_reason = self.optional(|| "end_reason".into(), record.end_reason, |text| Text::new(text));
         let workflow = record.workflow.and_then(|workflow| self.workflow(workflow));
-        let agent = self.optional(|| "agent".into(), record.agent, |text| Text::new(text));
+        let mut texts = Texts::default();
+        for (fact, text) in [
+            (TextFact::EndReason, record.end_reason),
+            (TextFact::EndCategory, record.end_category),
+            (TextFact::Outcome, record.outcome),
+            (TextFact::Agent, record.agent),
+            (TextFact::AgentVersion, record.agent_version),
+            (TextFact::Environment, record.environment),
+            (TextFact::Direction, record.direction),
+            (TextFact::Language, record.language),
+        ] {
+            texts.set(fact, self.optional(|| fact.to_string(), text, |text| fact.check(text)));
+        }
+        // They were looked at when they made the id.
+        for (fact, text) in [(TextFact::Source, source), (TextFact::ExternalId, external_id)] {
+            texts.set(fact, text.and_then(|text| fact.check(&text).ok()));
+        }
+        let mut numbers = Numbers::default();
+        for (fact, number) in [
+            (NumberFact::TotalTokens, record.total_tokens),
+            (NumberFact::InputTokens, record.input_tokens),
+            (NumberFact::OutputTokens, record.output_tokens),
+            (NumberFact::CachedInputTokens, record.cached_input_tokens),
+            (NumberFact::Turns, record.turns),
+            (NumberFact::Interruptions, record.interruptions),
+            (NumberFact::ToolCalls, record.tool_calls),
+            (NumberFact::Version, record.version),
+        ] {
+            numbers.set(fact, number.map(|json::Whole(number)| number));
+        }
+        numbers.set(NumberFact::CostMicrousd, record.cost_usd.map(microusd));
+        let tags = record.tags.map_or_else(Vec::new, |json::Tags(tags)| self.tags(tags));
+        let turn_latencies = self.latencies(|| "turn_latencies_ms".into(), record.turn_latencies_ms)?;
         let providers = record.providers.unwrap_or_default().0.into_iter().enumerate();
         let providers = providers.filter_map(|(index, provider)| self.provider(index, provider)).collect();
         let errors: Vec<Option<CallError>> = record
@@ -174,16 +206,16 @@ impl Reader {
         else {
             return None;
         };
-        let total_tokens = record.total_tokens.map_or(0, |json::Whole(tokens)| tokens);
         let fields = CallFields {
             id,
             status,
             started_at,
             ended_at,
-            end_reason,
             workflow,
-            agent,
-            total_tokens,
+            texts,
+            numbers,
+            tags,
+            turn_latencies,
             providers,
             errors,
         };
@@ -248,18 +280,48 @@ impl Reader {
         let provider_type = self.required(|| field("provider_type"), record.provider_type, ProviderType::from_str);
         let provider_name =
             self.required(|| field("provider_name"), record.provider_name, |text| ProviderName::new(text));
-        let given = record.latencies_ms.unwrap_or_default().0;
+        let model = self.optional(|| field("model"), record.model, |text| Text::new(text));
+        let latencies = self.latencies(|| field("latencies_ms"), record.latencies_ms)?;
+        let provider = Provider { provider_type: provider_type?, provider_name: provider_name? };
+        Some(ProviderUse { provider, model, latencies })
+    }
+
+    /// The latencies of a list; what is none is dropped and counted.
+    fn latencies(
+        &mut self,
+        field: impl FnOnce() -> String,
+        given: Option<json::Bounded<Option<f64>, SAMPLES_PER_CALL_MAX>>,
+    ) -> Option<Vec<Latency>> {
+        let given = given.unwrap_or_default().0;
         if given.len() > SAMPLES_PER_CALL_MAX {
             let message = format!("must have at most {SAMPLES_PER_CALL_MAX} entries");
-            self.fault(field("latencies_ms"), Rule::owned(FieldCode::TooMany, message));
+            self.fault(field(), Rule::owned(FieldCode::TooMany, message));
             return None;
         }
         let latencies: Vec<Latency> = given.iter().filter_map(|latency| Latency::from_ms((*latency)?)).collect();
         self.dropped_samples += (given.len() - latencies.len()) as u64;
-        Some(ProviderUse {
-            provider: Provider { provider_type: provider_type?, provider_name: provider_name? },
-            latencies,
-        })
+        Some(latencies)
+    }
+
+    fn tags(&mut self, given: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Vec<(TagKey, TagValue)> {
+        let mut tags: Vec<(TagKey, TagValue)> = Vec::with_capacity(given.len());
+        for (key, value) in given {
+            let name: String = key.chars().take(SLUG_MAX).collect();
+            let key = match TagKey::new(&*key) {
+                Ok(key) => key,
+                Err(fault) => {
+                    self.fault("tags", Rule::owned(FieldCode::InvalidFormat, format!("has a key that {fault}")));
+                    continue;
+                }
+            };
+            if tags.iter().any(|(known, _)| *known == key) {
+                self.fault(format!("tags.{name}"), Rule::TWICE);
+                continue;
+            }
+            let value = self.optional(|| format!("tags.{name}"), Some(value), |text| TagValue::new(text));
+            tags.extend(value.map(|value| (key, value)));
+        }
+        tags
     }
 
     fn error(&mut self, index: usize, record: Object<ErrorRecord<'_>>) -> Option<CallError> {
@@ -272,8 +334,9 @@ impl Reader {
         let details = record.details.map(RawValue::get).filter(|text| *text != "null");
         let details = self.optional(|| field("details"), details, details_object);
         let agent = self.optional(|| field("agent"), record.agent, |text| Text::new(text));
+        let provider_name = self.optional(|| field("provider_name"), record.provider_name, |text| Text::new(text));
         let kind = ErrorKind { service: service?, level: level? };
-        Some(CallError { timestamp: timestamp?, kind, message: message?, details, agent })
+        Some(CallError { timestamp: timestamp?, kind, message: message?, details, agent, provider_name })
     }
 }
 
@@ -283,11 +346,20 @@ fn field_of(fault: CallFault) -> String {
             "ended_at".to_owned()
         }
         CallFault::StartInFuture => "started_at".to_owned(),
-        CallFault::TokensOutOfBounds => "total_tokens".to_owned(),
+        CallFault::NumberOutOfBounds(fact) => fact.to_string(),
+        CallFault::TooManyTags => "tags".to_owned(),
         CallFault::TooManyProviders | CallFault::TooManySamples => "providers".to_owned(),
         CallFault::TooManyErrors | CallFault::ErrorsTooLong => "errors".to_owned(),
         CallFault::ErrorOutsideCall(position) => format!("errors[{position}].timestamp"),
     }
+}
+
+/// A cost in millionths of a dollar; what no number of them can be is out of every bound.
+fn microusd(dollars: f64) -> i64 {
+    let microusd = (dollars * 1e6).round();
+    #[expect(clippy::cast_possible_truncation, reason = "the bounds are checked, and the cast keeps within them")]
+    let whole = microusd as i64;
+    whole
 }
 
 /// A UUID, in any of its usual spellings.

@@ -1,7 +1,7 @@
 //! A call record on the wire. How it becomes a call is the business of [`crate::reading`].
 
 use crate::error_details::ErrorDetails;
-use crate::json::{Bounded, Whole};
+use crate::json::{Bounded, Tags, Whole};
 use crate::object::Object;
 use crate::words;
 use callscope_domain::{ERRORS_PER_CALL_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX};
@@ -14,12 +14,16 @@ use utoipa::ToSchema;
 // The schema is that of a record whose path names the call; `schemas::BatchRecord` is that of one in a batch.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = CallState, example = json!({
-    "call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "status": "completed",
-    "started_at": "2026-01-17T10:30:00Z", "ended_at": "2026-01-17T10:33:00Z", "end_reason": "user_hangup",
+    "call_id": "31c02e4f-12e0-4af0-869b-aab222503a09", "external_id": "RM_x2yGmRa", "source": "livekit", "version": 3,
+    "status": "completed", "started_at": "2026-01-17T10:30:00Z", "ended_at": "2026-01-17T10:33:00Z",
+    "end_reason": "user_hangup", "end_category": "caller_hangup", "outcome": "success",
     "workflow": {"slug": "daily-call", "name": "Daily Health Check"},
-    "agent": "greeter-agent", "total_tokens": 1500,
-    "providers": [{"provider_type": "stt", "provider_name": "deepgram", "latencies_ms": [118.2, 131.5]}],
-    "errors": [{"timestamp": "2026-01-17T10:31:00Z", "service": "stt", "level": "error",
+    "agent": "greeter-agent", "agent_version": "2026-01-12", "environment": "production", "direction": "inbound",
+    "language": "en-US", "tags": {"campaign": "spring"},
+    "turns": 9, "interruptions": 1, "tool_calls": 2, "turn_latencies_ms": [812.0, 1040.5],
+    "total_tokens": 1500, "input_tokens": 1320, "output_tokens": 180, "cached_input_tokens": 900, "cost_usd": 0.0431,
+    "providers": [{"provider_type": "stt", "provider_name": "deepgram", "model": "nova-3", "latencies_ms": [118.2, 131.5]}],
+    "errors": [{"timestamp": "2026-01-17T10:31:00Z", "service": "stt", "level": "error", "provider_name": "deepgram",
                 "message": "Connection timeout to Deepgram", "details": {"timeout_ms": 5000}, "agent": "meal-agent"}]
 }))]
 pub struct CallRecord<'a> {
@@ -62,11 +66,76 @@ pub struct CallRecord<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "greeter-agent")]
     pub(crate) agent: Option<Cow<'a, str>>,
-    /// Tokens that language models used.
+    /// The version of the agent.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^\\u0000]*$", example = "2026-01-12")]
+    pub(crate) agent_version: Option<Cow<'a, str>>,
+    /// Where the agent runs, such as `production` or `test`.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^\\u0000]*$", example = "production")]
+    pub(crate) environment: Option<Cow<'a, str>>,
+    /// Which way the call went.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<words::Direction>)]
+    pub(crate) direction: Option<Cow<'a, str>>,
+    /// The language of the call, such as `en-US`.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 35, pattern = "^[^\\u0000]*$", example = "en-US")]
+    pub(crate) language: Option<Cow<'a, str>>,
+    /// Whether the call reached what it was for.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<words::Outcome>)]
+    pub(crate) outcome: Option<Cow<'a, str>>,
+    /// Why the call ended, in one vocabulary for all sources.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<words::EndCategory>)]
+    pub(crate) end_category: Option<Cow<'a, str>>,
+    /// Up to 8 facts of your own: a key is a slug, a value has at most 256 characters.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
+    pub(crate) tags: Option<Tags<'a>>,
+    /// Orders the records of a call: one with a lower version than the last is accepted and ignored.
     #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, default = 0, example = 1500)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 3)]
+    pub(crate) version: Option<Whole>,
+    /// Turns of the agent.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 100_000, example = 9)]
+    pub(crate) turns: Option<Whole>,
+    /// How often the caller interrupted the agent.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 100_000, example = 1)]
+    pub(crate) interruptions: Option<Whole>,
+    /// Tools that the agent called.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 100_000, example = 2)]
+    pub(crate) tool_calls: Option<Whole>,
+    /// One latency for each turn that was measured, in milliseconds: the user stops speaking to the agent is heard. What is
+    /// no latency is dropped, as with `providers`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Option<f64>>>, max_items = 10_000, example = json!([812.0, 1040.5]))]
+    pub(crate) turn_latencies_ms: Option<Bounded<Option<f64>, SAMPLES_PER_CALL_MAX>>,
+    /// Tokens that language models used; if absent, input and output together.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, example = 1500)]
     pub(crate) total_tokens: Option<Whole>,
-    /// What the call used of each provider. Two entries for the same provider are merged.
+    /// Those of them that went in.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, example = 1320)]
+    pub(crate) input_tokens: Option<Whole>,
+    /// Those of them that came out.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, example = 180)]
+    pub(crate) output_tokens: Option<Whole>,
+    /// Those that went in and were read from a cache.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, example = 900)]
+    pub(crate) cached_input_tokens: Option<Whole>,
+    /// What the call cost, in US dollars; kept in millionths. Leave it out where it is unknown: that is not 0.
+    #[serde(default)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000, example = 0.0431)]
+    pub(crate) cost_usd: Option<f64>,
+    /// What the call used of each provider. Two entries for the same provider and model are merged.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<ProviderRecord>>, max_items = 32)]
     pub(crate) providers: Option<Bounded<Object<ProviderRecord<'a>>, PROVIDERS_PER_CALL_MAX>>,
@@ -105,8 +174,12 @@ pub struct ProviderRecord<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = String, required, min_length = 1, max_length = 64, pattern = "^[^\\u0000]*$", example = "deepgram")]
     pub(crate) provider_name: Option<Cow<'a, str>>,
+    /// The model, such as `nova-3`.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "nova-3")]
+    pub(crate) model: Option<Cow<'a, str>>,
     /// One latency a turn, in milliseconds. What is null, not above 0, or above 600,000 is dropped and counted in
-    /// `dropped_samples`; at most 10,000 over all providers of a call.
+    /// `dropped_samples`; at most 10,000 over all providers of a call and its turns.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Option<f64>>>, max_items = 10_000, example = json!([118.2, 131.5]))]
     pub(crate) latencies_ms: Option<Bounded<Option<f64>, SAMPLES_PER_CALL_MAX>>,
@@ -140,4 +213,8 @@ pub struct ErrorRecord<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "meal-agent")]
     pub(crate) agent: Option<Cow<'a, str>>,
+    /// The provider that it arose at.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^\\u0000]*$", example = "deepgram")]
+    pub(crate) provider_name: Option<Cow<'a, str>>,
 }

@@ -7,6 +7,7 @@ mod health;
 pub mod ingest;
 mod keys;
 pub mod metrics;
+mod query;
 mod tickets;
 
 pub use health::HEALTH_PATH;
@@ -17,7 +18,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 /// The routes that the OpenAPI document describes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.configure(ingest::routes).configure(calls_stream::routes);
+    config.configure(query::routes).configure(ingest::routes).configure(calls_stream::routes);
     config.configure(keys::routes).configure(tickets::routes).configure(health::routes);
 }
 

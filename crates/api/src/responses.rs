@@ -4,7 +4,9 @@ use crate::error_details::ErrorDetails;
 use crate::words;
 use callscope_analytics::ports::LoggedError;
 use callscope_analytics::service::ErrorLog;
-use callscope_domain::{Figures, FiguresRow, GroupValue, Interval, LoadedGroup, Metric, MetricValue, Span, Timestamp};
+use callscope_domain::{
+    Cell, Figures, FiguresRow, GroupValue, Metric, MetricValue, ShownValue, Span, Timestamp, VolumeInterval,
+};
 use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -70,7 +72,7 @@ impl From<&Figures> for SummaryResponse {
 #[derive(Serialize, ToSchema)]
 pub struct CallVolumeResponse {
     /// The width of the buckets.
-    interval: words::Interval,
+    interval: words::VolumeInterval,
     /// One entry a bucket, ascending, empty buckets included: from the one that holds the window's start to the one
     /// that holds its last instant. The first and the last count only calls of the window.
     data: Vec<CallVolumeBucket>,
@@ -95,14 +97,14 @@ pub struct CallVolumeBucket {
 
 impl CallVolumeResponse {
     /// The answer for a series.
-    pub fn new(interval: Interval, figures: &Figures) -> Self {
+    pub fn new(interval: VolumeInterval, figures: &Figures) -> Self {
         let bucket = |row: &FiguresRow| CallVolumeBucket {
-            timestamp: row.bucket.map(rfc3339).unwrap_or_default(),
+            timestamp: if let Cell::Bucket(start) = row.cell { rfc3339(start) } else { String::new() },
             total: whole(row, Metric::TotalCalls),
             completed: whole(row, Metric::CompletedCalls),
             failed: whole(row, Metric::FailedCalls),
         };
-        Self { interval: words::Interval(interval), data: figures.rows.iter().map(bucket).collect() }
+        Self { interval: words::VolumeInterval(interval), data: figures.rows.iter().map(bucket).collect() }
     }
 }
 
@@ -138,7 +140,7 @@ pub struct WorkflowStats {
 impl WorkflowStats {
     /// The answer for a row of a workflow; none for one of anything else.
     pub fn new(row: &FiguresRow) -> Option<Self> {
-        let LoadedGroup { value: GroupValue::Workflow(id), label: Some(label), .. } = row.group.as_ref()? else {
+        let ShownValue { value: GroupValue::Workflow(id), label: Some(label), .. } = row.first_value()? else {
             return None;
         };
         Some(Self {
@@ -183,7 +185,7 @@ pub struct ProviderLatency {
 impl ProviderLatency {
     /// The answer for a row of a provider; none for one of anything else.
     pub fn new(row: &FiguresRow) -> Option<Self> {
-        let GroupValue::Provider(provider) = &row.group.as_ref()?.value else { return None };
+        let GroupValue::Provider(provider) = &row.first_value()?.value else { return None };
         let [avg, p50, p95, p99] = Metric::latencies_of(provider.provider_type).map(|metric| real(row, metric));
         Some(Self {
             provider_type: words::ProviderType(provider.provider_type),
@@ -287,7 +289,7 @@ fn real(row: &FiguresRow, metric: Metric) -> Option<f64> {
 }
 
 /// To some decimals, halves away from zero.
-fn rounded(value: f64, decimals: u8) -> f64 {
+pub fn rounded(value: f64, decimals: u8) -> f64 {
     let scale = 10_f64.powi(decimals.into());
     (value * scale).round() / scale
 }

@@ -57,8 +57,20 @@ word! {
     CallStatus = "CallStatus"
 }
 word! {
+    /// Which way a call went.
+    Direction = "Direction"
+}
+word! {
+    /// Why a call ended, in one vocabulary for all sources.
+    EndCategory = "EndCategory"
+}
+word! {
+    /// Whether a call reached what it was for.
+    Outcome = "Outcome"
+}
+word! {
     /// The width of a series' buckets. A week starts on Monday.
-    Interval = "Interval", or callscope_domain::Interval::default()
+    VolumeInterval = "Interval", or callscope_domain::VolumeInterval::default()
 }
 word! {
     /// How bad an error is: `error` affected the call, `warning` did not.

@@ -1,9 +1,11 @@
 //! A call: what a record may say of it.
 
+use crate::dimension::{Dimension, Grouping, OTHER};
 use crate::errors::{CallError, ErrorKind};
+use crate::fact::{EndCategory, NumberFact, Numbers, TextFact, Texts};
 use crate::ids::{CallId, TenantId, WorkflowId};
-use crate::provider::ProviderUse;
-use crate::text::{AgentName, EndReason, Text};
+use crate::provider::{Latency, ProviderUse};
+use crate::text::{TagKey, TagValue, Text};
 use crate::time::{Span, Timestamp};
 use crate::words;
 use crate::workflow::Workflow;
@@ -23,8 +25,8 @@ pub const ERRORS_PER_CALL_MAX: usize = 200;
 /// Most bytes of the messages and details of one record's errors: a record is written as a whole, and others wait
 /// meanwhile.
 pub const ERROR_BYTES_PER_CALL_MAX: usize = 1 << 20;
-/// Most tokens of one call; a sum of them over 9 * 10^9 calls fits 64 bits.
-pub const TOTAL_TOKENS_MAX: i64 = 1_000_000_000;
+/// Most tags of one call.
+pub const TAGS_PER_CALL_MAX: usize = 8;
 /// The end reason of a call that was closed because its end never came.
 pub const TIMEOUT_END_REASON: &str = "timeout";
 
@@ -52,57 +54,60 @@ pub struct CallFacts {
     pub started_at: Timestamp,
     /// Its end; none while it is active, nor when it timed out.
     pub ended_at: Option<Timestamp>,
-    /// Why it ended, in the client's words.
-    pub end_reason: Option<EndReason>,
     /// The workflow it ran through.
     pub workflow_id: Option<WorkflowId>,
-    /// The agent that ran it.
-    pub agent: Option<AgentName>,
-    /// Tokens that language models used.
-    pub total_tokens: i64,
-    /// What it used of each provider; a provider stands here once.
+    /// Its texts.
+    pub texts: Texts,
+    /// Its numbers.
+    pub numbers: Numbers,
+    /// Its tags, by key; a key stands here once.
+    pub tags: Vec<(TagKey, TagValue)>,
+    /// One latency a turn that was measured: the user stops speaking to the agent is heard.
+    pub turn_latencies: Vec<Latency>,
+    /// What it used of each provider; a provider and model stand here once.
     pub providers: Vec<ProviderUse>,
     /// The kinds of its errors, by position.
     pub error_kinds: Vec<ErrorKind>,
 }
 
-/// A whole number that a record may give of a call, and that storage keeps beside the others: absent when it is zero.
-#[derive(Clone, Copy)]
-pub struct NumberFact {
-    /// The number that stands for it in storage. It never changes.
-    pub code: u64,
-    /// Its value.
-    pub get: fn(&CallFacts) -> i64,
-    /// Sets its value.
-    pub set: fn(&mut CallFacts, i64),
-}
-
-/// Every such number, by code.
-pub const NUMBER_FACTS: &[NumberFact] =
-    &[NumberFact { code: 1, get: |call| call.total_tokens, set: |call, value| call.total_tokens = value }];
-
 impl CallFacts {
     /// A call of which nothing else is known.
     #[must_use]
-    pub const fn bare(id: CallId, status: CallStatus, started_at: Timestamp) -> Self {
+    pub fn bare(id: CallId, status: CallStatus, started_at: Timestamp) -> Self {
         Self {
             id,
             status,
             started_at,
             ended_at: None,
-            end_reason: None,
             workflow_id: None,
-            agent: None,
-            total_tokens: 0,
+            texts: Texts::default(),
+            numbers: Numbers::default(),
+            tags: Vec::new(),
+            turn_latencies: Vec::new(),
             providers: Vec::new(),
             error_kinds: Vec::new(),
         }
     }
 
+    /// One of its texts, as a type of its own.
+    #[must_use]
+    pub fn text<const MAX: usize>(&self, fact: TextFact) -> Option<Text<MAX>> {
+        self.texts.get(fact).map(Text::checked)
+    }
+
+    /// How long it lasted; none when its end is unknown.
+    #[must_use]
+    pub fn duration(&self) -> Option<Span> {
+        self.ended_at.map(|ended_at| ended_at.since(self.started_at))
+    }
+
     /// The same call, closed because its end never came.
     #[must_use]
     pub fn timed_out(&self) -> Self {
-        Self { status: CallStatus::Failed, end_reason: Some(Text::constant(TIMEOUT_END_REASON)), ..self.clone() }
+        let mut closed = Self { status: CallStatus::Failed, ..self.clone() };
+        closed.texts.set(TextFact::EndReason, Some(TIMEOUT_END_REASON.into()));
+        closed.texts.set(TextFact::EndCategory, Some(EndCategory::Timeout.as_str().into()));
+        closed
     }
 }
 
@@ -117,18 +122,42 @@ pub struct CallFields {
     pub started_at: Timestamp,
     /// Its end.
     pub ended_at: Option<Timestamp>,
-    /// Why it ended.
-    pub end_reason: Option<EndReason>,
     /// The workflow it ran through.
     pub workflow: Option<Workflow>,
-    /// Who ran it.
-    pub agent: Option<AgentName>,
-    /// Tokens that language models used.
-    pub total_tokens: i64,
-    /// What it used of each provider; entries of the same provider are merged.
+    /// Its texts.
+    pub texts: Texts,
+    /// Its numbers. Without the total of tokens, it is what went in and what came out.
+    pub numbers: Numbers,
+    /// Its tags; a key stands here once.
+    pub tags: Vec<(TagKey, TagValue)>,
+    /// One latency a turn that was measured.
+    pub turn_latencies: Vec<Latency>,
+    /// What it used of each provider; entries of the same provider and model are merged.
     pub providers: Vec<ProviderUse>,
     /// What went wrong, by position.
     pub errors: Vec<CallError>,
+}
+
+impl CallFields {
+    /// A record that says nothing else.
+    #[must_use]
+    pub fn bare(id: CallId, status: CallStatus, started_at: Timestamp) -> Self {
+        let (workflow, texts, numbers, tags) = Default::default();
+        let (turn_latencies, providers, errors) = Default::default();
+        Self {
+            id,
+            status,
+            started_at,
+            ended_at: None,
+            workflow,
+            texts,
+            numbers,
+            tags,
+            turn_latencies,
+            providers,
+            errors,
+        }
+    }
 }
 
 /// A whole call as a sound record describes it.
@@ -157,9 +186,12 @@ pub enum CallFault {
     /// The start lies too far ahead.
     #[error("must be at most 24 hours in the future")]
     StartInFuture,
-    /// Tokens are negative or absurd.
-    #[error("must be between 0 and {TOTAL_TOKENS_MAX}")]
-    TokensOutOfBounds,
+    /// A number is negative or absurd.
+    #[error("must be between 0 and {}", .0.upper_bound())]
+    NumberOutOfBounds(NumberFact),
+    /// Too many tags.
+    #[error("must have at most {TAGS_PER_CALL_MAX} entries")]
+    TooManyTags,
     /// Too many providers.
     #[error("must have at most {PROVIDERS_PER_CALL_MAX} entries")]
     TooManyProviders,
@@ -184,24 +216,34 @@ impl Call {
         if !faults.is_empty() {
             return Err(faults);
         }
+        let mut tags = fields.tags;
+        tags.sort_unstable();
         let facts = CallFacts {
             id: fields.id,
             status: fields.status,
             started_at: fields.started_at,
             ended_at: fields.ended_at,
-            end_reason: fields.end_reason,
             workflow_id: fields.workflow.as_ref().map(|workflow| workflow.id),
-            agent: fields.agent,
-            total_tokens: fields.total_tokens,
+            texts: fields.texts,
+            numbers: with_total_tokens(fields.numbers),
+            tags,
+            turn_latencies: fields.turn_latencies,
             providers: merge_same(fields.providers),
             error_kinds: fields.errors.iter().map(|error| error.kind).collect(),
         };
         Ok(Self { facts, workflow: fields.workflow, errors: fields.errors })
     }
 
-    pub(crate) fn join_other_workflow(&mut self, tenant: TenantId) {
-        self.facts.workflow_id = Some(Workflow::other_id(tenant));
-        self.workflow = Some(Workflow::other(tenant));
+    /// Moves it to the group `(other)` of a dimension of calls.
+    pub(crate) fn join_other(&mut self, dimension: Dimension, tenant: TenantId) {
+        match dimension.row().grouping {
+            Grouping::Workflow => {
+                self.facts.workflow_id = Some(Workflow::other_id(tenant));
+                self.workflow = Some(Workflow::other(tenant));
+            }
+            Grouping::Text(fact) => self.facts.texts.set(fact, Some(OTHER.into())),
+            Grouping::Tenant | Grouping::Use(..) | Grouping::Error(_) => {}
+        }
     }
 
     pub(crate) const fn facts_mut(&mut self) -> &mut CallFacts {
@@ -228,7 +270,8 @@ impl Call {
 }
 
 fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
-    let samples: usize = fields.providers.iter().map(|usage| usage.latencies.len()).sum();
+    let of_uses: usize = fields.providers.iter().map(|usage| usage.latencies.len()).sum();
+    let samples = of_uses + fields.turn_latencies.len();
     let error_bytes: usize = fields.errors.iter().map(CallError::text_bytes).sum();
     let end = fields.ended_at;
     let finished = fields.status != CallStatus::Active;
@@ -238,7 +281,7 @@ fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
         (end.is_some_and(|end| end < fields.started_at), CallFault::EndBeforeStart),
         (end.is_some_and(|end| end.since(fields.started_at) > CALL_DURATION_MAX), CallFault::TooLong),
         (fields.started_at.since(received_at) > FUTURE_START_MAX, CallFault::StartInFuture),
-        (!(0..=TOTAL_TOKENS_MAX).contains(&fields.total_tokens), CallFault::TokensOutOfBounds),
+        (fields.tags.len() > TAGS_PER_CALL_MAX, CallFault::TooManyTags),
         (fields.providers.len() > PROVIDERS_PER_CALL_MAX, CallFault::TooManyProviders),
         (samples > SAMPLES_PER_CALL_MAX, CallFault::TooManySamples),
         (fields.errors.len() > ERRORS_PER_CALL_MAX, CallFault::TooManyErrors),
@@ -251,13 +294,23 @@ fn faults(fields: &CallFields, received_at: Timestamp) -> Vec<CallFault> {
     let outside = fields.errors.iter().enumerate().filter_map(|(position, error)| {
         (error.timestamp < from || error.timestamp > to).then_some(CallFault::ErrorOutsideCall(position))
     });
-    broken.chain(outside).collect()
+    let numbers = fields.numbers.iter().filter(|(fact, value)| !(0..=fact.upper_bound()).contains(value));
+    broken.chain(numbers.map(|(fact, _)| CallFault::NumberOutOfBounds(fact))).chain(outside).collect()
+}
+
+/// A total that no record gives is what went in and what came out.
+fn with_total_tokens(mut numbers: Numbers) -> Numbers {
+    let parts = [NumberFact::InputTokens, NumberFact::OutputTokens].map(|fact| numbers.get(fact));
+    if numbers.get(NumberFact::TotalTokens).is_none() && parts.iter().any(Option::is_some) {
+        numbers.set(NumberFact::TotalTokens, Some(parts.into_iter().flatten().sum()));
+    }
+    numbers
 }
 
 pub(crate) fn merge_same(providers: Vec<ProviderUse>) -> Vec<ProviderUse> {
     let mut merged: Vec<ProviderUse> = Vec::with_capacity(providers.len());
     for usage in providers {
-        match merged.iter_mut().find(|known| known.provider == usage.provider) {
+        match merged.iter_mut().find(|known| known.provider == usage.provider && known.model == usage.model) {
             Some(known) => known.latencies.extend(usage.latencies),
             None => merged.push(usage),
         }
@@ -278,16 +331,8 @@ mod tests {
     fn fields(status: CallStatus) -> CallFields {
         let started_at = NOW - Span::from_hours(1);
         CallFields {
-            id: CallId(Uuid::from_u128(1)),
-            status,
-            started_at,
             ended_at: (status != CallStatus::Active).then(|| started_at + Span::from_minutes(3)),
-            end_reason: None,
-            workflow: None,
-            agent: None,
-            total_tokens: 0,
-            providers: Vec::new(),
-            errors: Vec::new(),
+            ..CallFields::bare(CallId(Uuid::from_u128(1)), status, started_at)
         }
     }
 
@@ -305,6 +350,7 @@ mod tests {
             message: Message::new("lost").unwrap(),
             details: None,
             agent: None,
+            provider_name: None,
         };
         let start = NOW - Span::from_hours(1);
         let micro = Span::from_micros(1);
@@ -315,7 +361,15 @@ mod tests {
         assert_eq!(faults_of(|call| call.ended_at = Some(start - micro)), [CallFault::EndBeforeStart]);
         assert_eq!(faults_of(|call| call.ended_at = Some(start + CALL_DURATION_MAX)), []);
         assert_eq!(faults_of(|call| call.ended_at = Some(start + CALL_DURATION_MAX + micro)), [CallFault::TooLong]);
-        assert_eq!(faults_of(|call| call.total_tokens = -1), [CallFault::TokensOutOfBounds]);
+        for &fact in NumberFact::ALL {
+            let of = |value| faults_of(|call| call.numbers.set(fact, Some(value)));
+            assert_eq!((of(-1), of(0)), (vec![CallFault::NumberOutOfBounds(fact)], vec![]), "{fact}");
+            assert_eq!(
+                (of(fact.upper_bound() + 1), of(fact.upper_bound())),
+                (vec![CallFault::NumberOutOfBounds(fact)], vec![]),
+                "{fact}"
+            );
+        }
         let end = start + Span::from_minutes(3);
         let at_the_bounds = vec![error(start - CLOCK_SKEW_MAX), error(end + CLOCK_SKEW_MAX)];
         assert_eq!(faults_of(|call| call.errors = at_the_bounds), []);
@@ -328,13 +382,26 @@ mod tests {
 
     #[test]
     fn entries_of_the_same_provider_are_merged() {
-        let usage = |name: &str, micros| ProviderUse {
+        let usage = |name: &str, model: Option<&str>, micros| ProviderUse {
             provider: Provider { provider_type: ProviderType::Stt, provider_name: ProviderName::new(name).unwrap() },
+            model: model.map(|model| Text::new(model).unwrap()),
             latencies: vec![Latency::from_micros(micros).unwrap()],
         };
-        let providers = vec![usage("a", 1), usage("b", 2), usage("a", 3)];
+        let providers = vec![usage("a", None, 1), usage("b", None, 2), usage("a", None, 3), usage("a", Some("m"), 4)];
         let call = Call::accept(CallFields { providers, ..fields(CallStatus::Completed) }, NOW).unwrap();
         let counts: Vec<usize> = call.facts().providers.iter().map(|usage| usage.latencies.len()).collect();
-        assert_eq!(counts, [2, 1]);
+        assert_eq!(counts, [2, 1, 1]);
+    }
+
+    #[test]
+    fn a_total_of_tokens_that_is_missing_is_the_sum_of_its_parts() {
+        let total = |given: &[(NumberFact, i64)]| {
+            let mut fields = fields(CallStatus::Completed);
+            given.iter().for_each(|&(fact, value)| fields.numbers.set(fact, Some(value)));
+            Call::accept(fields, NOW).unwrap().facts().numbers.get(NumberFact::TotalTokens)
+        };
+        let (input, output) = ((NumberFact::InputTokens, 5), (NumberFact::OutputTokens, 7));
+        assert_eq!((total(&[]), total(&[input]), total(&[input, output])), (None, Some(5), Some(12)));
+        assert_eq!(total(&[input, output, (NumberFact::TotalTokens, 3)]), Some(3));
     }
 }

@@ -4,8 +4,8 @@
 //! the sum of its buckets.
 
 use crate::call::CallFacts;
-use crate::dimension::{Dimension, Group, GroupValue, Grouping, Keeps};
-use crate::distribution::{Distribution, LatencyTotals};
+use crate::dimension::{Dimension, Group, GroupValue, Grouping};
+use crate::distribution::{Distribution, LatencyTotals, duration_value};
 use crate::measure::{Measure, Sums};
 use crate::provider::ProviderUse;
 use std::collections::BTreeMap;
@@ -48,19 +48,11 @@ impl Totals {
         self
     }
 
-    /// Adds a distribution, and what it says of the measures: for groups that have no other sums.
+    /// Adds counted values to a distribution.
     pub fn add_distribution(&mut self, distribution: Distribution, totals: &LatencyTotals) {
-        self.sums += &totals.sums(distribution);
-        self.change(distribution, |mine| *mine += totals);
-    }
-
-    /// Takes the call out of the counts: it is counted already.
-    fn uncount_calls(&mut self) {
-        self.sums.add(Measure::Calls, -self.sums[Measure::Calls]);
-        for (_, totals) in &mut self.distributions {
-            totals.calls = 0;
+        if !totals.is_zero() {
+            self.change(distribution, |mine| *mine += totals);
         }
-        self.distributions.retain(|(_, totals)| !totals.is_zero());
     }
 
     fn find(&self, distribution: Distribution) -> Result<usize, usize> {
@@ -114,44 +106,43 @@ pub fn totals_of(call: &CallFacts, dimension: Dimension) -> Vec<(GroupValue, Tot
     found
 }
 
-/// The sums of one call, which all of its groups share.
+/// The totals of one call, which all of its groups share.
 struct CallTotals<'c> {
     call: &'c CallFacts,
-    /// Of the measures of calls.
-    own: Sums,
-    /// Of all measures.
-    whole: Sums,
+    /// What is of the call alone, and not of its uses and errors.
+    own: Totals,
+    /// Everything.
+    whole: Totals,
 }
 
 impl<'c> CallTotals<'c> {
     fn new(call: &'c CallFacts) -> Self {
-        let own = Sums::of_call(call);
-        let mut whole = own;
-        call.providers.iter().for_each(|usage| whole += &Sums::of_use(usage));
-        call.error_kinds.iter().for_each(|&kind| whole += &Sums::of_error(kind));
+        let mut own = Totals { sums: Sums::of_call(call), distributions: Vec::new() };
+        own.add_distribution(Distribution::Turn, &LatencyTotals::of(&call.turn_latencies));
+        if let Some(duration) = call.duration() {
+            own.add_distribution(Distribution::Duration, &LatencyTotals::of(&[duration_value(duration)]));
+        }
+        let mut whole = own.clone();
+        call.providers.iter().for_each(|usage| whole += &of_use(usage));
+        call.error_kinds.iter().for_each(|&kind| whole.sums += &Sums::of_error(kind));
         Self { call, own, whole }
     }
 
-    /// Passes on what the call adds to its groups of a dimension. Of several parts for one group, the first alone has the
-    /// measures of the call.
+    /// Passes on what the call adds to its groups of a dimension. Of several parts for one group, the first alone has what
+    /// is of the call.
     fn visit(&self, dimension: Dimension, add: &mut impl FnMut(GroupValue, Totals)) {
         match dimension.row().grouping {
-            Grouping::Call(value, _) => {
-                if let Some(value) = value(self.call) {
-                    add(value, Self::kept(dimension, self.whole, &self.call.providers));
+            Grouping::Tenant | Grouping::Workflow | Grouping::Text(_) => {
+                if let Some(value) = dimension.value_of(self.call) {
+                    add(value, self.whole.clone());
                 }
             }
             Grouping::Use(value, _) => {
                 let mut seen = Vec::with_capacity(self.call.providers.len());
                 for usage in &self.call.providers {
-                    let value = value(usage);
-                    let mut sums = self.once(&mut seen, &value);
-                    let is_first = sums != Sums::default();
-                    sums += &Sums::of_use(usage);
-                    let mut totals = Self::kept(dimension, sums, std::slice::from_ref(usage));
-                    if !is_first {
-                        totals.uncount_calls();
-                    }
+                    let Some(value) = value(usage) else { continue };
+                    let mut totals = self.once(&mut seen, &value);
+                    totals += &of_use(usage);
                     add(value, totals);
                 }
             }
@@ -159,38 +150,30 @@ impl<'c> CallTotals<'c> {
                 let mut seen = Vec::new();
                 for &kind in &self.call.error_kinds {
                     let value = value(kind);
-                    let mut sums = self.once(&mut seen, &value);
+                    let mut sums = self.once(&mut seen, &value).sums;
                     sums += &Sums::of_error(kind);
-                    add(value, Self::kept(dimension, sums, &[]));
+                    add(value, Totals { sums, distributions: Vec::new() });
                 }
             }
         }
     }
 
-    /// What is kept of a group of a dimension: some sums, or what the uses of providers say.
-    fn kept(dimension: Dimension, sums: Sums, uses: &[ProviderUse]) -> Totals {
-        match dimension.row().keeps {
-            Keeps::Sums => Totals { sums, distributions: Vec::new() },
-            Keeps::Distributions => {
-                let mut totals = Totals::default();
-                for usage in uses {
-                    let mut latencies = LatencyTotals { calls: 1, ..LatencyTotals::default() };
-                    latencies.record_all(&usage.latencies);
-                    totals.add_distribution(Distribution::of_stage(usage.provider.provider_type), &latencies);
-                }
-                totals
-            }
-        }
-    }
-
-    /// The measures of the call for the first part of a group, zeros for any other.
-    fn once(&self, seen: &mut Vec<GroupValue>, value: &GroupValue) -> Sums {
+    /// What is of the call for the first part of a group, nothing for any other.
+    fn once(&self, seen: &mut Vec<GroupValue>, value: &GroupValue) -> Totals {
         if seen.contains(value) {
-            return Sums::default();
+            return Totals::default();
         }
         seen.push(value.clone());
-        self.own
+        self.own.clone()
     }
+}
+
+/// What one use of a provider adds.
+fn of_use(usage: &ProviderUse) -> Totals {
+    let mut totals = Totals { sums: Sums::of_use(usage), distributions: Vec::new() };
+    let stage = Distribution::of_stage(usage.provider.provider_type);
+    totals.add_distribution(stage, &LatencyTotals::of(&usage.latencies));
+    totals
 }
 
 /// What one call, one bucket or one window adds to every group. The default is zero, and holds no groups; groups that
@@ -291,10 +274,11 @@ mod tests {
     use super::*;
     use crate::call::CallStatus;
     use crate::errors::{ErrorKind, Level, Service};
+    use crate::fact::{NumberFact, Numbers, TextFact, Texts};
     use crate::ids::{CallId, WorkflowId};
     use crate::measure::Subject;
     use crate::provider::{Latency, Provider, ProviderType};
-    use crate::text::{ProviderName, Text};
+    use crate::text::{ModelName, ProviderName};
     use crate::time::{Span, Timestamp};
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -302,12 +286,16 @@ mod tests {
     fn provider_use() -> impl Strategy<Value = ProviderUse> {
         let latencies =
             prop::collection::vec((1_u32..2_000_000).prop_filter_map("in bounds", Latency::from_micros), 0..6);
-        (0..ProviderType::ALL.len(), 0..3_u8, latencies).prop_map(|(stage, name, latencies)| ProviderUse {
-            provider: Provider {
-                provider_type: ProviderType::ALL[stage],
-                provider_name: ProviderName::new(format!("provider-{name}")).unwrap(),
-            },
-            latencies,
+        let model = prop::option::of((0..2_u8).prop_map(|number| ModelName::new(format!("model-{number}")).unwrap()));
+        (0..ProviderType::ALL.len(), 0..3_u8, model, latencies).prop_map(|(stage, name, model, latencies)| {
+            ProviderUse {
+                model,
+                provider: Provider {
+                    provider_type: ProviderType::ALL[stage],
+                    provider_name: ProviderName::new(format!("provider-{name}")).unwrap(),
+                },
+                latencies,
+            }
         })
     }
 
@@ -316,8 +304,22 @@ mod tests {
             .prop_map(|(service, level)| ErrorKind { service: Service::ALL[service], level: Level::ALL[level] })
     }
 
-    fn text<const MAX: usize>() -> impl Strategy<Value = Option<Text<MAX>>> {
-        prop::option::of((0..3_u8).prop_map(|number| Text::new(format!("value-{number}")).unwrap()))
+    fn texts() -> impl Strategy<Value = Texts> {
+        prop::collection::vec(prop::option::of(0..3_u8), TextFact::COUNT).prop_map(|numbers| {
+            let mut texts = Texts::default();
+            for (&fact, number) in TextFact::ALL.iter().zip(numbers) {
+                texts.set(fact, number.map(|number| format!("value-{number}").into()));
+            }
+            texts
+        })
+    }
+
+    fn numbers() -> impl Strategy<Value = Numbers> {
+        prop::collection::vec(prop::option::of(0_i64..5_000), NumberFact::COUNT).prop_map(|values| {
+            let mut numbers = Numbers::default();
+            NumberFact::ALL.iter().zip(values).for_each(|(&fact, value)| numbers.set(fact, value));
+            numbers
+        })
     }
 
     /// Calls as records leave them, but for a provider that may stand twice in a list.
@@ -325,22 +327,21 @@ mod tests {
         let status = 0..CallStatus::ALL.len();
         let providers = prop::collection::vec(provider_use(), 0..4);
         let errors = prop::collection::vec(error_kind(), 0..4);
-        let texts = (text(), text());
-        (status, 0_i64..90_000, prop::option::of(0_u128..3), 0_i64..5_000, providers, errors, texts).prop_map(
-            |(status, seconds, workflow, total_tokens, providers, error_kinds, (end_reason, agent))| {
+        let turns = prop::collection::vec((1_u32..2_000_000).prop_filter_map("in bounds", Latency::from_micros), 0..4);
+        let given = (texts(), numbers(), turns);
+        (status, 0_i64..86_000, prop::option::of(0_u128..3), providers, errors, given).prop_map(
+            |(status, seconds, workflow, providers, error_kinds, (texts, numbers, turn_latencies))| {
                 let status = CallStatus::ALL[status];
                 let started_at = Timestamp::from_micros(0);
                 CallFacts {
-                    id: CallId(Uuid::nil()),
-                    status,
-                    started_at,
                     ended_at: (status != CallStatus::Active).then(|| started_at + Span::from_seconds(seconds)),
-                    end_reason,
                     workflow_id: workflow.map(|id| WorkflowId(Uuid::from_u128(id + 1))),
-                    agent,
-                    total_tokens,
+                    texts,
+                    numbers,
+                    turn_latencies,
                     providers,
                     error_kinds,
+                    ..CallFacts::bare(CallId(Uuid::nil()), status, started_at)
                 }
             },
         )
@@ -417,6 +418,10 @@ mod tests {
                 prop_assert_eq!(totals.sums[Measure::Calls], 1, "{:?}", group);
                 for &measure in Measure::ALL.iter().filter(|&&measure| !group.dimension.has_sum(measure)) {
                     prop_assert_eq!(totals.sums[measure], 0, "{} of {:?}", measure, group);
+                }
+                for (distribution, counted) in totals.distributions() {
+                    prop_assert!(group.dimension.has_distributions());
+                    prop_assert_eq!(totals.sums[distribution.samples()], counted.histogram.len());
                 }
             }
         }

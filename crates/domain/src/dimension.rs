@@ -1,16 +1,16 @@
 //! Dimensions: what figures are grouped by. One row of the table below is one dimension.
 //!
 //! A row is enough for a group: contributions, rollups, bounds, plans and answers go over [`Dimension::ALL`]. Beside the
-//! row, a new dimension needs the field of [`CallFacts`] that its value comes from.
+//! row, a new dimension needs the fact of a call that its value comes from.
 
-use crate::call::{Call, CallFacts, TIMEOUT_END_REASON};
-use crate::distribution::Distribution;
+use crate::call::{CallFacts, TIMEOUT_END_REASON};
 use crate::errors::ErrorKind;
+use crate::fact::TextFact;
 use crate::ids::{TenantId, WorkflowId};
 use crate::measure::{Measure, Subject};
 use crate::plan::Resolution;
-use crate::provider::{Provider, ProviderUse};
-use crate::text::{ProviderName, Slug, Text, WorkflowName};
+use crate::provider::{Provider, ProviderType, ProviderUse};
+use crate::text::{ModelName, ProviderName, Slug, WorkflowName};
 use crate::words;
 use crate::workflow::Workflow;
 use uuid::Uuid;
@@ -20,13 +20,17 @@ pub const OTHER: &str = "(other)";
 /// The slug of the workflow of that name.
 const OTHER_SLUG: &str = "other";
 
-/// Where the value of a dimension comes from; and for a dimension with a bound, how it becomes the group `(other)`.
+/// Where the value of a dimension comes from; and for uses, how a value past the bound becomes the group `(other)`.
 #[derive(Clone, Copy)]
 pub enum Grouping {
-    /// A fact of the call. A call without it is in no group.
-    Call(fn(&CallFacts) -> Option<GroupValue>, fn(&mut Call, TenantId)),
-    /// A fact of each use of a provider.
-    Use(fn(&ProviderUse) -> GroupValue, fn(&mut ProviderUse)),
+    /// All calls are one group.
+    Tenant,
+    /// The workflow of the call. A call without one is in no group.
+    Workflow,
+    /// A text of the call. A call without it is in no group.
+    Text(TextFact),
+    /// A fact of each use of a provider. A use without it is in no group.
+    Use(fn(&ProviderUse) -> Option<GroupValue>, fn(&mut ProviderUse)),
     /// A fact of each error.
     Error(fn(ErrorKind) -> GroupValue),
 }
@@ -40,19 +44,10 @@ pub struct DimensionRow {
     pub grouping: Grouping,
     /// The narrowest buckets that its groups are summed in.
     pub finest: Resolution,
-    /// What is kept of its groups.
-    pub keeps: Keeps,
     /// The bound on its distinct values of one tenant.
     pub values_max: ValuesMax,
-}
-
-/// What is kept of the groups of a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeps {
-    /// The sum of every measure.
-    Sums,
-    /// Distributions alone, which tell calls, latencies and their number as well: for groups that each are of one stage.
-    Distributions,
+    /// One sentence about it.
+    pub description: &'static str,
 }
 
 /// A bound on the distinct values of a dimension.
@@ -66,12 +61,11 @@ pub enum ValuesMax {
 
 /// Makes the enumeration of dimensions: each row is a variant, its name, and the fields of its [`DimensionRow`].
 macro_rules! dimensions {
-    ($($variant:ident = $name:literal, $code:literal, $finest:ident, $keeps:ident, $max:expr, $grouping:expr;)+) => {
+    ($($variant:ident = $name:literal, $code:literal, $finest:ident, $max:expr, $grouping:expr, $description:literal;)+) => {
         /// What figures are grouped by.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[expect(missing_docs, reason = "the rows' names say it")]
         pub enum Dimension {
-            $($variant),+
+            $(#[doc = $description] $variant),+
         }
 
         words!(Dimension { $($variant = $name),+ });
@@ -85,8 +79,8 @@ macro_rules! dimensions {
                         code: $code,
                         grouping: $grouping,
                         finest: Resolution::$finest,
-                        keeps: Keeps::$keeps,
                         values_max: $max,
+                        description: $description,
                     }),+
                 }
             }
@@ -94,24 +88,40 @@ macro_rules! dimensions {
     };
 }
 
-use Grouping::{Call as OfCall, Error as OfError, Use as OfUse};
+use Grouping::{Error as OfError, Text as OfText, Use as OfUse};
 use ValuesMax::{Setting, Vocabulary};
 
 dimensions! {
-    Tenant    = "tenant",     0, Minute,         Sums,          Vocabulary,                 OfCall(|_| Some(GroupValue::Tenant), |_, _| {});
-    Workflow  = "workflow",   1, Minute,         Sums,          Setting("workflows_max"),   OfCall(|call| call.workflow_id.map(GroupValue::Workflow), Call::join_other_workflow);
-    Provider  = "provider",   2, Minute,         Distributions, Setting("providers_max"),   OfUse(|usage| GroupValue::Provider(usage.provider.clone()), ProviderUse::join_other);
-    ErrorKind = "error_kind", 3, Minute,         Sums,          Vocabulary,                 OfError(GroupValue::ErrorKind);
-    Agent     = "agent",      4, FifteenMinutes, Sums,          Setting("agents_max"),      OfCall(|call| text(call.agent.as_ref()), |call, _| call.facts_mut().agent = Some(other()));
-    EndReason = "end_reason", 5, FifteenMinutes, Sums,          Setting("end_reasons_max"), OfCall(|call| text(call.end_reason.as_ref()), |call, _| call.facts_mut().end_reason = Some(other()));
+    Tenant       = "tenant",         0, Minute,         Vocabulary,                    Grouping::Tenant,                "All calls of the tenant.";
+    Workflow     = "workflow",       1, Minute,         Setting("workflows_max"),      Grouping::Workflow,              "The workflow that the call ran through, by its slug.";
+    Provider     = "provider",       2, Minute,         Setting("providers_max"),      OfUse(provider, join_provider),  "A provider that the call used, by stage and name, such as stt:deepgram.";
+    ErrorKind    = "error_kind",     3, Minute,         Vocabulary,                    OfError(GroupValue::ErrorKind),  "Service and level of an error, such as stt:error.";
+    Agent        = "agent",          4, FifteenMinutes, Setting("agents_max"),         OfText(TextFact::Agent),         "The agent that ran the call.";
+    EndReason    = "end_reason",     5, FifteenMinutes, Setting("end_reasons_max"),    OfText(TextFact::EndReason),     "Why the call ended, in the client's words.";
+    AgentVersion = "agent_version",  6, FifteenMinutes, Setting("agent_versions_max"), OfText(TextFact::AgentVersion),  "The version of the agent.";
+    Environment  = "environment",    7, FifteenMinutes, Setting("environments_max"),   OfText(TextFact::Environment),   "Where the agent runs, such as production or test.";
+    Direction    = "direction",      8, FifteenMinutes, Vocabulary,                    OfText(TextFact::Direction),     "Which way the call went: inbound, outbound or web.";
+    Language     = "language",       9, FifteenMinutes, Setting("languages_max"),      OfText(TextFact::Language),      "The language of the call.";
+    Source       = "source",        10, FifteenMinutes, Setting("sources_max"),        OfText(TextFact::Source),        "The system that the call comes from.";
+    EndCategory  = "end_category",  11, FifteenMinutes, Vocabulary,                    OfText(TextFact::EndCategory),   "Why the call ended, in one vocabulary for all sources.";
+    Outcome      = "outcome",       12, FifteenMinutes, Vocabulary,                    OfText(TextFact::Outcome),       "Whether the call reached what it was for: success, failure or unknown.";
+    Model        = "model",         13, FifteenMinutes, Setting("models_max"),         OfUse(model, join_model),        "A model that the call used, by stage and name, such as llm:gpt-4.1.";
 }
 
-fn text<const MAX: usize>(value: Option<&Text<MAX>>) -> Option<GroupValue> {
-    value.map(|value| GroupValue::Text(value.as_str().into()))
+fn provider(usage: &ProviderUse) -> Option<GroupValue> {
+    Some(GroupValue::Provider(usage.provider.clone()))
 }
 
-fn other<const MAX: usize>() -> Text<MAX> {
-    Text::constant(OTHER)
+fn join_provider(usage: &mut ProviderUse) {
+    usage.provider.provider_name = ProviderName::checked(OTHER);
+}
+
+fn model(usage: &ProviderUse) -> Option<GroupValue> {
+    Some(GroupValue::Model(usage.provider.provider_type, usage.model.clone()?))
+}
+
+fn join_model(usage: &mut ProviderUse) {
+    usage.model = Some(ModelName::checked(OTHER));
 }
 
 impl Dimension {
@@ -124,24 +134,26 @@ impl Dimension {
         Self::ALL.iter().copied().find(|dimension| dimension.row().code == code)
     }
 
-    /// Whether its groups have a distribution, and so percentiles.
+    /// Whether its groups have distributions, and so percentiles: no latency is of an error.
     #[must_use]
     pub fn has_distributions(self) -> bool {
-        self.row().keeps == Keeps::Distributions
+        self.subject() != Subject::Error
     }
 
     /// Whether its groups have the sum of a measure.
     #[must_use]
     pub fn has_sum(self, measure: Measure) -> bool {
-        match self.row().keeps {
-            Keeps::Sums => measure.is_summed_by(self.subject()),
-            Keeps::Distributions => {
-                let of_distribution = |distribution: &Distribution| {
-                    let (samples, latency_us) = distribution.measures();
-                    measure == samples || measure == latency_us
-                };
-                measure == Measure::Calls || Distribution::ALL.iter().any(of_distribution)
-            }
+        measure.is_summed_by(self.subject())
+    }
+
+    /// The value of a call; none when it has none, and for dimensions of uses and errors.
+    #[must_use]
+    pub fn value_of(self, call: &CallFacts) -> Option<GroupValue> {
+        match self.row().grouping {
+            Grouping::Tenant => Some(GroupValue::Tenant),
+            Grouping::Workflow => call.workflow_id.map(GroupValue::Workflow),
+            Grouping::Text(fact) => call.texts.get(fact).map(|text| GroupValue::Text(text.into())),
+            Grouping::Use(..) | Grouping::Error(_) => None,
         }
     }
 
@@ -149,7 +161,7 @@ impl Dimension {
     #[must_use]
     pub const fn subject(self) -> Subject {
         match self.row().grouping {
-            Grouping::Call(..) => Subject::Call,
+            Grouping::Tenant | Grouping::Workflow | Grouping::Text(_) => Subject::Call,
             Grouping::Use(..) => Subject::Use,
             Grouping::Error(_) => Subject::Error,
         }
@@ -165,6 +177,8 @@ pub enum GroupValue {
     Workflow(WorkflowId),
     /// Of [`Dimension::Provider`].
     Provider(Provider),
+    /// Of [`Dimension::Model`]: the stage and the name.
+    Model(ProviderType, ModelName),
     /// Of [`Dimension::ErrorKind`].
     ErrorKind(ErrorKind),
     /// Of any other dimension.
@@ -191,7 +205,8 @@ impl Group {
         match &self.value {
             GroupValue::Tenant | GroupValue::ErrorKind(_) => true,
             GroupValue::Workflow(id) => *id == Workflow::other_id(tenant),
-            GroupValue::Provider(provider) => provider.is_other(),
+            GroupValue::Provider(provider) => provider.provider_name.as_str() == OTHER,
+            GroupValue::Model(_, model) => model.as_str() == OTHER,
             GroupValue::Text(text) => {
                 **text == *OTHER || (self.dimension == Dimension::EndReason && **text == *TIMEOUT_END_REASON)
             }
@@ -219,21 +234,7 @@ impl Workflow {
     /// The group of workflows past the bound.
     #[must_use]
     pub fn other(tenant: TenantId) -> Self {
-        Self { id: Self::other_id(tenant), slug: Slug::constant(OTHER_SLUG), name: Some(WorkflowName::constant(OTHER)) }
-    }
-}
-
-impl Provider {
-    /// Whether it is the group of a stage's providers past the bound.
-    #[must_use]
-    pub fn is_other(&self) -> bool {
-        self.provider_name.as_str() == OTHER
-    }
-}
-
-impl ProviderUse {
-    fn join_other(&mut self) {
-        self.provider.provider_name = ProviderName::constant(OTHER);
+        Self { id: Self::other_id(tenant), slug: Slug::constant(OTHER_SLUG), name: Some(WorkflowName::checked(OTHER)) }
     }
 }
 

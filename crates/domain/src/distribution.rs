@@ -1,24 +1,32 @@
-//! Distributions: counted latencies of one stage, from which percentiles come.
+//! Distributions: counted latencies of one stage, or durations, from which percentiles come.
 
 use crate::histogram::LatencyHistogram;
-use crate::measure::{Measure, Sums};
+use crate::measure::{Measure, Subject};
 use crate::provider::{Latency, ProviderType};
+use crate::time::Span;
 use crate::words;
 
-/// A kind of latencies that are counted together.
+/// A kind of values that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Distribution {
-    /// Of speech-to-text turns.
+    /// Latencies of speech-to-text turns.
     Stt,
     /// Of language-model turns.
     Llm,
     /// Of text-to-speech turns.
     Tts,
+    /// Of whole turns: the user stops speaking to the agent is heard.
+    Turn,
+    /// Durations of calls, counted in milliseconds where latencies are in microseconds: see [`duration_value`].
+    Duration,
 }
 
-words!(Distribution { Stt = "stt", Llm = "llm", Tts = "tts" });
+words!(Distribution { Stt = "stt", Llm = "llm", Tts = "tts", Turn = "turn", Duration = "duration" });
 
 impl Distribution {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
     /// The number that stands for it in storage. It never changes.
     #[must_use]
     pub const fn code(self) -> i16 {
@@ -26,6 +34,8 @@ impl Distribution {
             Self::Stt => 0,
             Self::Llm => 1,
             Self::Tts => 2,
+            Self::Turn => 3,
+            Self::Duration => 4,
         }
     }
 
@@ -35,13 +45,24 @@ impl Distribution {
         Self::ALL.iter().copied().find(|distribution| distribution.code() == code)
     }
 
-    /// The measures that count the same latencies, and sum them.
+    /// The measure that counts the same values.
     #[must_use]
-    pub const fn measures(self) -> (Measure, Measure) {
+    pub const fn samples(self) -> Measure {
         match self {
-            Self::Stt => (Measure::SttSamples, Measure::SttLatencyUs),
-            Self::Llm => (Measure::LlmSamples, Measure::LlmLatencyUs),
-            Self::Tts => (Measure::TtsSamples, Measure::TtsLatencyUs),
+            Self::Stt => Measure::SttSamples,
+            Self::Llm => Measure::LlmSamples,
+            Self::Tts => Measure::TtsSamples,
+            Self::Turn => Measure::TurnSamples,
+            Self::Duration => Measure::Ended,
+        }
+    }
+
+    /// What its values are of: of each use of a provider, or of the call.
+    #[must_use]
+    pub const fn subject(self) -> Subject {
+        match self {
+            Self::Stt | Self::Llm | Self::Tts => Subject::Use,
+            Self::Turn | Self::Duration => Subject::Call,
         }
     }
 
@@ -56,11 +77,17 @@ impl Distribution {
     }
 }
 
-/// Counted latencies, their sum, and the calls that they are of.
+/// A duration as it is counted: a millisecond takes the place of a latency's microsecond. The longest call has 24 hours,
+/// which fits; percentiles of milliseconds are then in seconds.
+#[must_use]
+pub fn duration_value(duration: Span) -> Latency {
+    let milliseconds = u32::try_from(duration.as_micros() / 1000).unwrap_or(u32::MAX);
+    Latency::from_micros(milliseconds.max(Latency::MIN.as_micros())).unwrap_or(Latency::MAX)
+}
+
+/// Counted values and their sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencyTotals {
-    /// Calls that used the stage, with or without latencies.
-    pub calls: i64,
     /// The sum of the latencies, in microseconds.
     pub sum_us: i64,
     /// The latencies, counted.
@@ -68,23 +95,15 @@ pub struct LatencyTotals {
 }
 
 impl LatencyTotals {
-    /// Counts the latencies of a use of a provider.
-    pub fn record_all(&mut self, latencies: &[Latency]) {
-        for &latency in latencies {
-            self.sum_us = self.sum_us.wrapping_add(i64::from(latency.as_micros()));
-            self.histogram.record(latency);
-        }
-    }
-
-    /// What they say of the measures of their distribution.
+    /// Some values, counted.
     #[must_use]
-    pub fn sums(&self, distribution: Distribution) -> Sums {
-        let (samples, latency_us) = distribution.measures();
-        let mut sums = Sums::default();
-        sums.add(Measure::Calls, self.calls);
-        sums.add(samples, self.histogram.len());
-        sums.add(latency_us, self.sum_us);
-        sums
+    pub fn of(values: &[Latency]) -> Self {
+        let mut totals = Self::default();
+        for &value in values {
+            totals.sum_us = totals.sum_us.wrapping_add(i64::from(value.as_micros()));
+            totals.histogram.record(value);
+        }
+        totals
     }
 
     /// The nearest-rank percentile in milliseconds, as [`LatencyHistogram::percentile_ms`] gives it.
@@ -96,13 +115,12 @@ impl LatencyTotals {
     /// Whether it is zero: it adds nothing.
     #[must_use]
     pub const fn is_zero(&self) -> bool {
-        self.calls == 0 && self.sum_us == 0 && self.histogram.is_empty()
+        self.sum_us == 0 && self.histogram.is_empty()
     }
 }
 
 impl std::ops::AddAssign<&Self> for LatencyTotals {
     fn add_assign(&mut self, other: &Self) {
-        self.calls = self.calls.wrapping_add(other.calls);
         self.sum_us = self.sum_us.wrapping_add(other.sum_us);
         self.histogram += &other.histogram;
     }
@@ -110,7 +128,6 @@ impl std::ops::AddAssign<&Self> for LatencyTotals {
 
 impl std::ops::SubAssign<&Self> for LatencyTotals {
     fn sub_assign(&mut self, other: &Self) {
-        self.calls = self.calls.wrapping_sub(other.calls);
         self.sum_us = self.sum_us.wrapping_sub(other.sum_us);
         self.histogram -= &other.histogram;
     }

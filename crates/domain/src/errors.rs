@@ -1,6 +1,6 @@
 //! Errors that happened inside a call.
 
-use crate::text::{AgentName, Message};
+use crate::text::{AgentName, Message, ProviderName};
 use crate::time::Timestamp;
 use crate::words;
 use std::fmt::{self, Display, Formatter};
@@ -62,6 +62,8 @@ pub struct CallError {
     pub details: Option<Box<str>>,
     /// The agent in which it arose.
     pub agent: Option<AgentName>,
+    /// The provider that it arose at.
+    pub provider_name: Option<ProviderName>,
 }
 
 impl CallError {

@@ -2,6 +2,7 @@
 
 use crate::call::{Call, CallFacts, CallStatus};
 use crate::errors::ErrorKind;
+use crate::fact::TextFact;
 use crate::ids::{CallId, WorkflowId};
 use crate::text::{AgentName, EndReason, Message, Slug};
 use crate::time::{Span, Timestamp};
@@ -109,6 +110,7 @@ impl CallEvent {
 #[must_use]
 pub fn call_events(before: Option<&CallFacts>, call: &Call) -> Vec<CallEvent> {
     let facts = call.facts();
+    let agent = facts.text(TextFact::Agent);
     let event = |timestamp, agent: Option<&AgentName>, change| CallEvent {
         call_id: facts.id,
         timestamp,
@@ -118,20 +120,20 @@ pub fn call_events(before: Option<&CallFacts>, call: &Call) -> Vec<CallEvent> {
     };
     let mut events = Vec::new();
     if before.is_none() && facts.status == CallStatus::Active {
-        events.push(event(facts.started_at, facts.agent.as_ref(), CallChange::Started));
+        events.push(event(facts.started_at, agent.as_ref(), CallChange::Started));
     }
     let known_errors = before.map_or(0, |before| before.error_kinds.len());
     for (position, error) in (0..).zip(call.errors()).skip(known_errors) {
-        let agent = error.agent.as_ref().or(facts.agent.as_ref());
+        let agent = error.agent.as_ref().or(agent.as_ref());
         let change = EventError { position, kind: error.kind, message: error.message.clone() };
         events.push(event(error.timestamp, agent, CallChange::Error(change)));
     }
     let is_news = before.is_none_or(|before| before.status != facts.status || before.ended_at.is_none());
     if let Some(ended_at) = facts.ended_at.filter(|_| is_news) {
-        let end = CallEnd { duration: Some(ended_at.since(facts.started_at)), reason: facts.end_reason.clone() };
+        let end = CallEnd { duration: facts.duration(), reason: facts.text(TextFact::EndReason) };
         let is_failed = facts.status == CallStatus::Failed;
         let change = if is_failed { CallChange::Failed(end) } else { CallChange::Completed(end) };
-        events.push(event(ended_at, facts.agent.as_ref(), change));
+        events.push(event(ended_at, agent.as_ref(), change));
     }
     events
 }
@@ -143,8 +145,8 @@ pub fn timeout_event(closed: &CallFacts, slug: Option<&Slug>, decided_at: Timest
         call_id: closed.id,
         timestamp: decided_at,
         workflow: closed.workflow_id.zip(slug.cloned()).map(|(id, slug)| EventWorkflow { id, slug }),
-        agent: closed.agent.clone(),
-        change: CallChange::Failed(CallEnd { duration: None, reason: closed.end_reason.clone() }),
+        agent: closed.text(TextFact::Agent),
+        change: CallChange::Failed(CallEnd { duration: None, reason: closed.text(TextFact::EndReason) }),
     }
 }
 
@@ -164,18 +166,12 @@ mod tests {
             message: Message::new("lost").unwrap(),
             details: None,
             agent: None,
+            provider_name: None,
         };
         let fields = CallFields {
-            id: CallId(Uuid::from_u128(1)),
-            status,
-            started_at: START,
             ended_at: (status != CallStatus::Active).then(|| START + Span::from_minutes(3)),
-            end_reason: None,
-            workflow: None,
-            agent: None,
-            total_tokens: 0,
-            providers: Vec::new(),
             errors: vec![error; errors],
+            ..CallFields::bare(CallId(Uuid::from_u128(1)), status, START)
         };
         Call::accept(fields, START).unwrap()
     }

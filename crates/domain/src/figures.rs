@@ -2,16 +2,18 @@
 
 use crate::call::CallFacts;
 use crate::contribution::{Totals, totals_of};
-use crate::dimension::{GroupId, GroupValue};
+use crate::dimension::{Dimension, GroupId, GroupValue, OTHER};
 use crate::distribution::{Distribution, LatencyTotals};
+use crate::filter::{Axis, CallFilter, Operator, Slugs, tag_of, text_of};
 use crate::histogram::{HistogramBytesFault, HistogramSum};
 use crate::measure::{Measure, Subject, Sums};
 use crate::metric::{Metric, MetricValue};
 use crate::question::ReadPlan;
+use crate::series::Cell;
 use crate::text::Slug;
 use crate::time::Timestamp;
 use crate::window::Window;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// What was read for a plan, as one state of the database.
 #[derive(Debug, Default)]
@@ -22,11 +24,11 @@ pub struct Loaded {
     pub sums: Vec<LoadedSums>,
     /// The plan's distributions.
     pub distributions: Vec<LoadedDistribution>,
-    /// The calls of the plan's edges; perhaps more than those with the plan's value.
+    /// The calls of the plan's edges; perhaps more than those that its filters let through.
     pub calls: Vec<CallFacts>,
-    /// The groups with the plan's value, or all of the dimension.
+    /// The groups with the plan's values, or all of the dimension; and the workflows, where calls name some.
     pub groups: Vec<LoadedGroup>,
-    /// Calls with the plan's value that are active now.
+    /// Calls that the plan's filters let through and that are active now.
     pub active_calls: u64,
 }
 
@@ -50,11 +52,9 @@ pub struct LoadedDistribution {
     pub bucket: Timestamp,
     /// Which distribution.
     pub distribution: Distribution,
-    /// Calls that used the stage.
-    pub calls: i64,
-    /// The sum of its latencies, in microseconds.
+    /// The sum of its values.
     pub sum_us: i64,
-    /// The latencies, as `LatencyHistogram::to_bytes` writes them.
+    /// The values, as `LatencyHistogram::to_bytes` writes them.
     pub histogram: Vec<u8>,
 }
 
@@ -78,27 +78,45 @@ pub struct WorkflowLabel {
     pub name: String,
 }
 
+/// A value that calls are grouped by, and how it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownValue {
+    /// The value.
+    pub value: GroupValue,
+    /// The slug and the name of a workflow.
+    pub label: Option<WorkflowLabel>,
+    /// The value as clients read and write it; none for a workflow that nobody knows the slug of.
+    pub text: Option<Box<str>>,
+}
+
 /// The answer to a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
-    /// One row for each group and bucket: by group in the order of their numbers, then by bucket. Without a dimension there
-    /// is one group; with one, only groups that have calls in the window. A series has all of its buckets.
+    /// One row for each group and cell: by group, then by cell. Without an axis there is one group; with one, only groups
+    /// that have calls in the window. A series has all of its cells.
     pub rows: Vec<FiguresRow>,
+    /// The cells of each group.
+    pub cells: usize,
+    /// All calls that the filters let through, each once; not known of groups that a filter narrows and that are of uses
+    /// or errors.
+    pub total: Totals,
     /// Calls that are active now; 0 when no metric needs it.
     pub active_calls: u64,
-    /// Whether the groups are of disjoint calls, so that their counts add up to that of the calls with a value.
+    /// Whether the groups are of disjoint calls, so that their counts add up.
     pub additive: bool,
-    /// The window that was asked; wider by parts of a bucket where calls are no longer kept.
+    /// Whether a group holds values past the bound of their dimension.
+    pub has_other: bool,
+    /// The window that was asked; wider by parts of a bucket, or narrower, where calls are no longer kept.
     pub answered_window: Window,
 }
 
-/// The figures of one group in one bucket.
+/// The figures of one group in one cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FiguresRow {
-    /// The group, of a question with a dimension.
-    pub group: Option<LoadedGroup>,
-    /// The start of the bucket, of a question with a series.
-    pub bucket: Option<Timestamp>,
+    /// The values of the axes; none for the calls without a value.
+    pub values: Vec<Option<ShownValue>>,
+    /// The cell of the series.
+    pub cell: Cell,
     /// What metrics are computed from.
     pub totals: Totals,
 }
@@ -115,93 +133,273 @@ impl FiguresRow {
     pub fn count(&self, measure: Measure) -> i64 {
         self.totals.sums[measure]
     }
+
+    /// The value of the first axis.
+    #[must_use]
+    pub fn first_value(&self) -> Option<&ShownValue> {
+        self.values.first()?.as_ref()
+    }
 }
 
 /// Sums what was read for a plan.
 pub fn fold(plan: &ReadPlan, loaded: Loaded) -> Result<Figures, HistogramBytesFault> {
     let Loaded { kept_from, sums, distributions, calls, groups, active_calls } = loaded;
-    let answers_by_calls = |instant| plan.pieces.is_answered_by_calls(instant, kept_from);
-    // Of each edge either the calls count, or the bucket around it where such calls are no longer kept.
-    let unneeded: Vec<Timestamp> =
-        plan.pieces.edge_buckets().map(|bucket| bucket.start).filter(|&start| answers_by_calls(start)).collect();
-    let mut cells = Cells { plan, cells: BTreeMap::new() };
-    for LoadedSums { group, bucket, sums } in sums {
-        if !unneeded.contains(&bucket) {
-            cells.at(group, bucket).sums += &sums;
-        }
-    }
-    cells.add_distributions(distributions.into_iter().filter(|row| !unneeded.contains(&row.bucket)).collect())?;
-    let ids: HashMap<&GroupValue, GroupId> = groups.iter().map(|group| (&group.value, group.id)).collect();
-    for call in calls.iter().filter(|call| answers_by_calls(call.started_at)) {
-        for (value, totals) in totals_of(call, plan.dimension) {
-            let id = if value == GroupValue::Tenant { Some(GroupId::TENANT) } else { ids.get(&value).copied() };
-            if let Some(id) = id {
-                *cells.at(id, call.started_at) += &totals.only(&plan.measures, &plan.distributions);
-            }
-        }
-    }
-    Ok(Figures {
-        rows: cells.into_rows(groups),
-        active_calls,
-        additive: plan.dimension.subject() == Subject::Call,
-        answered_window: plan.pieces.answered_window(plan.window(), kept_from),
-    })
+    let mut folding = Folding::new(plan, kept_from, groups);
+    folding.add_rollups(sums, distributions)?;
+    folding.add_calls(&calls);
+    Ok(folding.finish(active_calls))
 }
 
-/// Totals by group and by index of the bucket.
-struct Cells<'p> {
+/// The values of a group, one for each axis; none for the calls without one.
+type Key = Vec<Option<GroupValue>>;
+
+/// Totals by group and cell, while they are summed.
+pub struct Folding<'p> {
     plan: &'p ReadPlan,
-    cells: BTreeMap<(GroupId, usize), Totals>,
+    kept_from: Option<Timestamp>,
+    groups: Vec<LoadedGroup>,
+    slugs: Slugs,
+    rows: BTreeMap<(Key, usize), Totals>,
+    total: Totals,
 }
 
-impl Cells<'_> {
-    fn at(&mut self, group: GroupId, instant: Timestamp) -> &mut Totals {
-        self.cells.entry(self.plan.cell_of(group, instant)).or_default()
+impl<'p> Folding<'p> {
+    /// Begins with nothing but the groups that there are.
+    #[must_use]
+    pub fn new(plan: &'p ReadPlan, kept_from: Option<Timestamp>, groups: Vec<LoadedGroup>) -> Self {
+        let slug = |group: &LoadedGroup| match (&group.value, &group.label) {
+            (GroupValue::Workflow(id), Some(label)) => Some((*id, label.slug.clone())),
+            _ => None,
+        };
+        let slugs = groups.iter().filter_map(slug).collect();
+        Self { plan, kept_from, groups, slugs, rows: BTreeMap::new(), total: Totals::default() }
     }
 
-    /// One cell and distribution after the other, so that only one array of all cells of a histogram is in memory.
-    fn add_distributions(&mut self, mut rows: Vec<LoadedDistribution>) -> Result<(), HistogramBytesFault> {
-        let plan = self.plan;
-        let key = |row: &LoadedDistribution| (plan.cell_of(row.group, row.bucket), row.distribution);
-        rows.sort_by_cached_key(key);
-        for rows in rows.chunk_by(|left, right| key(left) == key(right)) {
-            let mut histogram = HistogramSum::default();
-            let (mut calls, mut sum_us) = (0_i64, 0_i64);
-            for row in rows {
-                calls = calls.wrapping_add(row.calls);
-                sum_us = sum_us.wrapping_add(row.sum_us);
-                histogram.add_bytes(&row.histogram)?;
+    /// Adds what the rollups have.
+    pub fn add_rollups(
+        &mut self,
+        sums: Vec<LoadedSums>,
+        distributions: Vec<LoadedDistribution>,
+    ) -> Result<(), HistogramBytesFault> {
+        let pieces = &self.plan.pieces;
+        // Of each edge either the calls count, or the bucket around it where such calls are no longer kept.
+        let unneeded: Vec<Timestamp> = pieces
+            .edge_buckets()
+            .map(|bucket| bucket.start)
+            .filter(|&start| pieces.is_answered_by_calls(start, self.kept_from))
+            .collect();
+        let mut buckets: BTreeMap<(GroupId, usize), Totals> = BTreeMap::new();
+        for LoadedSums { group, bucket, sums } in sums {
+            if !unneeded.contains(&bucket) {
+                buckets.entry((group, self.plan.cell_of(bucket))).or_default().sums += &sums;
             }
-            let first = &rows[0];
-            let totals = LatencyTotals { calls, sum_us, histogram: histogram.into() };
-            self.at(first.group, first.bucket).add_distribution(first.distribution, &totals);
         }
+        let needed = distributions.into_iter().filter(|row| !unneeded.contains(&row.bucket)).collect();
+        add_distributions(self.plan, needed, &mut buckets)?;
+        self.place(buckets);
         Ok(())
     }
 
-    fn into_rows(mut self, groups: Vec<LoadedGroup>) -> Vec<FiguresRow> {
-        let buckets = self.plan.shown_buckets();
-        let mut shown: Vec<(GroupId, Option<LoadedGroup>)> = Vec::new();
-        if self.plan.is_grouped() {
-            let mut groups = groups;
-            groups.sort_unstable_by_key(|group| group.id);
-            groups.retain(|group| {
-                let of_group = (group.id, 0)..=(group.id, usize::MAX);
-                self.cells.range(of_group).any(|(_, totals)| totals.sums[Measure::Calls] > 0)
-            });
-            shown.extend(groups.into_iter().map(|group| (group.id, Some(group))));
-        } else {
-            shown.push((GroupId::TENANT, None));
+    /// Puts the totals of groups where they are shown.
+    fn place(&mut self, buckets: BTreeMap<(GroupId, usize), Totals>) {
+        let plan = self.plan;
+        let is_grouped = !plan.axes().is_empty();
+        if plan.dimension == Dimension::Tenant {
+            for ((_, cell), totals) in buckets {
+                self.total += &totals;
+                *self.rows.entry((Key::new(), cell)).or_default() += &totals;
+            }
+            return;
         }
-        let mut rows = Vec::with_capacity(shown.len() * buckets.len());
-        for (id, group) in shown {
-            for (index, &bucket) in buckets.iter().enumerate() {
-                let totals = self.cells.remove(&(id, index)).unwrap_or_default();
-                rows.push(FiguresRow { group: group.clone(), bucket, totals });
+        let of_dimension = |group: &&LoadedGroup| is_of(plan.dimension, &group.value);
+        let values: BTreeMap<GroupId, GroupValue> =
+            self.groups.iter().filter(of_dimension).map(|group| (group.id, group.value.clone())).collect();
+        let is_call = plan.dimension.subject() == Subject::Call;
+        for ((group, cell), totals) in buckets {
+            let key = |value| if is_grouped { vec![value] } else { Key::new() };
+            if group == GroupId::TENANT {
+                self.total += &totals;
+                // What the groups take away below leaves the calls without a value.
+                if is_call {
+                    *self.rows.entry((key(None), cell)).or_default() += &totals;
+                }
+                continue;
+            }
+            let Some(value) = values.get(&group) else { continue };
+            let is_let_through = self.is_let_through(value);
+            if plan.with_tenant {
+                if is_call {
+                    *self.rows.entry((key(None), cell)).or_default() -= &totals;
+                }
+            } else if is_let_through {
+                self.total += &totals;
+            }
+            if is_let_through {
+                *self.rows.entry((key(Some(value.clone())), cell)).or_default() += &totals;
+            } else if plan.with_tenant && is_call {
+                self.total -= &totals;
             }
         }
-        rows
+        let unknown_is_let_through = plan.filters().iter().all(crate::filter::Filter::accepts_unknown);
+        debug_assert!(!plan.with_tenant || unknown_is_let_through || !is_call, "the tenant is read for nothing");
     }
+
+    /// Whether the filters, which are all of the plan's dimension, let calls with a value through.
+    fn is_let_through(&self, value: &GroupValue) -> bool {
+        let text = text_of(value, &self.slugs);
+        self.plan.filters().iter().all(|filter| {
+            let is_one = text.as_ref().is_some_and(|text| filter.stored_values().contains(text));
+            is_one == (filter.operator == Operator::Is)
+        })
+    }
+
+    /// Adds calls of the edges.
+    pub fn add_calls(&mut self, calls: &[CallFacts]) {
+        let plan = self.plan;
+        let slugs = std::mem::take(&mut self.slugs);
+        let filter = CallFilter::new(plan.filters(), &slugs);
+        for call in calls {
+            let counts = plan.is_from_calls || plan.pieces.is_answered_by_calls(call.started_at, self.kept_from);
+            if !counts || !filter.lets_through(call) {
+                continue;
+            }
+            let narrowed = filter.narrowed(call);
+            self.add_call(narrowed.as_ref().unwrap_or(call));
+        }
+        self.slugs = slugs;
+    }
+
+    fn add_call(&mut self, call: &CallFacts) {
+        let plan = self.plan;
+        let only = |totals: Totals| totals.only(&plan.measures, &plan.distributions);
+        let cell = plan.cell_of(call.started_at);
+        let whole = totals_of(call, Dimension::Tenant).pop().map(|(_, totals)| only(totals)).unwrap_or_default();
+        self.total += &whole;
+        // At most one axis has several values of one call.
+        let several = plan
+            .axes()
+            .iter()
+            .position(|axis| axis.dimension().is_some_and(|dimension| dimension.subject() != Subject::Call));
+        let mut key: Key = plan.axes().iter().map(|axis| value_of(axis, call)).collect();
+        let knows_all = |key: &Key| plan.shows_unknown() || key.iter().all(Option::is_some);
+        match several {
+            None => {
+                if knows_all(&key) {
+                    *self.rows.entry((key, cell)).or_default() += &whole;
+                }
+            }
+            Some(at) => {
+                let Some(dimension) = plan.axes()[at].dimension() else { return };
+                for (value, totals) in totals_of(call, dimension) {
+                    key[at] = Some(value);
+                    if knows_all(&key) {
+                        *self.rows.entry((key.clone(), cell)).or_default() += &only(totals);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The figures.
+    #[must_use]
+    pub fn finish(mut self, active_calls: u64) -> Figures {
+        let plan = self.plan;
+        let cells = plan.cells();
+        let mut keys: Vec<Key> = Vec::new();
+        if plan.axes().is_empty() {
+            keys.push(Key::new());
+        } else {
+            for ((key, _), totals) in &self.rows {
+                let is_new = totals.sums[Measure::Calls] > 0 && keys.last() != Some(key);
+                if is_new && (plan.shows_unknown() || key.iter().all(Option::is_some)) {
+                    keys.push(key.clone());
+                }
+            }
+        }
+        let mut rows = Vec::with_capacity(keys.len() * cells.len());
+        for key in keys {
+            let values: Vec<Option<ShownValue>> =
+                key.iter().map(|value| value.as_ref().map(|value| self.shown(value))).collect();
+            for (index, &cell) in cells.iter().enumerate() {
+                let totals = self.rows.remove(&(key.clone(), index)).unwrap_or_default();
+                rows.push(FiguresRow { values: values.clone(), cell, totals });
+            }
+        }
+        let subjects = plan.axes().iter().filter_map(Axis::dimension).map(Dimension::subject);
+        let has_other =
+            |row: &FiguresRow| row.values.iter().flatten().any(|shown| is_other(shown.text.as_deref(), &shown.label));
+        let answered_window = self.answered_window();
+        Figures {
+            has_other: rows.iter().any(has_other),
+            rows,
+            cells: cells.len(),
+            total: self.total,
+            active_calls,
+            additive: subjects.into_iter().all(|subject| subject == Subject::Call),
+            answered_window,
+        }
+    }
+
+    fn answered_window(&self) -> Window {
+        let window = self.plan.window();
+        if self.plan.is_from_calls {
+            let start = self.kept_from.map_or(window.start(), |kept_from| kept_from.max(window.start()));
+            return Window::new(start, window.end()).unwrap_or(window);
+        }
+        self.plan.pieces.answered_window(window, self.kept_from)
+    }
+
+    fn shown(&self, value: &GroupValue) -> ShownValue {
+        let label = match value {
+            GroupValue::Workflow(_) => {
+                self.groups.iter().find(|group| group.value == *value).and_then(|group| group.label.clone())
+            }
+            _ => None,
+        };
+        ShownValue { value: value.clone(), label, text: text_of(value, &self.slugs) }
+    }
+}
+
+fn is_other(text: Option<&str>, label: &Option<WorkflowLabel>) -> bool {
+    let name = label.as_ref().map(|label| label.name.as_str());
+    [text, name]
+        .into_iter()
+        .flatten()
+        .any(|text| text == OTHER || text.split_once(':').is_some_and(|(_, name)| name == OTHER))
+}
+
+fn is_of(dimension: Dimension, value: &GroupValue) -> bool {
+    (dimension == Dimension::Workflow) == matches!(value, GroupValue::Workflow(_))
+}
+
+/// The value of a call on an axis that has at most one.
+fn value_of(axis: &Axis, call: &CallFacts) -> Option<GroupValue> {
+    match axis {
+        Axis::Dimension(dimension) => dimension.value_of(call),
+        Axis::Tag(key) => tag_of(call, key).map(|text| GroupValue::Text(text.into())),
+    }
+}
+
+/// One cell and distribution after the other, so that only one array of all cells of a histogram is in memory.
+fn add_distributions(
+    plan: &ReadPlan,
+    mut rows: Vec<LoadedDistribution>,
+    buckets: &mut BTreeMap<(GroupId, usize), Totals>,
+) -> Result<(), HistogramBytesFault> {
+    let key = |row: &LoadedDistribution| (row.group, plan.cell_of(row.bucket), row.distribution);
+    rows.sort_by_cached_key(key);
+    for rows in rows.chunk_by(|left, right| key(left) == key(right)) {
+        let mut histogram = HistogramSum::default();
+        let mut sum_us = 0_i64;
+        for row in rows {
+            sum_us = sum_us.wrapping_add(row.sum_us);
+            histogram.add_bytes(&row.histogram)?;
+        }
+        let (group, cell, distribution) = key(&rows[0]);
+        let totals = LatencyTotals { sum_us, histogram: histogram.into() };
+        buckets.entry((group, cell)).or_default().add_distribution(distribution, &totals);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -216,7 +414,8 @@ mod tests {
     fn edges_come_from_calls_that_are_kept_and_from_their_bucket_otherwise() {
         let window = Window::new(NOON - Span::from_hours(3) - Span::from_seconds(30), NOON).unwrap();
         let metrics = vec![Metric::TotalCalls];
-        let plan = plan(Question { window, metrics, dimension: None, filter: None, series: None }).unwrap();
+        let (axes, filters) = (Vec::new(), Vec::new());
+        let plan = plan(Question { window, metrics, axes, filters, cut: None, shows_unknown: true }).unwrap();
         let mut sums = Sums::default();
         sums.add(Measure::Calls, 7);
         let bucket = plan.pieces.edge_buckets().next().unwrap().start;

@@ -12,7 +12,9 @@ mod dimension;
 mod distribution;
 mod errors;
 mod event;
+mod fact;
 mod figures;
+mod filter;
 mod histogram;
 mod ids;
 mod label;
@@ -34,21 +36,27 @@ mod workflow;
 
 pub use call::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, Call, CallFacts, CallFault, CallFields, CallStatus, ERRORS_PER_CALL_MAX,
-    FUTURE_START_MAX, NUMBER_FACTS, NumberFact, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TIMEOUT_END_REASON,
-    TOTAL_TOKENS_MAX,
+    FUTURE_START_MAX, PROVIDERS_PER_CALL_MAX, SAMPLES_PER_CALL_MAX, TAGS_PER_CALL_MAX, TIMEOUT_END_REASON,
 };
 pub use contribution::{Contribution, Totals, totals_of};
 pub use credentials::{
     Actor, ApiKey, KeyAction, NoPrincipal, Principal, RATE_MAX, RateFault, RateLimit, SUBJECT_MAX, Scope, Subject,
     Ticket,
 };
-pub use dimension::{Dimension, DimensionRow, Group, GroupId, GroupValue, Grouping, Keeps, OTHER, ValuesMax};
+pub use dimension::{Dimension, DimensionRow, Group, GroupId, GroupValue, Grouping, OTHER, ValuesMax};
 pub use distribution::{Distribution, LatencyTotals};
 pub use errors::{CallError, ErrorKind, Level, Service};
 pub use event::{
     CallChange, CallEnd, CallEvent, EventError, EventId, EventKind, EventWorkflow, call_events, timeout_event,
 };
-pub use figures::{Figures, FiguresRow, Loaded, LoadedDistribution, LoadedGroup, LoadedSums, WorkflowLabel, fold};
+pub use fact::{
+    COST_MAX, COUNT_MAX, Direction, EndCategory, NumberFact, Numbers, Outcome, TOKENS_MAX, TextFact, TextRule,
+    TextRuleFault, Texts, VERSION_MAX,
+};
+pub use figures::{
+    Figures, FiguresRow, Folding, Loaded, LoadedDistribution, LoadedGroup, LoadedSums, ShownValue, WorkflowLabel, fold,
+};
+pub use filter::{Axis, AxisFault, CallFilter, Filter, Operator, Slugs, tag_of, text_of};
 pub use histogram::{HistogramBytesFault, HistogramSum, LatencyHistogram};
 pub use ids::{CallId, KeyId, TenantId, WorkflowId};
 pub use label::{Label, LabelFault};
@@ -56,13 +64,16 @@ pub use measure::{Measure, Source, Subject as MeasureSubject, Sums};
 pub use metric::{Formula, Metric, MetricRow, MetricValue, Unit};
 pub use plan::{BucketRange, Resolution, WindowPlan};
 pub use provider::{LATENCY_MAX_MS, Latency, Provider, ProviderType, ProviderUse};
-pub use question::{Filter, Question, QuestionFault, ReadPlan, plan};
+pub use question::{Question, QuestionFault, ReadPlan, plan};
 pub use refusal::Refusal;
-pub use series::{Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, Zone, ZoneFault};
+pub use series::{
+    Cell, Cut, HOURS_OF_WEEK, Interval, SERIES_BUCKETS_MAX, Series, SeriesFault, VolumeInterval, Zone, ZoneFault,
+};
 pub use tenant::{DISPLAY_NAME_MAX, DisplayName, Tenant};
 pub use text::{
-    AGENT_MAX, AgentName, END_REASON_MAX, EXTERNAL_ID_MAX, EndReason, ExternalId, MESSAGE_MAX, Message,
-    PROVIDER_NAME_MAX, ProviderName, SLUG_MAX, Slug, SlugFault, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
+    AGENT_MAX, AGENT_VERSION_MAX, AgentName, END_REASON_MAX, ENVIRONMENT_MAX, EXTERNAL_ID_MAX, EndReason, ExternalId,
+    LANGUAGE_MAX, MESSAGE_MAX, MODEL_MAX, Message, ModelName, PROVIDER_NAME_MAX, ProviderName, SLUG_MAX, Slug,
+    SlugFault, TAG_VALUE_MAX, TagKey, TagValue, Text, TextFault, WORKFLOW_NAME_MAX, WorkflowName,
 };
 pub use time::{Span, Timestamp};
 pub use transition::{Incoming, Transition, TransitionKind, transition};

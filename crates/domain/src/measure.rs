@@ -5,7 +5,9 @@
 
 use crate::call::{CallFacts, CallStatus};
 use crate::errors::ErrorKind;
-use crate::provider::{ProviderType, ProviderUse};
+use crate::fact::{NumberFact, Outcome, TextFact};
+use crate::provider::{Latency, ProviderType, ProviderUse};
+use crate::time::Span;
 use crate::words;
 
 /// What is counted: a call, its use of one provider, or one of its errors. It decides which measures can be grouped by
@@ -55,20 +57,49 @@ macro_rules! measures {
     };
 }
 
+use NumberFact as Number;
+
 measures! {
-    Calls        = "calls",          Call(|_| 1);
-    Completed    = "completed",      Call(|call| i64::from(call.status == CallStatus::Completed));
-    Failed       = "failed",         Call(|call| i64::from(call.status == CallStatus::Failed));
-    Ended        = "ended",          Call(|call| i64::from(call.ended_at.is_some()));
-    DurationUs   = "duration_us",    Call(duration_us);
-    TotalTokens  = "total_tokens",   Call(|call| call.total_tokens);
-    SttSamples   = "stt_samples",    Use(|usage| samples(usage, ProviderType::Stt));
-    SttLatencyUs = "stt_latency_us", Use(|usage| latency_us(usage, ProviderType::Stt));
-    LlmSamples   = "llm_samples",    Use(|usage| samples(usage, ProviderType::Llm));
-    LlmLatencyUs = "llm_latency_us", Use(|usage| latency_us(usage, ProviderType::Llm));
-    TtsSamples   = "tts_samples",    Use(|usage| samples(usage, ProviderType::Tts));
-    TtsLatencyUs = "tts_latency_us", Use(|usage| latency_us(usage, ProviderType::Tts));
-    Errors       = "errors",         Error(|_| 1);
+    Calls              = "calls",                 Call(|_| 1);
+    Completed          = "completed",             Call(|call| i64::from(call.status == CallStatus::Completed));
+    Failed             = "failed",                Call(|call| i64::from(call.status == CallStatus::Failed));
+    Ended              = "ended",                 Call(|call| i64::from(call.ended_at.is_some()));
+    DurationUs         = "duration_us",           Call(duration_us);
+    Succeeded          = "succeeded",             Call(|call| has_outcome(call, Outcome::Success));
+    Unsuccessful       = "unsuccessful",          Call(|call| has_outcome(call, Outcome::Failure));
+    // What a record gives as a number, and how many calls give it: what no call gives is unknown, and not zero.
+    TotalTokens        = "total_tokens",          Call(|call| number(call, Number::TotalTokens));
+    TokenCalls         = "token_calls",           Call(|call| gives(call, Number::TotalTokens));
+    TokenDurationUs    = "token_duration_us",     Call(|call| gives(call, Number::TotalTokens) * duration_us(call));
+    TokenSucceeded     = "token_succeeded",       Call(|call| gives(call, Number::TotalTokens) * has_outcome(call, Outcome::Success));
+    InputTokens        = "input_tokens",          Call(|call| number(call, Number::InputTokens));
+    InputTokenCalls    = "input_token_calls",     Call(|call| gives(call, Number::InputTokens));
+    OutputTokens       = "output_tokens",         Call(|call| number(call, Number::OutputTokens));
+    OutputTokenCalls   = "output_token_calls",    Call(|call| gives(call, Number::OutputTokens));
+    CachedTokens       = "cached_tokens",         Call(|call| number(call, Number::CachedInputTokens));
+    CachedTokenCalls   = "cached_token_calls",    Call(|call| gives(call, Number::CachedInputTokens));
+    CostMicrousd       = "cost_microusd",         Call(|call| number(call, Number::CostMicrousd));
+    PricedCalls        = "priced_calls",          Call(|call| gives(call, Number::CostMicrousd));
+    PricedDurationUs   = "priced_duration_us",    Call(|call| gives(call, Number::CostMicrousd) * duration_us(call));
+    PricedSucceeded    = "priced_succeeded",      Call(|call| gives(call, Number::CostMicrousd) * has_outcome(call, Outcome::Success));
+    Turns              = "turns",                 Call(|call| number(call, Number::Turns));
+    TurnCalls          = "turn_calls",            Call(|call| gives(call, Number::Turns));
+    Interruptions      = "interruptions",         Call(|call| number(call, Number::Interruptions));
+    InterruptionCalls  = "interruption_calls",    Call(|call| gives(call, Number::Interruptions));
+    // Of the calls that give both.
+    InterruptibleTurns = "interruptible_turns",   Call(|call| gives(call, Number::Interruptions) * number(call, Number::Turns));
+    TurnInterruptions  = "turn_interruptions",    Call(|call| gives(call, Number::Turns) * number(call, Number::Interruptions));
+    ToolCalls          = "tool_calls",            Call(|call| number(call, Number::ToolCalls));
+    ToolCallCalls      = "tool_call_calls",       Call(|call| gives(call, Number::ToolCalls));
+    TurnSamples        = "turn_samples",          Call(|call| count(&call.turn_latencies));
+    TurnLatencyUs      = "turn_latency_us",       Call(|call| sum_us(&call.turn_latencies));
+    SttSamples         = "stt_samples",           Use(|usage| samples(usage, ProviderType::Stt));
+    SttLatencyUs       = "stt_latency_us",        Use(|usage| latency_us(usage, ProviderType::Stt));
+    LlmSamples         = "llm_samples",           Use(|usage| samples(usage, ProviderType::Llm));
+    LlmLatencyUs       = "llm_latency_us",        Use(|usage| latency_us(usage, ProviderType::Llm));
+    TtsSamples         = "tts_samples",           Use(|usage| samples(usage, ProviderType::Tts));
+    TtsLatencyUs       = "tts_latency_us",        Use(|usage| latency_us(usage, ProviderType::Tts));
+    Errors             = "errors",                Error(|_| 1);
 }
 
 impl Measure {
@@ -96,25 +127,49 @@ impl Measure {
 
 /// Zero for a call whose end is unknown.
 fn duration_us(call: &CallFacts) -> i64 {
-    call.ended_at.map_or(0, |ended_at| ended_at.since(call.started_at).as_micros())
+    call.duration().map_or(0, Span::as_micros)
+}
+
+/// Zero for what the record does not give.
+fn number(call: &CallFacts, number: NumberFact) -> i64 {
+    call.numbers.get(number).unwrap_or(0)
+}
+
+fn gives(call: &CallFacts, number: NumberFact) -> i64 {
+    i64::from(call.numbers.get(number).is_some())
+}
+
+fn has_outcome(call: &CallFacts, outcome: Outcome) -> i64 {
+    i64::from(call.texts.get(TextFact::Outcome) == Some(outcome.as_str()))
+}
+
+fn count(latencies: &[Latency]) -> i64 {
+    i64::try_from(latencies.len()).unwrap_or(i64::MAX)
+}
+
+fn sum_us(latencies: &[Latency]) -> i64 {
+    latencies.iter().map(|latency| i64::from(latency.as_micros())).sum()
 }
 
 fn samples(usage: &ProviderUse, stage: ProviderType) -> i64 {
-    if usage.provider.provider_type == stage { i64::try_from(usage.latencies.len()).unwrap_or(i64::MAX) } else { 0 }
+    if usage.provider.provider_type == stage { count(&usage.latencies) } else { 0 }
 }
 
 fn latency_us(usage: &ProviderUse, stage: ProviderType) -> i64 {
-    if usage.provider.provider_type != stage {
-        return 0;
-    }
-    usage.latencies.iter().map(|latency| i64::from(latency.as_micros())).sum()
+    if usage.provider.provider_type == stage { sum_us(&usage.latencies) } else { 0 }
 }
 
 /// One sum for each measure. Sums wrap around at the ends of `i64`, so that the laws of addition hold for all values.
 /// Calls of three minutes take 5 * 10^10 of them to get there; a million records that use every bound to the full would,
 /// and the database then refuses them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums([i64; Measure::COUNT]);
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self([0; Measure::COUNT])
+    }
+}
 
 impl Sums {
     /// Sums from outside.

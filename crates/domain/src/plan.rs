@@ -113,6 +113,12 @@ impl WindowPlan {
         Self { ranges, edges: edges.into_iter().flatten().collect(), finest }
     }
 
+    /// A plan that reads all calls of a window, and no bucket.
+    #[must_use]
+    pub fn calls_of(window: Window) -> Self {
+        Self { ranges: Vec::new(), edges: vec![window], finest: Resolution::Minute }
+    }
+
     /// A plan that reads nothing.
     #[must_use]
     pub const fn nothing() -> Self {

@@ -1,6 +1,6 @@
 //! Providers and the latencies measured of them.
 
-use crate::text::ProviderName;
+use crate::text::{ModelName, ProviderName};
 use crate::words;
 
 /// The stage of a voice pipeline that a provider serves, in pipeline order.
@@ -25,11 +25,13 @@ pub struct Provider {
     pub provider_name: ProviderName,
 }
 
-/// What one call used of one provider.
+/// What one call used of one model of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderUse {
     /// The provider.
     pub provider: Provider,
+    /// The model; none when the record does not say.
+    pub model: Option<ModelName>,
     /// One latency per turn, in the order received; may be empty.
     pub latencies: Vec<Latency>,
 }

@@ -6,7 +6,7 @@ use crate::ids::TenantId;
 
 impl Call {
     /// The same call with each value that is not kept in the group `(other)` of its dimension, and how many calls and uses
-    /// that moves, by dimension; none when every value is kept. Uses of the same provider are merged.
+    /// that moves, by dimension; none when every value is kept. Uses of the same provider and model are merged.
     #[must_use]
     pub fn regrouped(
         &self,
@@ -18,17 +18,19 @@ impl Call {
         for &dimension in Dimension::ALL {
             let mut count = 0;
             match dimension.row().grouping {
-                Grouping::Call(value, join_other) => {
-                    if let Some(value) = value(self.facts())
+                Grouping::Tenant | Grouping::Workflow | Grouping::Text(_) => {
+                    if let Some(value) = dimension.value_of(self.facts())
                         && !is_kept(Group { dimension, value })
                     {
-                        join_other(call.get_or_insert_with(|| self.clone()), tenant);
+                        call.get_or_insert_with(|| self.clone()).join_other(dimension, tenant);
                         count += 1;
                     }
                 }
                 Grouping::Use(value, join_other) => {
                     for (index, usage) in self.facts().providers.iter().enumerate() {
-                        if !is_kept(Group { dimension, value: value(usage) }) {
+                        if let Some(value) = value(usage)
+                            && !is_kept(Group { dimension, value })
+                        {
                             join_other(&mut call.get_or_insert_with(|| self.clone()).facts_mut().providers[index]);
                             count += 1;
                         }

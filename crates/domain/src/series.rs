@@ -4,25 +4,66 @@ use crate::plan::Resolution;
 use crate::time::{Span, Timestamp};
 use crate::window::Window;
 use crate::words;
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
+};
 use chrono_tz::Tz;
 
 /// Most buckets of one series.
 pub const SERIES_BUCKETS_MAX: usize = 10_000;
 
 /// The width of a series' buckets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval {
+    /// Minutes.
+    Minute,
+    /// Quarters of the hours of the zone's clock.
+    FifteenMinutes,
     /// Hours of the zone's clock.
-    #[default]
     Hour,
     /// Calendar days.
     Day,
     /// Calendar weeks, from Monday.
     Week,
+    /// Calendar months.
+    Month,
 }
 
-words!(Interval { Hour = "hour", Day = "day", Week = "week" });
+words!(Interval {
+    Minute = "minute",
+    FifteenMinutes = "15m",
+    Hour = "hour",
+    Day = "day",
+    Week = "week",
+    Month = "month",
+});
+
+/// The width of the buckets of `call-volume`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VolumeInterval {
+    /// Hours.
+    #[default]
+    Hour,
+    /// Days.
+    Day,
+    /// Weeks.
+    Week,
+}
+
+words!(VolumeInterval { Hour = "hour", Day = "day", Week = "week" });
+
+impl From<VolumeInterval> for Interval {
+    fn from(interval: VolumeInterval) -> Self {
+        match interval {
+            VolumeInterval::Hour => Self::Hour,
+            VolumeInterval::Day => Self::Day,
+            VolumeInterval::Week => Self::Week,
+        }
+    }
+}
+
+/// Hours of a week, from Monday 0:00.
+pub const HOURS_OF_WEEK: usize = 7 * 24;
 
 /// A time zone of the IANA database. The default is UTC.
 ///
@@ -72,12 +113,14 @@ impl Zone {
             .floor(Resolution::Minute.width())
     }
 
-    /// The start of the calendar bucket that holds an instant, and the start of the next one.
-    fn calendar_bucket(self, instant: Timestamp, days: u8) -> (Timestamp, Timestamp) {
-        let first_day = |date: NaiveDate| match days {
-            1 => date,
-            _ => back(date, u64::from(date.weekday().num_days_from_monday())),
-        };
+    /// The start of the calendar bucket that holds an instant, and the start of the next one: `first_day` says where the
+    /// bucket of a date begins, and `next` where the one after a first day does.
+    fn calendar_bucket(
+        self,
+        instant: Timestamp,
+        first_day: impl Fn(NaiveDate) -> NaiveDate,
+        next: impl Fn(NaiveDate) -> NaiveDate,
+    ) -> (Timestamp, Timestamp) {
         let mut date = first_day(self.local_date(instant));
         // Where clocks go back across midnight, an instant may show the date of the bucket before or after its own.
         while self.day_start(date) > instant && date != NaiveDate::MIN {
@@ -85,7 +128,7 @@ impl Zone {
         }
         let mut start = self.day_start(date);
         loop {
-            date = forward(date, u64::from(days));
+            date = next(date);
             let end = self.day_start(date);
             if end > instant || date == NaiveDate::MAX {
                 return (start, end);
@@ -94,13 +137,12 @@ impl Zone {
         }
     }
 
-    /// The start of the hour that holds an instant, and the start of the next one. An hour ends early where the
-    /// offset changes inside it.
-    fn hour_bucket(self, instant: Timestamp) -> (Timestamp, Timestamp) {
+    /// The start of the bucket of the zone's clock that holds an instant, and the start of the next one. It ends early
+    /// where the offset changes inside it.
+    fn clock_bucket(self, instant: Timestamp, width: Span) -> (Timestamp, Timestamp) {
         let offset = self.offset(instant);
-        let hour = Span::from_hours(1);
-        let start = (instant + offset).floor(hour) - offset;
-        let end = start + hour;
+        let start = (instant + offset).floor(width) - offset;
+        let end = start + width;
         (self.last_change(start, instant).unwrap_or(start), self.last_change(instant, end).unwrap_or(end))
     }
 
@@ -123,10 +165,39 @@ impl Zone {
     #[must_use]
     pub fn bucket(self, interval: Interval, instant: Timestamp) -> (Timestamp, Timestamp) {
         match interval {
-            Interval::Hour => self.hour_bucket(instant),
-            Interval::Day => self.calendar_bucket(instant, 1),
-            Interval::Week => self.calendar_bucket(instant, 7),
+            Interval::Minute => self.clock_bucket(instant, Span::from_minutes(1)),
+            Interval::FifteenMinutes => self.clock_bucket(instant, Span::from_minutes(15)),
+            Interval::Hour => self.clock_bucket(instant, Span::from_hours(1)),
+            Interval::Day => self.calendar_bucket(instant, |date| date, |date| forward(date, 1)),
+            Interval::Week => {
+                let monday = |date: NaiveDate| back(date, u64::from(date.weekday().num_days_from_monday()));
+                self.calendar_bucket(instant, monday, |date| forward(date, 7))
+            }
+            Interval::Month => {
+                let first = |date: NaiveDate| back(date, u64::from(date.day0()));
+                let next = |date: NaiveDate| date.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX);
+                self.calendar_bucket(instant, first, next)
+            }
         }
+    }
+
+    /// The hour of the week that clocks show at an instant: 0 is Monday 0:00 to 1:00.
+    #[must_use]
+    pub fn hour_of_week(self, instant: Timestamp) -> usize {
+        let local = utc(instant + self.offset(instant));
+        (local.weekday().num_days_from_monday() * 24 + local.hour()) as usize
+    }
+
+    /// What clocks show at an instant, as if it were UTC: to find the same time of another day.
+    #[must_use]
+    pub fn wall_clock(self, instant: Timestamp) -> Timestamp {
+        instant + self.offset(instant)
+    }
+
+    /// The name in the IANA database.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name()
     }
 }
 
@@ -142,11 +213,34 @@ fn forward(date: NaiveDate, days: u64) -> NaiveDate {
     date.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
 }
 
-/// The adjacent buckets from the one that holds a window's start to the one that holds its last instant.
+/// What a series is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Buckets of the zone's clock and calendar.
+    Buckets(Interval, Zone),
+    /// The hours of the week of the zone's clock, each summed over all weeks.
+    HoursOfWeek(Zone),
+}
+
+/// The cells that a window is cut into: the adjacent buckets from the one that holds its start to the one that holds its
+/// last instant, or the hours of a week.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
-    /// Ascending, never empty.
+    /// Buckets, ascending, never empty.
     starts: Vec<Timestamp>,
+    /// The zone of the hours of a week, where those are the cells.
+    hours_of: Option<Zone>,
+}
+
+/// Which cell of a series it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// The whole window: there is no series.
+    Window,
+    /// The bucket that starts here.
+    Bucket(Timestamp),
+    /// An hour of the week.
+    HourOfWeek(usize),
 }
 
 /// Why a window has no series; there is one rule.
@@ -156,7 +250,11 @@ pub struct SeriesFault;
 
 impl Series {
     /// The series of a window.
-    pub fn new(window: Window, interval: Interval, zone: Zone) -> Result<Self, SeriesFault> {
+    pub fn new(window: Window, cut: Cut) -> Result<Self, SeriesFault> {
+        let (interval, zone, hours_of) = match cut {
+            Cut::Buckets(interval, zone) => (interval, zone, None),
+            Cut::HoursOfWeek(zone) => (Interval::Hour, zone, Some(zone)),
+        };
         let (first, mut next) = zone.bucket(interval, window.start());
         let mut starts = vec![first];
         while next < window.end() {
@@ -166,26 +264,34 @@ impl Series {
             starts.push(next);
             (_, next) = zone.bucket(interval, next);
         }
-        Ok(Self { starts })
+        Ok(Self { starts, hours_of })
     }
 
-    /// The starts of the buckets, ascending.
+    /// The cells, in their order.
     #[must_use]
-    pub fn starts(&self) -> &[Timestamp] {
-        &self.starts
+    pub fn cells(&self) -> Vec<Cell> {
+        match self.hours_of {
+            None => self.starts.iter().copied().map(Cell::Bucket).collect(),
+            Some(_) => (0..HOURS_OF_WEEK).map(Cell::HourOfWeek).collect(),
+        }
     }
 
-    /// The index of the bucket that holds an instant of the window.
+    /// The index of the cell that holds an instant of the window.
     #[must_use]
     pub fn index_of(&self, instant: Timestamp) -> usize {
-        self.starts.partition_point(|&start| start <= instant).saturating_sub(1)
+        match self.hours_of {
+            None => self.starts.partition_point(|&start| start <= instant).saturating_sub(1),
+            Some(zone) => zone.hour_of_week(instant),
+        }
     }
 
     /// The widest resolution none of whose buckets lies in two buckets of the series.
     #[must_use]
     pub fn resolution(&self) -> Resolution {
         let boundaries = self.starts.get(1..).unwrap_or_default();
-        Resolution::widest_dividing(boundaries).unwrap_or(Resolution::Minute)
+        let widest = Resolution::widest_dividing(boundaries).unwrap_or(Resolution::Minute);
+        // A week has an hour in more than one bucket, so what is wider than one is of several hours.
+        if self.hours_of.is_some() { widest.min(Resolution::Hour) } else { widest }
     }
 }
 
@@ -200,8 +306,8 @@ mod tests {
 
     fn series(after: &str, before: &str, interval: Interval, zone: &str) -> Vec<String> {
         let window = Window::new(at(after), at(before)).unwrap();
-        let series = Series::new(window, interval, zone.parse().unwrap()).unwrap();
-        series.starts().iter().map(|&start| utc(start).format("%d %H:%M").to_string()).collect()
+        let series = Series::new(window, Cut::Buckets(interval, zone.parse().unwrap())).unwrap();
+        series.starts.iter().map(|&start| utc(start).format("%d %H:%M").to_string()).collect()
     }
 
     #[test]
@@ -258,6 +364,26 @@ mod tests {
     }
 
     #[test]
+    fn a_month_has_its_own_length_and_a_quarter_stands_on_the_clock() {
+        let starts = series("2024-02-10T00:00:00Z", "2024-04-02T00:00:00Z", Interval::Month, "UTC");
+        assert_eq!(starts, ["01 00:00", "01 00:00", "01 00:00"]);
+        let starts = series("2026-01-17T10:20:00Z", "2026-01-17T10:50:00Z", Interval::FifteenMinutes, "Asia/Kathmandu");
+        assert_eq!(starts, ["17 10:15", "17 10:30", "17 10:45"]);
+    }
+
+    #[test]
+    fn the_hours_of_a_week_are_those_of_the_zone_and_always_all() {
+        // 2026-01-18 is a Sunday; in Auckland, 13 hours ahead, its noon is Monday 1:00.
+        let zone = |name: &str| name.parse::<Zone>().unwrap();
+        assert_eq!(zone("UTC").hour_of_week(at("2026-01-18T12:00:00Z")), 6 * 24 + 12);
+        assert_eq!(zone("Pacific/Auckland").hour_of_week(at("2026-01-18T12:00:00Z")), 1);
+        let window = Window::new(at("2026-01-17T10:30:00Z"), at("2026-01-17T12:00:00Z")).unwrap();
+        let series = Series::new(window, Cut::HoursOfWeek(zone("Asia/Kolkata"))).unwrap();
+        assert_eq!((series.cells().len(), series.resolution()), (HOURS_OF_WEEK, Resolution::FifteenMinutes));
+        assert_eq!(series.index_of(at("2026-01-17T10:30:00Z")), 5 * 24 + 16);
+    }
+
+    #[test]
     fn a_day_that_never_was_has_no_bucket() {
         let starts = series("2011-12-29T12:00:00Z", "2012-01-01T00:00:00Z", Interval::Day, "Pacific/Apia");
         assert_eq!(starts, ["29 10:00", "30 10:00", "31 10:00"]);
@@ -274,8 +400,8 @@ mod tests {
     fn more_buckets_than_the_bound_are_refused() {
         let hours =
             |count| Window::new(at("2020-01-01T00:00:00Z"), at("2020-01-01T00:00:00Z") + Span::from_hours(count));
-        let series = |count| Series::new(hours(count).unwrap(), Interval::Hour, Zone::default());
-        assert_eq!(series(10_000).map(|series| series.starts().len()), Ok(10_000));
+        let series = |count| Series::new(hours(count).unwrap(), Cut::Buckets(Interval::Hour, Zone::default()));
+        assert_eq!(series(10_000).map(|series| series.starts.len()), Ok(10_000));
         assert_eq!(series(10_001), Err(SeriesFault));
     }
 

@@ -14,6 +14,16 @@ pub const END_REASON_MAX: usize = 128;
 pub const PROVIDER_NAME_MAX: usize = 64;
 /// Longest error message, in characters: room for a stack trace.
 pub const MESSAGE_MAX: usize = 4096;
+/// Longest version of an agent, in characters.
+pub const AGENT_VERSION_MAX: usize = 64;
+/// Longest name of an environment, in characters.
+pub const ENVIRONMENT_MAX: usize = 64;
+/// Longest language tag, in characters.
+pub const LANGUAGE_MAX: usize = 35;
+/// Longest name of a model, in characters.
+pub const MODEL_MAX: usize = 128;
+/// Longest value of a tag, in characters.
+pub const TAG_VALUE_MAX: usize = 256;
 /// Longest id of a call in the system that it comes from, in characters.
 pub const EXTERNAL_ID_MAX: usize = 256;
 
@@ -25,6 +35,12 @@ pub type AgentName = Text<AGENT_MAX>;
 pub type EndReason = Text<END_REASON_MAX>;
 /// The name of a provider, such as `deepgram`.
 pub type ProviderName = Text<PROVIDER_NAME_MAX>;
+/// The name of a model, such as `nova-3`.
+pub type ModelName = Text<MODEL_MAX>;
+/// The key of a tag: a slug, so that `tag.KEY` can name it.
+pub type TagKey = Slug;
+/// The value of a tag.
+pub type TagValue = Text<TAG_VALUE_MAX>;
 /// A call's id in the system that it comes from.
 pub type ExternalId = Text<EXTERNAL_ID_MAX>;
 /// The message of an error.
@@ -33,6 +49,21 @@ pub type Message = Text<MESSAGE_MAX>;
 /// One to `MAX` characters, none of them NUL (which PostgreSQL cannot store).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<const MAX: usize>(Box<str>);
+
+/// Checks the bounds of a text of at most so many characters.
+pub(crate) fn check_text(text: &str, max: usize) -> Result<(), TextFault> {
+    if text.is_empty() {
+        return Err(TextFault::Empty);
+    }
+    // Bytes bound characters from above, so most texts are not counted at all.
+    if text.len() > max && text.chars().count() > max {
+        return Err(TextFault::TooLong { max });
+    }
+    if text.as_bytes().contains(&0) {
+        return Err(TextFault::ContainsNul);
+    }
+    Ok(())
+}
 
 /// Why a string is not a [`Text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,21 +86,12 @@ impl<const MAX: usize> Text<MAX> {
     /// Checks the bounds.
     pub fn new(text: impl Into<Box<str>>) -> Result<Self, TextFault> {
         let text = text.into();
-        if text.is_empty() {
-            return Err(TextFault::Empty);
-        }
-        // Bytes bound characters from above, so most texts are not counted at all.
-        if text.len() > MAX && text.chars().count() > MAX {
-            return Err(TextFault::TooLong { max: MAX });
-        }
-        if text.as_bytes().contains(&0) {
-            return Err(TextFault::ContainsNul);
-        }
+        check_text(&text, MAX)?;
         Ok(Self(text))
     }
 
-    /// A text of this crate's own, which keeps the bounds.
-    pub(crate) fn constant(text: &'static str) -> Self {
+    /// A text that keeps the bounds: of this crate's own, or one that was checked.
+    pub(crate) fn checked(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 

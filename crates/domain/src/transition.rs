@@ -1,6 +1,7 @@
 //! What becomes of a call when a record arrives, or when its end is overdue.
 
 use crate::call::{Call, CallFacts, CallStatus};
+use crate::fact::NumberFact;
 use crate::ids::CallId;
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
@@ -49,7 +50,8 @@ pub enum TransitionKind {
     Replaced,
     /// It was closed because its end never came.
     TimedOut,
-    /// Nothing changes: an `active` record came after the end, or the call is not overdue any more.
+    /// Nothing changes: an `active` record came after the end, a record has a lower version than what is known, or the call
+    /// is not overdue any more.
     Ignored,
     /// Nothing changes: the record's call started so long ago that such calls are no longer kept. It may have been
     /// counted and deleted before, so it cannot be counted again.
@@ -81,7 +83,7 @@ pub fn transition(current: Option<&CallFacts>, incoming: &Incoming, kept_from: O
         }
         (Some(current), Incoming::Record(call)) => {
             let reopens = current.status != CallStatus::Active && call.facts().status == CallStatus::Active;
-            if reopens {
+            if reopens || is_older(call.facts(), current) {
                 return ignored;
             }
             Transition { kind: TransitionKind::Replaced, next: Some(call.facts().clone()) }
@@ -93,6 +95,12 @@ pub fn transition(current: Option<&CallFacts>, incoming: &Incoming, kept_from: O
         }
         (_, Incoming::Overdue { .. }) => ignored,
     }
+}
+
+/// Whether a record's version says that it was made before what is known. One without a version is as new as it arrives.
+fn is_older(record: &CallFacts, known: &CallFacts) -> bool {
+    let version = |call: &CallFacts| call.numbers.get(NumberFact::Version);
+    version(record).zip(version(known)).is_some_and(|(record, known)| record < known)
 }
 
 #[cfg(test)]
@@ -107,16 +115,8 @@ mod tests {
     fn record(status: CallStatus) -> Incoming {
         let started_at = NOW - Span::from_hours(1);
         let fields = CallFields {
-            id: CallId(Uuid::from_u128(1)),
-            status,
-            started_at,
             ended_at: (status != CallStatus::Active).then(|| started_at + Span::from_minutes(3)),
-            end_reason: None,
-            workflow: None,
-            agent: None,
-            total_tokens: 0,
-            providers: Vec::new(),
-            errors: Vec::new(),
+            ..CallFields::bare(CallId(Uuid::from_u128(1)), status, started_at)
         };
         Incoming::Record(Arc::new(Call::accept(fields, NOW).unwrap()))
     }
@@ -133,6 +133,20 @@ mod tests {
         assert_eq!(after(&record(Active), &record(Completed)), TransitionKind::Replaced);
         assert_eq!(after(&record(Completed), &record(Failed)), TransitionKind::Replaced);
         assert_eq!(after(&record(Completed), &record(Active)), TransitionKind::Ignored);
+    }
+
+    #[test]
+    fn a_lower_version_is_ignored_and_any_other_counts() {
+        let of = |version| {
+            let Incoming::Record(call) = record(CallStatus::Completed) else { unreachable!("it is a record") };
+            let mut call = Arc::unwrap_or_clone(call);
+            call.facts_mut().numbers.set(NumberFact::Version, version);
+            Incoming::Record(Arc::new(call))
+        };
+        let kinds = [(Some(2), Some(1)), (Some(2), Some(2)), (Some(2), None), (None, Some(1))];
+        let kinds = kinds.map(|(known, version)| after(&of(known), &of(version)));
+        let replaced = TransitionKind::Replaced;
+        assert_eq!(kinds, [TransitionKind::Ignored, replaced, replaced, replaced]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::errors::damaged;
 use crate::fragment::IsActive;
 use crate::groups::value_of;
 use crate::rows::{CallFactsRow, LoggedErrorRow};
+use crate::scan::{add_conditions, push_texts};
 use crate::schema::calls;
 use crate::sql::{Id, Instant, Key, Time};
 use crate::statement::Statement;
@@ -14,7 +15,7 @@ use crate::wide::{Cell, OfBackend, WideRow, WideStatement, present};
 use async_trait::async_trait;
 use callscope_analytics::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
-    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, Dimension, Distribution, GroupId,
+    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, Dimension, Distribution, Filter, GroupId,
     GroupValue, Loaded, LoadedDistribution, LoadedGroup, LoadedSums, Measure, MeasureSubject, ReadPlan, Resolution,
     Slug, Sums, TenantId, Timestamp, WindowPlan, WorkflowId, WorkflowLabel,
 };
@@ -24,12 +25,23 @@ use diesel::prelude::*;
 use diesel::row::NamedRow;
 use diesel::sql_types::{BigInt, Binary, Integer, Text};
 use std::cmp::Reverse;
+use tokio::sync::mpsc;
 
 #[async_trait]
 impl AnalyticsStore for Database {
     async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError> {
         let (statement, plan) = (parts_of(tenant, plan).finish(), plan.clone());
         self.ask(tenant, statement, move |rows| Ok(loaded(&plan, rows)?.0)).await
+    }
+
+    async fn send_calls(
+        &self,
+        tenant: TenantId,
+        plan: &ReadPlan,
+        pages: mpsc::Sender<Vec<CallFacts>>,
+    ) -> Result<(), StoreError> {
+        let _turn = self.take_turn(tenant).await?;
+        Self::send_calls(self, tenant, plan, pages).await
     }
 
     async fn load_errors(
@@ -67,7 +79,7 @@ impl AnalyticsStore for Database {
 enum Part {
     KeptFrom(Time),
     Sums { group: i64, bucket: Time, sums: Vec<i64> },
-    Distribution { group: i64, bucket: Time, distribution: i64, calls: i64, sum_us: i64, histogram: Vec<u8> },
+    Distribution { group: i64, bucket: Time, distribution: i64, sum_us: i64, histogram: Vec<u8> },
     Call(CallFactsRow),
     Group { id: i64, value: String },
     Workflow { id: i64, workflow: Id, slug: String, name: Option<String> },
@@ -97,7 +109,6 @@ impl Part {
                 group: number(Cell::Number0)?,
                 bucket: time(Cell::Time0)?,
                 distribution: number(Cell::Number1)?,
-                calls: number(Cell::Number3)?,
                 sum_us: number(Cell::Number2)?,
                 histogram: present(row.bytes(Cell::Bytes0)?)?,
             },
@@ -144,12 +155,12 @@ fn loaded(plan: &ReadPlan, rows: Vec<Part>) -> Result<(Loaded, Vec<LoggedError>)
                 plan.measures.iter().zip(sums).for_each(|(&measure, sum)| all.add(measure, sum));
                 loaded.sums.push(LoadedSums { group: group_id(group)?, bucket: bucket.0, sums: all });
             }
-            Part::Distribution { group, bucket, distribution, calls, sum_us, histogram } => {
+            Part::Distribution { group, bucket, distribution, sum_us, histogram } => {
                 let code = i16::try_from(distribution).ok();
                 let distribution =
                     code.and_then(Distribution::from_code).ok_or_else(|| damaged("an unknown distribution"))?;
                 let (group, bucket) = (group_id(group)?, bucket.0);
-                loaded.distributions.push(LoadedDistribution { group, bucket, distribution, calls, sum_us, histogram });
+                loaded.distributions.push(LoadedDistribution { group, bucket, distribution, sum_us, histogram });
             }
             Part::Call(row) => loaded.calls.push(CallFacts::try_from(row)?),
             Part::Group { id, value } => {
@@ -178,13 +189,8 @@ fn parts_of(tenant: TenantId, plan: &ReadPlan) -> WideStatement {
     let mut statement = WideStatement::new(measures.iter().map(|measure| measure.as_str()).collect());
     if !plan.measures.is_empty() || !plan.distributions.is_empty() {
         statement.add(Part::KEPT_FROM, &[(Cell::Time0, "calls_kept_from")], false, &kept_from(tenant));
-        for range in ranges(&plan.pieces) {
-            add_range(&mut statement, tenant, plan, range);
-        }
-        for edge in edges(&plan.pieces) {
-            let is_read = |(cell, _): &&(Cell, &str)| plan.reads_latencies() || *cell != CallFactsRow::LATENCIES;
-            let cells: Vec<_> = CallFactsRow::CELLS.iter().filter(is_read).copied().collect();
-            statement.add(Part::CALL, &cells, false, &calls_of(tenant, plan, edge));
+        if !plan.is_from_calls {
+            add_pieces(&mut statement, tenant, plan);
         }
         add_groups(&mut statement, tenant, plan);
     }
@@ -192,6 +198,21 @@ fn parts_of(tenant: TenantId, plan: &ReadPlan) -> WideStatement {
         statement.add(Part::ACTIVE_CALLS, &[(Cell::Number0, "active")], false, &active_calls(tenant, plan));
     }
     statement
+}
+
+/// The buckets and the calls of the edges.
+fn add_pieces(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan) {
+    for range in ranges(&plan.pieces) {
+        add_range(statement, tenant, plan, plan.dimension, range);
+        if plan.with_tenant {
+            add_range(statement, tenant, plan, Dimension::Tenant, range);
+        }
+    }
+    let is_read = |(cell, _): &(Cell, &str)| plan.reads_latencies() || *cell != CallFactsRow::LATENCIES;
+    let cells: Vec<_> = CallFactsRow::cells().into_iter().filter(is_read).collect();
+    for edge in edges(&plan.pieces) {
+        statement.add(Part::CALL, &cells, false, &calls_of(tenant, plan, edge));
+    }
 }
 
 /// The ranges of whole buckets that a question reads, and the buckets of its edges, always equally many.
@@ -220,27 +241,27 @@ fn kept_from(tenant: Id) -> Statement {
     state
 }
 
-/// What the groups have in a range.
-fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, range: BucketRange) {
+/// What the groups of a dimension have in a range.
+fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, of: Dimension, range: BucketRange) {
     if plan.reads_sums() {
         let columns: Vec<String> = plan.measures.iter().map(|&measure| column(measure, plan.by_bucket)).collect();
         let columns = columns.join(", ");
         let mut query = Statement::default();
         let bucket = if plan.by_bucket { "bucket" } else { "MIN(bucket) AS bucket" };
         query.push(format!("SELECT group_id, {bucket}, {columns} FROM rollup_sums WHERE "));
-        add_key(&mut query, tenant, plan, range);
+        add_key(&mut query, tenant, plan, of, range);
         add_bounds(&mut query, range);
         if !plan.by_bucket {
             query.push(" GROUP BY group_id");
         }
         let cells = [(Cell::Number0, "group_id"), (Cell::Time0, "bucket")];
-        statement.add(Part::SUMS, &cells, true, &for_each_group(query, tenant, plan));
+        statement.add(Part::SUMS, &cells, true, &for_each_group(query, tenant, plan, of));
     }
     if !plan.distributions.is_empty() {
         let codes: Vec<String> = plan.distributions.iter().map(|of| of.code().to_string()).collect();
         let mut query = Statement::default();
-        query.push("SELECT group_id, bucket, distribution, calls, sum_us, histogram FROM rollup_distributions WHERE ");
-        add_key(&mut query, tenant, plan, range);
+        query.push("SELECT group_id, bucket, distribution, sum_us, histogram FROM rollup_distributions WHERE ");
+        add_key(&mut query, tenant, plan, of, range);
         query.push(format!(" AND distribution IN ({})", codes.join(", ")));
         add_bounds(&mut query, range);
         let cells = [
@@ -248,10 +269,9 @@ fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, range: 
             (Cell::Time0, "bucket"),
             (Cell::Number1, "distribution"),
             (Cell::Number2, "sum_us"),
-            (Cell::Number3, "calls"),
             (Cell::Bytes0, "histogram"),
         ];
-        statement.add(Part::DISTRIBUTION, &cells, false, &for_each_group(query, tenant, plan));
+        statement.add(Part::DISTRIBUTION, &cells, false, &for_each_group(query, tenant, plan, of));
     }
 }
 
@@ -261,10 +281,10 @@ fn column(measure: Measure, by_bucket: bool) -> String {
 }
 
 /// The condition on the group: one that is known, or each of those of [`groups_of`].
-fn add_key(query: &mut Statement, tenant: Id, plan: &ReadPlan, range: BucketRange) {
-    query.push("tenant_id = ").bind_id(tenant).push(" AND dimension = ").bind_code(plan.dimension.row().code);
+fn add_key(query: &mut Statement, tenant: Id, plan: &ReadPlan, of: Dimension, range: BucketRange) {
+    query.push("tenant_id = ").bind_id(tenant).push(" AND dimension = ").bind_code(of.row().code);
     query.push(" AND resolution = ").bind_code(range.resolution.code());
-    if plan.dimension == Dimension::Tenant {
+    if of == Dimension::Tenant {
         query.push(" AND group_id = ").bind_integer(GroupId::TENANT.0);
     } else {
         query.push_either(" AND group_id = chosen.group_id", " AND group_id IN (");
@@ -279,8 +299,8 @@ fn add_bounds(query: &mut Statement, range: BucketRange) {
 
 /// A query once for each group, where there may be many. PostgreSQL looks each up in the index on its own, which is what
 /// a planner that has no statistics yet would not do by itself; SQLite does.
-fn for_each_group(query: Statement, tenant: Id, plan: &ReadPlan) -> Statement {
-    if plan.dimension == Dimension::Tenant {
+fn for_each_group(query: Statement, tenant: Id, plan: &ReadPlan, of: Dimension) -> Statement {
+    if of == Dimension::Tenant {
         return query;
     }
     let mut each = Statement::default();
@@ -304,48 +324,51 @@ fn groups_of(tenant: Id, plan: &ReadPlan) -> Statement {
 fn add_groups_source(query: &mut Statement, tenant: Id, plan: &ReadPlan) {
     let value = if plan.dimension == Dimension::Workflow {
         query.push(" FROM workflows WHERE tenant_id = ").bind_id(tenant);
-        " AND slug = "
+        " AND slug IN ("
     } else {
         query.push(" FROM groups WHERE tenant_id = ").bind_id(tenant);
         query.push(" AND dimension = ").bind_code(plan.dimension.row().code);
-        " AND value = "
+        " AND value IN ("
     };
-    if let Some(only) = &plan.value {
-        query.push(value).bind_text(only.clone());
+    if let Some(only) = &plan.values {
+        query.push(value);
+        push_texts(query, only);
+        query.push(")");
     }
 }
 
-/// The groups themselves.
+/// The groups themselves; and the workflows, where calls name some.
 fn add_groups(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan) {
-    let mut query = Statement::default();
-    match plan.dimension {
-        Dimension::Tenant => {}
-        Dimension::Workflow => {
-            query.push("SELECT group_id, workflow_id, slug, name");
+    let is_rolled_up = plan.dimension != Dimension::Tenant && !plan.is_from_calls;
+    let of_workflows = is_rolled_up && plan.dimension == Dimension::Workflow;
+    if of_workflows || plan.reads_workflows() {
+        let mut query = Statement::default();
+        query.push("SELECT group_id, workflow_id, slug, name");
+        // Calls of other workflows than those of the filters need no slug to be told apart, but from calls without any.
+        if of_workflows && !plan.filters().iter().any(Filter::has_unknown) {
             add_groups_source(&mut query, tenant, plan);
-            let cells = [
-                (Cell::Number0, "group_id"),
-                (Cell::Key0, "workflow_id"),
-                (Cell::Text0, "slug"),
-                (Cell::Text1, "name"),
-            ];
-            statement.add(Part::WORKFLOW, &cells, false, &query);
+        } else {
+            query.push(" FROM workflows WHERE tenant_id = ").bind_id(tenant);
         }
-        _ => {
-            query.push("SELECT group_id, value");
-            add_groups_source(&mut query, tenant, plan);
-            statement.add(Part::GROUP, &[(Cell::Number0, "group_id"), (Cell::Text0, "value")], false, &query);
-        }
+        let cells =
+            [(Cell::Number0, "group_id"), (Cell::Key0, "workflow_id"), (Cell::Text0, "slug"), (Cell::Text1, "name")];
+        statement.add(Part::WORKFLOW, &cells, false, &query);
+    }
+    if is_rolled_up && !of_workflows {
+        let mut query = Statement::default();
+        query.push("SELECT group_id, value");
+        add_groups_source(&mut query, tenant, plan);
+        statement.add(Part::GROUP, &[(Cell::Number0, "group_id"), (Cell::Text0, "value")], false, &query);
     }
 }
 
-/// The calls of an edge. Those of other workflows are left out here, as it needs no other column.
+/// The calls of an edge that the filters may let through.
 fn calls_of(tenant: Id, plan: &ReadPlan, (start, end): (Time, Time)) -> Statement {
-    let columns: Vec<&str> = CallFactsRow::CELLS.iter().map(|&(_, column)| column).collect();
+    let columns: Vec<&str> = CallFactsRow::cells().into_iter().map(|(_, column)| column).collect();
     let mut query = Statement::default();
     query.push(format!("SELECT {} FROM calls WHERE tenant_id = ", columns.join(", "))).bind_id(tenant);
     query.push(" AND started_at >= ").bind_time(start).push(" AND started_at < ").bind_time(end);
-    add_workflow(&mut query, tenant, plan);
+    add_conditions(&mut query, tenant, plan.filters());
     if plan.dimension.subject() == MeasureSubject::Error {
         query.push(" AND length(error_kinds) > 0");
     }
@@ -358,17 +381,8 @@ fn active_calls(tenant: Id, plan: &ReadPlan) -> Statement {
     let mut query = Statement::default();
     query.push("SELECT count(*) AS active FROM calls WHERE tenant_id = ").bind_id(tenant);
     query.push(format!(" AND status = '{}'", CallStatus::Active));
-    add_workflow(&mut query, tenant, plan);
+    add_conditions(&mut query, tenant, plan.filters());
     query
-}
-
-/// The condition that a call runs through a workflow with the plan's slug. The workflows are looked for once.
-fn add_workflow(query: &mut Statement, tenant: Id, plan: &ReadPlan) {
-    let Some(slug) = plan.value.as_ref().filter(|_| plan.dimension == Dimension::Workflow) else { return };
-    query.push_either(" AND workflow_id = ANY (ARRAY (", " AND workflow_id IN (");
-    query.push("SELECT workflow_id FROM workflows WHERE tenant_id = ").bind_id(tenant);
-    query.push(" AND slug = ").bind_text(slug.clone());
-    query.push_either("))", ")");
 }
 
 /// A page of the errors of the calls of a window. An index alone says which errors are on it; only their rows are read,
@@ -389,6 +403,13 @@ fn errors_of(tenant: TenantId, plan: &ReadPlan, filter: ErrorFilter, page: Page)
     }
     if let Some(level) = filter.level {
         keys.push(" AND level = ").bind_text(level.as_str());
+    }
+    let of_calls: Vec<Filter> = plan.filters().iter().filter(|filter| filter.axis.is_column()).cloned().collect();
+    if !of_calls.is_empty() {
+        keys.push(" AND EXISTS (SELECT 1 FROM calls WHERE tenant_id = ").bind_id(tenant);
+        keys.push(" AND call_id = call_errors.call_id");
+        add_conditions(&mut keys, tenant, &of_calls);
+        keys.push(")");
     }
     keys.push(" ORDER BY occurred_at DESC, call_id, position LIMIT ").bind_bigint(page.limit.into());
     keys.push(" OFFSET ").bind_bigint(page.offset.into());

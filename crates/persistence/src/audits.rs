@@ -1,10 +1,11 @@
 //! How rollups and the calls beneath them are read and corrected by an audit.
 
-use crate::conn::{Access, Conn, columns};
+use crate::conn::{Access, Conn};
 use crate::database::Database;
 use crate::groups::load_groups;
 use crate::rollups::{SumColumns, add_rollups, delete_rollups_of, load_distributions, load_sums};
-use crate::rows::{CallFactsRow, TenantStateRow};
+use crate::rows::{StoredCallRow, TenantStateRow};
+use crate::scan::{add_page, all_calls_in};
 use crate::schema::{calls, rollup_distributions, rollup_sums};
 use crate::sql::{Id, Time};
 use crate::states::{count_rebuild, find_state, lock_tenant};
@@ -12,7 +13,7 @@ use async_trait::async_trait;
 use callscope_analytics::ports::{CallPosition, RollupStore, RollupTransaction, StoreError, TenantState};
 use callscope_analytics::rollup_deltas::{RollupDeltas, RollupKey};
 use callscope_domain::{
-    CallFacts, CallId, Dimension, Group, GroupId, Keeps, Resolution, Span, TenantId, Timestamp, Totals, Window,
+    CallFacts, CallId, Dimension, Group, GroupId, Resolution, Span, TenantId, Timestamp, Totals, Window,
 };
 use diesel::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,17 +147,10 @@ impl RollupTransaction for RollupAudit {
     ) -> Result<Vec<CallFacts>, StoreError> {
         let before_all = (window.start() - Span::from_micros(1), CallId(Uuid::nil()));
         let (instant, id) = after.unwrap_or(before_all);
-        let query = calls::table
-            .filter(calls::tenant_id.eq(Id::from(self.tenant)))
-            // A bound of the index; the rest of the position is seen row by row.
-            .filter(calls::started_at.ge(Time(instant.max(window.start()))))
-            .filter(calls::started_at.lt(Time(window.end())))
-            .filter(calls::started_at.gt(Time(instant)).or(calls::call_id.gt(Id::from(id))))
-            .order((calls::started_at, calls::call_id))
-            .limit(limit.into())
-            .select(columns::<CallFactsRow>());
-        let rows: Vec<CallFactsRow> = self.conn.load(query).await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        let mut query = all_calls_in(self.tenant.into(), window);
+        add_page(&mut query, (instant, id), limit);
+        let rows: Vec<StoredCallRow> = self.conn.load(query).await?;
+        rows.into_iter().map(|StoredCallRow(row, _)| row.try_into()).collect()
     }
 
     async fn load_groups(&mut self) -> Result<Vec<(Group, GroupId)>, StoreError> {
@@ -172,18 +166,11 @@ impl RollupTransaction for RollupAudit {
         for &dimension in Dimension::ALL {
             let of = (dimension, resolution);
             for groups in self.chunks(dimension).await? {
-                match dimension.row().keeps {
-                    Keeps::Sums => {
-                        for (key, sums) in load_sums(&mut self.conn, self.tenant, of, &groups, window).await? {
-                            found.entry(key).or_default().sums = sums;
-                        }
-                    }
-                    Keeps::Distributions => {
-                        let rows = load_distributions(&mut self.conn, self.tenant, of, &groups, window).await?;
-                        for (key, of, totals) in rows {
-                            found.entry(key).or_default().add_distribution(of, &totals);
-                        }
-                    }
+                for (key, sums) in load_sums(&mut self.conn, self.tenant, of, &groups, window).await? {
+                    found.entry(key).or_default().sums = sums;
+                }
+                for (key, of, totals) in load_distributions(&mut self.conn, self.tenant, of, &groups, window).await? {
+                    found.entry(key).or_default().add_distribution(of, &totals);
                 }
             }
         }

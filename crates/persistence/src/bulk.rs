@@ -281,10 +281,6 @@ impl<C: Columns> OneOf<C> {
 }
 
 impl<C: Columns> Keys for OneOf<C> {
-    fn columns(&self) -> &'static [&'static str] {
-        C::NAMES
-    }
-
     fn walk_source<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("unnest(");
         self.keys.bind_arrays(self.rows.clone(), Used::ALL, out.reborrow())?;

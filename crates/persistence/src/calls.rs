@@ -1,21 +1,21 @@
 //! The transactions that change calls.
 
 use crate::bulk::{OnConflict, OneOf, Target};
-use crate::conn::{Access, Conn, columns};
+use crate::conn::{Access, Conn};
 use crate::database::Database;
 use crate::errors::damaged;
 use crate::events::save_events_and_counts;
-use crate::fragment::{ForEach, IsActive, IsChosen};
+use crate::fragment::IsActive;
 use crate::groups::{add_groups, load_groups};
 use crate::rollups::{SumColumns, add_rollups};
-use crate::rows::{CallColumns, CallErrorColumns, CallFactsRow, CallKeys, LockedCallRow, WorkflowColumns};
+use crate::rows::{CallColumns, CallErrorColumns, CallKeys, ChosenCalls, StoredCallRow, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallStore, CallTransaction, LockedCalls, StoreError, TenantChanges};
 use callscope_domain::{
-    Call, CallFacts, CallId, Group, GroupId, Slug, Span, TenantId, Timestamp, Workflow, WorkflowId,
+    Call, CallFacts, CallId, Group, GroupId, Slug, Span, TenantId, TextFact, Timestamp, Workflow, WorkflowId,
 };
 use diesel::prelude::*;
 use futures_util::join;
@@ -84,12 +84,8 @@ impl CallTransaction for CallWrite {
             keys.push((id.into(),));
         }
         for keys in OneOf::split(keys, self.conn.is_embedded()) {
-            let query = calls::table
-                .filter(calls::tenant_id.eq(Id::from(tenant)))
-                .filter(IsChosen(keys.clone()))
-                .select((columns::<CallFactsRow>(), calls::logged_errors));
-            let rows: Vec<LockedCallRow> = self.conn.load(ForEach(keys, query)).await?;
-            for (row, logged) in rows {
+            let rows: Vec<StoredCallRow> = self.conn.load(ChosenCalls { tenant: tenant.into(), keys }).await?;
+            for StoredCallRow(row, logged) in rows {
                 let call: CallFacts = row.try_into()?;
                 self.absent.remove(&call.id);
                 if let Some(logged) = usize::try_from(logged).ok().filter(|&logged| logged > 0) {
@@ -161,13 +157,16 @@ impl CallTransaction for CallWrite {
 
 /// Writes what a timeout changes of calls: all that close alike by one statement.
 async fn close_calls(conn: &mut Conn, tenant: TenantId, closed: &[CallFacts]) -> Result<(), StoreError> {
-    let is_alike =
-        |left: &CallFacts, right: &CallFacts| left.status == right.status && left.end_reason == right.end_reason;
+    let ends = |call: &CallFacts| {
+        let text = |fact| call.texts.get(fact).map(ToOwned::to_owned);
+        (call.status, text(TextFact::EndReason), text(TextFact::EndCategory))
+    };
+    let is_alike = |left: &CallFacts, right: &CallFacts| ends(left) == ends(right);
     for alike in closed.chunk_by(is_alike).flat_map(|alike| alike.chunks(IDS_PER_STATEMENT_MAX)) {
         let ids: Vec<Id> = alike.iter().map(|call| call.id.into()).collect();
         let overdue = calls::table.filter(calls::tenant_id.eq(Id::from(tenant))).filter(calls::call_id.eq_any(ids));
-        let end_reason = alike[0].end_reason.as_ref().map(ToString::to_string);
-        let closed = (calls::status.eq(Word(alike[0].status)), calls::end_reason.eq(end_reason));
+        let (status, reason, category) = ends(&alike[0]);
+        let closed = (calls::status.eq(Word(status)), calls::end_reason.eq(reason), calls::end_category.eq(category));
         conn.execute(diesel::update(overdue).set(closed)).await?;
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! The byte columns of `calls`: latency samples by provider, the kinds of errors, and numbers.
+//! The byte columns of `calls`: latencies of turns and by provider and model, the kinds of errors, numbers, and tags.
 
 use callscope_domain::varint::{self, VarintFault};
 use callscope_domain::{
-    CallFacts, ErrorKind, Latency, Level, NUMBER_FACTS, Provider, ProviderName, ProviderType, ProviderUse, Service,
+    CallFacts, ErrorKind, Latency, Level, ModelName, NumberFact, Numbers, Provider, ProviderName, ProviderType,
+    ProviderUse, Service, TagKey, TagValue,
 };
 
 /// The first byte of encoded latencies: it names the layout of the rest.
@@ -10,7 +11,7 @@ const VERSION: u8 = 1;
 
 /// Why stored bytes cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("latencies or error kinds are malformed")]
+#[error("a byte column of a call is malformed")]
 pub struct Malformed;
 
 impl From<VarintFault> for Malformed {
@@ -19,69 +20,106 @@ impl From<VarintFault> for Malformed {
     }
 }
 
-/// Version byte; then for each provider the index of its type, the length and the bytes of its name, the number of
-/// its samples, and each sample in microseconds. Numbers are LEB128. No providers: no bytes at all.
-pub fn encode_providers(providers: &[ProviderUse]) -> Vec<u8> {
-    if providers.is_empty() {
+/// Version byte; the number of latencies of turns, and each in microseconds; then for each provider and model the index of
+/// its stage, its name and its model (empty when unknown), each with its length before it, the number of its latencies, and
+/// each in microseconds. Numbers are LEB128. Nothing to tell: no bytes at all.
+pub fn encode_latencies(call: &CallFacts) -> Vec<u8> {
+    if call.providers.is_empty() && call.turn_latencies.is_empty() {
         return Vec::new();
     }
-    let samples: usize = providers.iter().map(|usage| usage.latencies.len()).sum();
-    let mut bytes = Vec::with_capacity(1 + providers.len() * 16 + samples * 3);
+    let samples: usize = call.providers.iter().map(|usage| usage.latencies.len()).sum();
+    let mut bytes = Vec::with_capacity(2 + call.providers.len() * 32 + (samples + call.turn_latencies.len()) * 3);
     bytes.push(VERSION);
-    for usage in providers {
-        let name = usage.provider.provider_name.as_str();
+    push_latencies(&mut bytes, &call.turn_latencies);
+    for usage in &call.providers {
         varint::push(&mut bytes, position(ProviderType::ALL, usage.provider.provider_type) as u64);
-        varint::push(&mut bytes, name.len() as u64);
-        bytes.extend_from_slice(name.as_bytes());
-        varint::push(&mut bytes, usage.latencies.len() as u64);
-        usage.latencies.iter().for_each(|latency| varint::push(&mut bytes, latency.as_micros().into()));
+        push_text(&mut bytes, usage.provider.provider_name.as_str());
+        push_text(&mut bytes, usage.model.as_ref().map_or("", ModelName::as_str));
+        push_latencies(&mut bytes, &usage.latencies);
     }
     bytes
 }
 
-/// Reads what [`encode_providers`] wrote.
-pub fn decode_providers(bytes: &[u8]) -> Result<Vec<ProviderUse>, Malformed> {
-    let Some((&version, mut rest)) = bytes.split_first() else { return Ok(Vec::new()) };
+/// Reads what [`encode_latencies`] wrote.
+pub fn decode_latencies(bytes: &[u8], call: &mut CallFacts) -> Result<(), Malformed> {
+    let Some((&version, mut rest)) = bytes.split_first() else { return Ok(()) };
     if version != VERSION {
         return Err(Malformed);
     }
-    let mut providers = Vec::new();
+    call.turn_latencies = take_latencies(&mut rest)?;
     while !rest.is_empty() {
         let provider_type = *ProviderType::ALL.get(take_number(&mut rest)?).ok_or(Malformed)?;
-        let length = take_number(&mut rest)?;
-        let (name, after) = rest.split_at_checked(length).ok_or(Malformed)?;
-        rest = after;
-        let name = std::str::from_utf8(name).map_err(|_| Malformed)?;
-        let provider_name = ProviderName::new(name).map_err(|_| Malformed)?;
-        let samples = take_number(&mut rest)?;
-        let latencies: Result<Vec<Latency>, Malformed> = (0..samples).map(|_| take_latency(&mut rest)).collect();
-        providers.push(ProviderUse { provider: Provider { provider_type, provider_name }, latencies: latencies? });
+        let provider_name = ProviderName::new(take_text(&mut rest)?).map_err(|_| Malformed)?;
+        let model = Some(take_text(&mut rest)?).filter(|model| !model.is_empty());
+        let model = model.map(ModelName::new).transpose().map_err(|_| Malformed)?;
+        let latencies = take_latencies(&mut rest)?;
+        call.providers.push(ProviderUse { provider: Provider { provider_type, provider_name }, model, latencies });
     }
-    Ok(providers)
+    Ok(())
 }
 
-/// The code and the value of each number that is not zero, as LEB128; values in two's complement.
-pub fn encode_numbers(call: &CallFacts) -> Vec<u8> {
+/// The code and the value of each number that is known, as LEB128; values in two's complement.
+pub fn encode_numbers(numbers: &Numbers) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for number in NUMBER_FACTS {
-        let value = (number.get)(call);
-        if value != 0 {
-            varint::push(&mut bytes, number.code);
-            varint::push(&mut bytes, value.cast_unsigned());
-        }
+    for (fact, value) in numbers.iter() {
+        varint::push(&mut bytes, fact.code());
+        varint::push(&mut bytes, value.cast_unsigned());
     }
     bytes
 }
 
 /// Reads what [`encode_numbers`] wrote.
-pub fn decode_numbers(mut bytes: &[u8], call: &mut CallFacts) -> Result<(), Malformed> {
+pub fn decode_numbers(mut bytes: &[u8]) -> Result<Numbers, Malformed> {
+    let mut numbers = Numbers::default();
     while !bytes.is_empty() {
         let code = varint::take(&mut bytes)?;
         let value = varint::take(&mut bytes)?.cast_signed();
-        let number = NUMBER_FACTS.iter().find(|number| number.code == code).ok_or(Malformed)?;
-        (number.set)(call, value);
+        let fact = NumberFact::ALL.iter().find(|fact| fact.code() == code).ok_or(Malformed)?;
+        numbers.set(*fact, Some(value));
     }
-    Ok(())
+    Ok(numbers)
+}
+
+/// The key and the value of each tag, each with its length before it.
+pub fn encode_tags(tags: &[(TagKey, TagValue)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (key, value) in tags {
+        push_text(&mut bytes, key.as_str());
+        push_text(&mut bytes, value.as_str());
+    }
+    bytes
+}
+
+/// Reads what [`encode_tags`] wrote.
+pub fn decode_tags(mut bytes: &[u8]) -> Result<Vec<(TagKey, TagValue)>, Malformed> {
+    let mut tags = Vec::new();
+    while !bytes.is_empty() {
+        let key = TagKey::new(take_text(&mut bytes)?).map_err(|_| Malformed)?;
+        tags.push((key, TagValue::new(take_text(&mut bytes)?).map_err(|_| Malformed)?));
+    }
+    Ok(tags)
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    varint::push(bytes, text.len() as u64);
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+fn take_text<'b>(bytes: &mut &'b [u8]) -> Result<&'b str, Malformed> {
+    let length = take_number(bytes)?;
+    let (text, rest) = bytes.split_at_checked(length).ok_or(Malformed)?;
+    *bytes = rest;
+    std::str::from_utf8(text).map_err(|_| Malformed)
+}
+
+fn push_latencies(bytes: &mut Vec<u8>, latencies: &[Latency]) {
+    varint::push(bytes, latencies.len() as u64);
+    latencies.iter().for_each(|latency| varint::push(bytes, latency.as_micros().into()));
+}
+
+fn take_latencies(bytes: &mut &[u8]) -> Result<Vec<Latency>, Malformed> {
+    let count = take_number(bytes)?;
+    (0..count).map(|_| take_latency(bytes)).collect()
 }
 
 /// One byte an error: its service and its level.
@@ -122,19 +160,53 @@ fn take_latency(bytes: &mut &[u8]) -> Result<Latency, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use callscope_domain::{CallId, CallStatus, Timestamp};
+    use uuid::Uuid;
 
-    fn usage(provider_type: ProviderType, name: &str, latencies_ms: &[f64]) -> ProviderUse {
+    fn latencies(latencies_ms: &[f64]) -> Vec<Latency> {
+        latencies_ms.iter().filter_map(|&latency| Latency::from_ms(latency)).collect()
+    }
+
+    fn usage(provider_type: ProviderType, name: &str, model: Option<&str>, latencies_ms: &[f64]) -> ProviderUse {
         let provider_name = ProviderName::new(name).unwrap();
-        let latencies = latencies_ms.iter().filter_map(|&latency| Latency::from_ms(latency)).collect();
-        ProviderUse { provider: Provider { provider_type, provider_name }, latencies }
+        let model = model.map(|model| ModelName::new(model).unwrap());
+        ProviderUse { provider: Provider { provider_type, provider_name }, model, latencies: latencies(latencies_ms) }
+    }
+
+    fn call(turns: &[f64], providers: Vec<ProviderUse>) -> CallFacts {
+        let bare = CallFacts::bare(CallId(Uuid::nil()), CallStatus::Active, Timestamp::from_micros(0));
+        CallFacts { turn_latencies: latencies(turns), providers, ..bare }
+    }
+
+    fn again(call: &CallFacts) -> CallFacts {
+        let mut again = CallFacts { turn_latencies: Vec::new(), providers: Vec::new(), ..call.clone() };
+        decode_latencies(&encode_latencies(call), &mut again).unwrap();
+        again
     }
 
     #[test]
-    fn providers_are_read_as_they_were_written() {
-        let providers =
-            vec![usage(ProviderType::Tts, "cartesia", &[0.001, 85.2, 600_000.0]), usage(ProviderType::Stt, "é", &[])];
-        assert_eq!(decode_providers(&encode_providers(&providers)).unwrap(), providers);
-        assert_eq!(decode_providers(&encode_providers(&[])).unwrap(), []);
+    fn latencies_are_read_as_they_were_written() {
+        let uses = vec![
+            usage(ProviderType::Tts, "cartesia", Some("sonic-2"), &[0.001, 85.2, 600_000.0]),
+            usage(ProviderType::Stt, "é", None, &[]),
+        ];
+        for call in
+            [call(&[], Vec::new()), call(&[812.0], Vec::new()), call(&[], uses.clone()), call(&[1.0, 2.0], uses)]
+        {
+            assert_eq!(again(&call), call);
+        }
+    }
+
+    #[test]
+    fn numbers_and_tags_are_read_as_they_were_written() {
+        let mut numbers = Numbers::default();
+        NumberFact::ALL.iter().for_each(|&fact| numbers.set(fact, Some(fact.upper_bound())));
+        assert_eq!(decode_numbers(&encode_numbers(&numbers)).unwrap(), numbers);
+        numbers.set(NumberFact::Turns, None);
+        numbers.set(NumberFact::CostMicrousd, Some(0));
+        assert_eq!(decode_numbers(&encode_numbers(&numbers)).unwrap(), numbers);
+        let tags = vec![(TagKey::new("a").unwrap(), TagValue::new("é: ✓").unwrap())];
+        assert_eq!(decode_tags(&encode_tags(&tags)).unwrap(), tags);
     }
 
     #[test]
@@ -148,27 +220,34 @@ mod tests {
 
     #[test]
     fn the_stored_layout_never_changes() {
-        // Written by the first version. If this fails, databases can no longer be read: add a version instead.
-        let providers = [usage(ProviderType::Llm, "openai", &[402.0]), usage(ProviderType::Tts, "x", &[])];
-        let bytes = [&[1, 1, 6][..], b"openai", &[1, 0xd0, 0xc4, 0x18, 2, 1], b"x", &[0]].concat();
-        assert_eq!(encode_providers(&providers), bytes);
+        // If this fails, databases can no longer be read: add a version instead.
+        let uses =
+            vec![usage(ProviderType::Llm, "openai", Some("m"), &[402.0]), usage(ProviderType::Tts, "x", None, &[])];
+        let expected = [&[1, 1, 1, 1, 6][..], b"openai", &[1, b'm', 1, 0xd0, 0xc4, 0x18], &[2, 1, b'x', 0, 0]].concat();
+        assert_eq!(encode_latencies(&call(&[0.001], uses)), expected);
         let kind = |service, level| ErrorKind { service, level };
         let kinds = [kind(Service::Stt, Level::Error), kind(Service::Tool, Level::Warning)];
         assert_eq!(encode_kinds(&kinds), [0x00, 0x41]);
+        let mut numbers = Numbers::default();
+        numbers.set(NumberFact::ToolCalls, Some(2));
+        assert_eq!(encode_numbers(&numbers), [8, 2]);
     }
 
     #[test]
     fn malformed_bytes_are_refused() {
         for bytes in [
             [2].as_slice(),
-            &[1, 9],
-            &[1, 0, 200],
-            &[1, 0, 1, b'a', 1, 0],
-            &[1, 0, 0, 0],
+            &[1],
+            &[1, 5],
+            &[1, 0, 9],
+            &[1, 0, 0, 200],
+            &[1, 0, 0, 1, b'a', 0, 1, 0],
+            &[1, 0, 0, 0, 0, 0],
             &[1, 255, 255, 255, 255, 255],
         ] {
-            assert!(decode_providers(bytes).is_err(), "{bytes:?}");
+            assert!(decode_latencies(bytes, &mut call(&[], Vec::new())).is_err(), "{bytes:?}");
         }
         assert!(decode_kinds(&[0x50]).is_err() && decode_kinds(&[0x02]).is_err());
+        assert!(decode_numbers(&[99, 1]).is_err() && decode_tags(&[1]).is_err() && decode_tags(&[1, b'A', 0]).is_err());
     }
 }

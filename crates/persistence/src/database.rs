@@ -205,6 +205,11 @@ impl Database {
         }
     }
 
+    /// A tenant's turn at the connections of the read endpoints.
+    pub(crate) async fn take_turn(&self, tenant: TenantId) -> Result<Turn, StoreError> {
+        self.reads.take(tenant).await.map_err(|_| StoreError::Overloaded)
+    }
+
     /// Asks one question of the read endpoints for a tenant, in its turn, and makes an answer of its rows. A tenant has at
     /// most half of the connections.
     pub(crate) async fn ask<U: Send + 'static, T: Send + 'static>(
@@ -213,7 +218,7 @@ impl Database {
         question: impl Query<U>,
         read: impl FnOnce(Vec<U>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _turn = self.reads.take(tenant).await.map_err(|_| StoreError::Overloaded)?;
+        let _turn = self.take_turn(tenant).await?;
         let mut conn = self.analytics_connection().await?;
         let answer = async move { read(conn.load(question).await?) };
         match &self.pools {

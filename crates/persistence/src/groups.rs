@@ -7,7 +7,7 @@ use crate::schema::groups;
 use crate::sql::Id;
 use callscope_analytics::ports::StoreError;
 use callscope_domain::{
-    Dimension, ErrorKind, Group, GroupId, GroupValue, Provider, ProviderName, TenantId, WorkflowId,
+    Dimension, ErrorKind, Group, GroupId, GroupValue, ModelName, Provider, ProviderName, TenantId, WorkflowId,
 };
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, SmallInt, Text};
@@ -53,6 +53,7 @@ fn text_of(value: &GroupValue) -> String {
         GroupValue::Provider(Provider { provider_type, provider_name }) => {
             format!("{provider_type}{SEPARATOR}{provider_name}")
         }
+        GroupValue::Model(stage, model) => format!("{stage}{SEPARATOR}{model}"),
         GroupValue::ErrorKind(kind) => kind.to_string(),
         GroupValue::Text(text) => text.to_string(),
     }
@@ -77,6 +78,10 @@ pub fn value_of(dimension: Dimension, text: &str) -> Result<GroupValue, StoreErr
             let (service, level) = (service.parse().map_err(damaged)?, level.parse().map_err(damaged)?);
             Ok(GroupValue::ErrorKind(ErrorKind { service, level }))
         }
-        Dimension::Agent | Dimension::EndReason => Ok(GroupValue::Text(text.into())),
+        Dimension::Model => {
+            let (stage, name) = parts()?;
+            Ok(GroupValue::Model(stage.parse().map_err(damaged)?, ModelName::new(name).map_err(damaged)?))
+        }
+        _ => Ok(GroupValue::Text(text.into())),
     }
 }

@@ -27,6 +27,7 @@ mod priority;
 mod retention;
 mod rollups;
 mod rows;
+mod scan;
 mod schema;
 mod sql;
 mod statement;

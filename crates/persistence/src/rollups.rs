@@ -10,8 +10,7 @@ use crate::statement::Statement;
 use callscope_analytics::ports::StoreError;
 use callscope_analytics::rollup_deltas::{RollupDeltas, RollupKey};
 use callscope_domain::{
-    Dimension, Distribution, GroupId, Keeps, LatencyHistogram, LatencyTotals, Measure, Resolution, Sums, TenantId,
-    Window,
+    Dimension, Distribution, GroupId, LatencyHistogram, LatencyTotals, Measure, Resolution, Sums, TenantId, Window,
 };
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, QueryableByName};
@@ -40,7 +39,7 @@ const DISTRIBUTIONS_MAX: usize = 20_000;
 const KEY: [&str; 4] = ["dimension", "resolution", "group_id", "bucket"];
 
 /// Sums of rollups, to be written: the key, and a column for each measure.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SumColumns {
     dimension: Vec<i16>,
     resolution: Vec<i16>,
@@ -52,9 +51,10 @@ pub struct SumColumns {
 impl SumColumns {
     /// The rows of deltas.
     pub fn new(deltas: &RollupDeltas) -> Self {
-        let mut rows = Self::default();
+        let (dimension, resolution, group_id, bucket) = Default::default();
+        let mut rows = Self { dimension, resolution, group_id, bucket, sums: [const { Vec::new() }; Measure::COUNT] };
         for (key, totals) in deltas.rows() {
-            if key.dimension.row().keeps == Keeps::Sums && totals.sums != Sums::default() {
+            if totals.sums != Sums::default() {
                 rows.push(*key, &totals.sums);
             }
         }
@@ -155,7 +155,6 @@ columns! {
         group_id: i32 as Integer,
         bucket: Time as Instant,
         distribution: i16 as SmallInt,
-        calls: i64 as BigInt,
         sum_us: i64 as BigInt,
         histogram: Vec<u8> as Binary,
     }
@@ -167,7 +166,6 @@ type DistributionKey = (i16, i16, i32, Time, i16);
 /// A distribution, as it is read.
 struct DistributionRow {
     key: DistributionKey,
-    calls: i64,
     sum_us: i64,
     histogram: Vec<u8>,
 }
@@ -181,7 +179,7 @@ struct StoredDistributions {
 
 /// What is read of a distribution.
 const DISTRIBUTION_ROW: &str = "SELECT stored.dimension, stored.resolution, stored.group_id, stored.bucket, \
-                                stored.distribution, stored.calls, stored.sum_us, stored.histogram FROM ";
+                                stored.distribution, stored.sum_us, stored.histogram FROM ";
 
 impl Query for StoredDistributions {
     type SqlType = Untyped;
@@ -242,9 +240,8 @@ where
                 row.get_value::<Instant, Time, usize>(3)?,
                 row.get_value::<SmallInt, i16, usize>(4)?,
             ),
-            calls: row.get_value::<BigInt, i64, usize>(5)?,
-            sum_us: row.get_value::<BigInt, i64, usize>(6)?,
-            histogram: row.get_value::<Binary, Vec<u8>, usize>(7)?,
+            sum_us: row.get_value::<BigInt, i64, usize>(5)?,
+            histogram: row.get_value::<Binary, Vec<u8>, usize>(6)?,
         })
     }
 }
@@ -280,8 +277,8 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
         let mut stored: HashMap<DistributionKey, LatencyTotals> = HashMap::new();
         for keys in OneOf::split(keys, conn.is_embedded()) {
             let rows: Vec<DistributionRow> = conn.load(StoredDistributions { tenant: tenant.into(), keys }).await?;
-            for DistributionRow { key, calls, sum_us, histogram } in rows {
-                stored.insert(key, latency_totals(calls, sum_us, &histogram)?);
+            for DistributionRow { key, sum_us, histogram } in rows {
+                stored.insert(key, latency_totals(sum_us, &histogram)?);
             }
         }
         let (mut new_rows, mut known_rows) = (DistributionColumns::default(), DistributionColumns::default());
@@ -291,7 +288,7 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
             let mut sum = known.unwrap_or_default();
             sum += delta;
             let (of_dimension, of_resolution, group, start, of) = key;
-            rows.push((of_dimension, of_resolution, group, start, of, sum.calls, sum.sum_us, sum.histogram.to_bytes()));
+            rows.push((of_dimension, of_resolution, group, start, of, sum.sum_us, sum.histogram.to_bytes()));
         }
         conn.insert(NEW_DISTRIBUTIONS, tenant, new_rows).await?;
         conn.insert(DISTRIBUTIONS, tenant, known_rows).await?;
@@ -299,8 +296,8 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
     Ok(())
 }
 
-fn latency_totals(calls: i64, sum_us: i64, histogram: &[u8]) -> Result<LatencyTotals, StoreError> {
-    Ok(LatencyTotals { calls, sum_us, histogram: LatencyHistogram::from_bytes(histogram).map_err(damaged)? })
+fn latency_totals(sum_us: i64, histogram: &[u8]) -> Result<LatencyTotals, StoreError> {
+    Ok(LatencyTotals { sum_us, histogram: LatencyHistogram::from_bytes(histogram).map_err(damaged)? })
 }
 
 /// A row of sums, as it is read.
@@ -357,7 +354,7 @@ pub async fn load_sums(
 }
 
 /// The group, the bucket and the code of a distribution, and what is kept of it.
-type GroupDistributionRow = (i32, Time, i16, i64, i64, Vec<u8>);
+type GroupDistributionRow = (i32, Time, i16, i64, Vec<u8>);
 
 /// The distributions of some groups in a window.
 pub async fn load_distributions(
@@ -375,12 +372,12 @@ pub async fn load_distributions(
         .filter(group_id.eq_any(groups.to_vec()))
         .filter(bucket.ge(Time(window.start())))
         .filter(bucket.lt(Time(window.end())))
-        .select((group_id, bucket, distribution, calls, sum_us, histogram));
+        .select((group_id, bucket, distribution, sum_us, histogram));
     let rows: Vec<GroupDistributionRow> = conn.load(query).await?;
-    let totals = |(group, start, code, of_calls, sum, bytes): GroupDistributionRow| {
+    let totals = |(group, start, code, sum, bytes): GroupDistributionRow| {
         let key = RollupKey { dimension: of, resolution: width, group: GroupId(group), bucket: start.0 };
         let of = Distribution::from_code(code).ok_or_else(|| damaged("an unknown distribution"))?;
-        Ok((key, of, latency_totals(of_calls, sum, &bytes)?))
+        Ok((key, of, latency_totals(sum, &bytes)?))
     };
     rows.into_iter().map(totals).collect()
 }

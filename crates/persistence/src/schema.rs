@@ -95,6 +95,7 @@ diesel::table! {
     }
 }
 
+// Its other columns are in `rows::CallColumns`, and the texts in `callscope_domain::TextFact::WORDS`.
 diesel::table! {
     use super::sql_types::*;
     calls (tenant_id, call_id) {
@@ -102,13 +103,9 @@ diesel::table! {
         call_id -> Key,
         status -> Text,
         started_at -> Instant,
-        ended_at -> Nullable<Instant>,
-        end_reason -> Nullable<Text>,
         workflow_id -> Nullable<Key>,
-        agent -> Nullable<Text>,
-        numbers -> Binary,
-        latencies -> Binary,
-        error_kinds -> Binary,
+        end_reason -> Nullable<Text>,
+        end_category -> Nullable<Text>,
         logged_errors -> Integer,
     }
 }
@@ -126,6 +123,7 @@ diesel::table! {
         message -> Text,
         details -> Nullable<Text>,
         agent -> Nullable<Text>,
+        provider_name -> Nullable<Text>,
     }
 }
 
@@ -150,7 +148,6 @@ diesel::table! {
         group_id -> Integer,
         bucket -> Instant,
         distribution -> SmallInt,
-        calls -> BigInt,
         sum_us -> BigInt,
         histogram -> Binary,
     }

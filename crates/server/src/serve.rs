@@ -67,7 +67,7 @@ pub async fn serve(
         .enabled
         .then(|| tokio::spawn(edge::count_active_calls(database.clone(), Arc::clone(&metrics))));
 
-    let analytics = Analytics::new(Arc::new(database.clone()));
+    let analytics = Analytics::new(Arc::new(database.clone()), settings.tenant.call_limits());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tenants = edge::tenants(settings, &database, &metrics);
     let ending = live.clone();

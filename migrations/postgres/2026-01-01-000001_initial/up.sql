@@ -66,10 +66,11 @@ CREATE INDEX workflows_by_slug ON workflows (tenant_id, slug);
 -- Past the bound of a dimension, a new value goes into the group (other).
 CREATE TABLE groups (
     tenant_id uuid NOT NULL,
-    -- The code of a dimension: 1 workflow, 2 provider, 3 error_kind, 4 agent, 5 end_reason.
+    -- The code of a dimension: 1 workflow, 2 provider, 3 error_kind, 4 agent, 5 end_reason,
+    -- 6 agent_version, 7 environment, 8 direction, 9 language, 10 source, 11 end_category, 12 outcome, 13 model.
     dimension smallint NOT NULL,
     group_id integer NOT NULL,
-    -- A workflow's id, a provider's stage and name as stt:deepgram, an error's service and level as stt:error, or a text.
+    -- A workflow's id, the stage and name of a provider or model as stt:deepgram, an error's service and level as stt:error, or a text.
     value text NOT NULL,
     PRIMARY KEY (tenant_id, dimension, group_id)
 );
@@ -81,13 +82,24 @@ CREATE TABLE calls (
     status text NOT NULL,
     started_at timestamptz NOT NULL,
     ended_at timestamptz,
-    end_reason text,
     workflow_id uuid,
+    -- What a record says in a short text.
+    end_reason text,
+    end_category text,
+    outcome text,
     agent text,
-    -- Whole numbers that are not zero, such as tokens, by code.
+    agent_version text,
+    environment text,
+    direction text,
+    language text,
+    source text,
+    external_id text,
+    -- Whole numbers that are known, such as tokens, by code.
     numbers bytea NOT NULL,
-    -- Every latency sample by provider, in a versioned layout of the server's own.
+    -- Every latency, of turns and by provider and model, in a versioned layout of the server's own.
     latencies bytea NOT NULL,
+    -- Keys and values of tags.
+    tags bytea NOT NULL,
     -- The service and level of each error by position, one byte each.
     error_kinds bytea NOT NULL,
     -- Rows of call_errors: fewer than its errors when it arrived past a bound of the log.
@@ -111,6 +123,7 @@ CREATE TABLE call_errors (
     -- A JSON object as the client wrote it.
     details text,
     agent text,
+    provider_name text,
     PRIMARY KEY (tenant_id, call_id, position)
 );
 -- One for each shape of the error log's filter, so that every page is read from one range of one index.
@@ -140,7 +153,32 @@ CREATE TABLE rollup_sums (
     failed bigint NOT NULL DEFAULT 0,
     ended bigint NOT NULL DEFAULT 0,
     duration_us bigint NOT NULL DEFAULT 0,
+    succeeded bigint NOT NULL DEFAULT 0,
+    unsuccessful bigint NOT NULL DEFAULT 0,
     total_tokens bigint NOT NULL DEFAULT 0,
+    token_calls bigint NOT NULL DEFAULT 0,
+    token_duration_us bigint NOT NULL DEFAULT 0,
+    token_succeeded bigint NOT NULL DEFAULT 0,
+    input_tokens bigint NOT NULL DEFAULT 0,
+    input_token_calls bigint NOT NULL DEFAULT 0,
+    output_tokens bigint NOT NULL DEFAULT 0,
+    output_token_calls bigint NOT NULL DEFAULT 0,
+    cached_tokens bigint NOT NULL DEFAULT 0,
+    cached_token_calls bigint NOT NULL DEFAULT 0,
+    cost_microusd bigint NOT NULL DEFAULT 0,
+    priced_calls bigint NOT NULL DEFAULT 0,
+    priced_duration_us bigint NOT NULL DEFAULT 0,
+    priced_succeeded bigint NOT NULL DEFAULT 0,
+    turns bigint NOT NULL DEFAULT 0,
+    turn_calls bigint NOT NULL DEFAULT 0,
+    interruptions bigint NOT NULL DEFAULT 0,
+    interruption_calls bigint NOT NULL DEFAULT 0,
+    interruptible_turns bigint NOT NULL DEFAULT 0,
+    turn_interruptions bigint NOT NULL DEFAULT 0,
+    tool_calls bigint NOT NULL DEFAULT 0,
+    tool_call_calls bigint NOT NULL DEFAULT 0,
+    turn_samples bigint NOT NULL DEFAULT 0,
+    turn_latency_us bigint NOT NULL DEFAULT 0,
     stt_samples bigint NOT NULL DEFAULT 0,
     stt_latency_us bigint NOT NULL DEFAULT 0,
     llm_samples bigint NOT NULL DEFAULT 0,
@@ -151,19 +189,17 @@ CREATE TABLE rollup_sums (
     PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket)
 ) WITH (fillfactor = 70);
 
--- Counted latencies of the same calls, of dimensions that keep them instead of sums.
+-- Counted latencies and durations of the same calls.
 CREATE TABLE rollup_distributions (
     tenant_id uuid NOT NULL,
     dimension smallint NOT NULL,
     resolution smallint NOT NULL,
     group_id integer NOT NULL,
     bucket timestamptz NOT NULL,
-    -- 0 stt, 1 llm, 2 tts
+    -- 0 stt, 1 llm, 2 tts, 3 turn, 4 duration
     distribution smallint NOT NULL,
-    -- Calls that used the stage, with or without latencies.
-    calls bigint NOT NULL,
     sum_us bigint NOT NULL,
-    -- Counts by latency; the first byte names the layout.
+    -- Counts by value; the first byte names the layout.
     histogram bytea NOT NULL,
     PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket, distribution)
 ) WITH (fillfactor = 70);

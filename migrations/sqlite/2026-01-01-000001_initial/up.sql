@@ -67,10 +67,11 @@ CREATE INDEX workflows_by_slug ON workflows (tenant_id, slug);
 -- Past the bound of a dimension, a new value goes into the group (other).
 CREATE TABLE groups (
     tenant_id BLOB NOT NULL,
-    -- The code of a dimension: 1 workflow, 2 provider, 3 error_kind, 4 agent, 5 end_reason.
+    -- The code of a dimension: 1 workflow, 2 provider, 3 error_kind, 4 agent, 5 end_reason,
+    -- 6 agent_version, 7 environment, 8 direction, 9 language, 10 source, 11 end_category, 12 outcome, 13 model.
     dimension INTEGER NOT NULL,
     group_id INTEGER NOT NULL,
-    -- A workflow's id, a provider's stage and name as stt:deepgram, an error's service and level as stt:error, or a text.
+    -- A workflow's id, the stage and name of a provider or model as stt:deepgram, an error's service and level as stt:error, or a text.
     value TEXT NOT NULL,
     PRIMARY KEY (tenant_id, dimension, group_id)
 ) STRICT, WITHOUT ROWID;
@@ -83,13 +84,24 @@ CREATE TABLE calls (
     status TEXT NOT NULL,
     started_at INTEGER NOT NULL,
     ended_at INTEGER,
-    end_reason TEXT,
     workflow_id BLOB,
+    -- What a record says in a short text.
+    end_reason TEXT,
+    end_category TEXT,
+    outcome TEXT,
     agent TEXT,
-    -- Whole numbers that are not zero, such as tokens, by code.
+    agent_version TEXT,
+    environment TEXT,
+    direction TEXT,
+    language TEXT,
+    source TEXT,
+    external_id TEXT,
+    -- Whole numbers that are known, such as tokens, by code.
     numbers BLOB NOT NULL,
-    -- Every latency sample by provider, in a versioned layout of the server's own.
+    -- Every latency, of turns and by provider and model, in a versioned layout of the server's own.
     latencies BLOB NOT NULL,
+    -- Keys and values of tags.
+    tags BLOB NOT NULL,
     -- The service and level of each error by position, one byte each.
     error_kinds BLOB NOT NULL,
     -- Rows of call_errors: fewer than its errors when it arrived past a bound of the log.
@@ -111,6 +123,7 @@ CREATE TABLE call_errors (
     -- A JSON object as the client wrote it.
     details TEXT,
     agent TEXT,
+    provider_name TEXT,
     PRIMARY KEY (tenant_id, call_id, position)
 ) STRICT, WITHOUT ROWID;
 -- One for each shape of the error log's filter, so that every page is read from one range of one index.
@@ -138,7 +151,32 @@ CREATE TABLE rollup_sums (
     failed INTEGER NOT NULL DEFAULT 0,
     ended INTEGER NOT NULL DEFAULT 0,
     duration_us INTEGER NOT NULL DEFAULT 0,
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    unsuccessful INTEGER NOT NULL DEFAULT 0,
     total_tokens INTEGER NOT NULL DEFAULT 0,
+    token_calls INTEGER NOT NULL DEFAULT 0,
+    token_duration_us INTEGER NOT NULL DEFAULT 0,
+    token_succeeded INTEGER NOT NULL DEFAULT 0,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    input_token_calls INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    output_token_calls INTEGER NOT NULL DEFAULT 0,
+    cached_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_token_calls INTEGER NOT NULL DEFAULT 0,
+    cost_microusd INTEGER NOT NULL DEFAULT 0,
+    priced_calls INTEGER NOT NULL DEFAULT 0,
+    priced_duration_us INTEGER NOT NULL DEFAULT 0,
+    priced_succeeded INTEGER NOT NULL DEFAULT 0,
+    turns INTEGER NOT NULL DEFAULT 0,
+    turn_calls INTEGER NOT NULL DEFAULT 0,
+    interruptions INTEGER NOT NULL DEFAULT 0,
+    interruption_calls INTEGER NOT NULL DEFAULT 0,
+    interruptible_turns INTEGER NOT NULL DEFAULT 0,
+    turn_interruptions INTEGER NOT NULL DEFAULT 0,
+    tool_calls INTEGER NOT NULL DEFAULT 0,
+    tool_call_calls INTEGER NOT NULL DEFAULT 0,
+    turn_samples INTEGER NOT NULL DEFAULT 0,
+    turn_latency_us INTEGER NOT NULL DEFAULT 0,
     stt_samples INTEGER NOT NULL DEFAULT 0,
     stt_latency_us INTEGER NOT NULL DEFAULT 0,
     llm_samples INTEGER NOT NULL DEFAULT 0,
@@ -149,19 +187,17 @@ CREATE TABLE rollup_sums (
     PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket)
 ) STRICT, WITHOUT ROWID;
 
--- Counted latencies of the same calls, of dimensions that keep them instead of sums.
+-- Counted latencies and durations of the same calls.
 CREATE TABLE rollup_distributions (
     tenant_id BLOB NOT NULL,
     dimension INTEGER NOT NULL,
     resolution INTEGER NOT NULL,
     group_id INTEGER NOT NULL,
     bucket INTEGER NOT NULL,
-    -- 0 stt, 1 llm, 2 tts
+    -- 0 stt, 1 llm, 2 tts, 3 turn, 4 duration
     distribution INTEGER NOT NULL,
-    -- Calls that used the stage, with or without latencies.
-    calls INTEGER NOT NULL,
     sum_us INTEGER NOT NULL,
-    -- Counts by latency; the first byte names the layout.
+    -- Counts by value; the first byte names the layout.
     histogram BLOB NOT NULL,
     PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket, distribution)
 ) STRICT, WITHOUT ROWID;

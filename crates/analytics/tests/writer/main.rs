@@ -103,18 +103,7 @@ const LIMITS: IngestLimits = IngestLimits {
 };
 
 fn record(id: u128, started_at: Timestamp) -> Incoming {
-    let fields = CallFields {
-        id: CallId(Uuid::from_u128(id)),
-        status: CallStatus::Active,
-        started_at,
-        ended_at: None,
-        end_reason: None,
-        workflow: None,
-        agent: None,
-        total_tokens: 0,
-        providers: Vec::new(),
-        errors: Vec::new(),
-    };
+    let fields = CallFields { ..CallFields::bare(CallId(Uuid::from_u128(id)), CallStatus::Active, started_at) };
     Incoming::Record(Arc::new(Call::accept(fields, started_at).expect("the record is sound")))
 }
 

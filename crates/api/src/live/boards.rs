@@ -7,7 +7,7 @@ use callscope_analytics::clock::Clock;
 use callscope_analytics::live::Live;
 use callscope_analytics::ports::StoreError;
 use callscope_analytics::service::{Analytics, ServiceError};
-use callscope_domain::{Interval, Period, Slug, TenantId, Window, Zone};
+use callscope_domain::{Dimension, Filter, Period, Slug, TenantId, VolumeInterval, Window, Zone};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
@@ -158,16 +158,18 @@ impl Shared {
         // A window that ends now cannot be empty.
         let window =
             Window::resolve(question.period, None, None, now).map_err(|fault| StoreError::Broken(fault.into()))?;
-        let workflow = question.workflow.clone();
+        let of_workflow = |slug: &Slug| Filter::is(Dimension::Workflow, slug.as_str());
+        let filters = question.workflow.iter().map(of_workflow).collect();
         let period = question.period.as_str();
         Ok(match question.topic {
             Topic::Summary => {
-                let figures = self.analytics.summary(tenant, window, workflow).await?;
+                let figures = self.analytics.summary(tenant, window, filters).await?;
                 text("summary", period, &SummaryResponse::from(&figures))
             }
             Topic::CallVolume => {
-                let interval = Interval::Hour;
-                let figures = self.analytics.call_volume(tenant, window, interval, Zone::default(), workflow).await?;
+                let interval = VolumeInterval::Hour;
+                let zone = Zone::default();
+                let figures = self.analytics.call_volume(tenant, window, interval.into(), zone, filters).await?;
                 text("call-volume", period, &CallVolumeResponse::new(interval, &figures))
             }
         })

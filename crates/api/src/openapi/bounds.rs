@@ -1,11 +1,14 @@
 //! Tests: bounds in the document are those of the constants that the checks use.
 
+use crate::filters::VALUES_MAX;
 use crate::params::{ERRORS_MAX, KEYS_MAX, WORKFLOWS_MAX};
+use crate::query_request::{DIMENSIONS_MAX, FILTERS_MAX, GROUPS_MAX, METRICS_MAX, ORDERS_MAX};
 use crate::reading::IGNORED_FIELDS_MAX;
 use callscope_domain::{
-    AGENT_MAX, CALL_DURATION_MAX, CLOCK_SKEW_MAX, DISPLAY_NAME_MAX, END_REASON_MAX, ERRORS_PER_CALL_MAX,
-    EXTERNAL_ID_MAX, FUTURE_START_MAX, MESSAGE_MAX, PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, RATE_MAX,
-    SAMPLES_PER_CALL_MAX, SERIES_BUCKETS_MAX, SLUG_MAX, Span, TOTAL_TOKENS_MAX, WORKFLOW_NAME_MAX,
+    AGENT_MAX, AGENT_VERSION_MAX, CALL_DURATION_MAX, CLOCK_SKEW_MAX, COST_MAX, COUNT_MAX, DISPLAY_NAME_MAX, Dimension,
+    END_REASON_MAX, ENVIRONMENT_MAX, ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, FUTURE_START_MAX, LANGUAGE_MAX, MESSAGE_MAX,
+    MODEL_MAX, PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, RATE_MAX, SAMPLES_PER_CALL_MAX, SERIES_BUCKETS_MAX, SLUG_MAX,
+    Span, TAGS_PER_CALL_MAX, TOKENS_MAX, VERSION_MAX, WORKFLOW_NAME_MAX,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -53,7 +56,19 @@ fn bounds_in_the_document_are_those_of_the_constants() {
             ("external_id maxLength", json!(EXTERNAL_ID_MAX)),
             ("end_reason maxLength", json!(END_REASON_MAX)),
             ("agent maxLength", json!(AGENT_MAX)),
-            ("total_tokens maximum", json!(TOTAL_TOKENS_MAX)),
+            ("agent_version maxLength", json!(AGENT_VERSION_MAX)),
+            ("environment maxLength", json!(ENVIRONMENT_MAX)),
+            ("language maxLength", json!(LANGUAGE_MAX)),
+            ("total_tokens maximum", json!(TOKENS_MAX)),
+            ("input_tokens maximum", json!(TOKENS_MAX)),
+            ("output_tokens maximum", json!(TOKENS_MAX)),
+            ("cached_input_tokens maximum", json!(TOKENS_MAX)),
+            ("turns maximum", json!(COUNT_MAX)),
+            ("interruptions maximum", json!(COUNT_MAX)),
+            ("tool_calls maximum", json!(COUNT_MAX)),
+            ("version maximum", json!(VERSION_MAX)),
+            ("cost_usd maximum", json!(COST_MAX / 1_000_000)),
+            ("turn_latencies_ms maxItems", json!(SAMPLES_PER_CALL_MAX)),
             ("providers maxItems", json!(PROVIDERS_PER_CALL_MAX)),
             ("errors maxItems", json!(ERRORS_PER_CALL_MAX)),
         ]
@@ -64,10 +79,18 @@ fn bounds_in_the_document_are_those_of_the_constants() {
         ("CreateKeyRequest.name maxLength", json!(DISPLAY_NAME_MAX)),
         ("CreateKeyRequest.requests_per_second maximum", json!(RATE_MAX)),
         ("ErrorRecord.agent maxLength", json!(AGENT_MAX)),
+        ("ErrorRecord.provider_name maxLength", json!(PROVIDER_NAME_MAX)),
+        ("FilterRequest.values maxItems", json!(VALUES_MAX)),
+        ("Query.dimensions maxItems", json!(DIMENSIONS_MAX)),
+        ("Query.filters maxItems", json!(FILTERS_MAX)),
+        ("Query.limit maximum", json!(GROUPS_MAX)),
+        ("Query.metrics maxItems", json!(METRICS_MAX)),
+        ("Query.order_by maxItems", json!(ORDERS_MAX)),
         ("ErrorRecord.message maxLength", json!(MESSAGE_MAX)),
         ("IngestResult.ignored_fields maxItems", json!(IGNORED_FIELDS_MAX)),
         ("Problem.status maximum", json!(599)),
         ("ProviderRecord.latencies_ms maxItems", json!(SAMPLES_PER_CALL_MAX)),
+        ("ProviderRecord.model maxLength", json!(MODEL_MAX)),
         ("ProviderRecord.provider_name maxLength", json!(PROVIDER_NAME_MAX)),
         ("PutResult.ignored_fields maxItems", json!(IGNORED_FIELDS_MAX)),
         ("WorkflowRecord.name maxLength", json!(WORKFLOW_NAME_MAX)),
@@ -78,8 +101,10 @@ fn bounds_in_the_document_are_those_of_the_constants() {
     // Parameters of one name have one bound in all operations, but for the number of rows.
     for (name, value) in parameters {
         let expected = match name.rsplit_once('.').expect("the name of a parameter").1 {
-            "workflow pattern" => slug.clone(),
+            // Made of the constants and words of the domain.
+            filter if filter.strip_suffix(" pattern").is_some_and(|name| Dimension::WORDS.contains(&name)) => continue,
             "offset maximum" => json!(u32::MAX),
+            "limit maximum" if name.contains("/dimensions/") => json!(GROUPS_MAX),
             "limit maximum" if name.contains("/workflow-stats") => json!(WORKFLOWS_MAX),
             "limit maximum" if name.contains("/errors") => json!(ERRORS_MAX),
             "limit maximum" if name.contains("/keys") => json!(KEYS_MAX),
@@ -102,6 +127,7 @@ fn descriptions_in_the_document_repeat_the_constants() {
         format!("{} minutes", minutes(CLOCK_SKEW_MAX)),
         format!("More than {},000 buckets are refused", SERIES_BUCKETS_MAX / 1000),
         format!("at most {},000 over all providers", SAMPLES_PER_CALL_MAX / 1000),
+        format!("Up to {TAGS_PER_CALL_MAX} facts of your own"),
     ] {
         assert!(text.contains(&sentence), "the document does not say: {sentence}");
     }

@@ -66,7 +66,7 @@ async fn windows(backend: Backend) {
     ?period=1h&period=1h
       422 validation_error: period: must not be given more than once
     ?PERIOD=1h
-      422 validation_error: PERIOD: is unknown; allowed: period, started_after, started_before, workflow
+      422 validation_error: PERIOD: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
     ?started_after=yesterday
       422 validation_error: started_after: must be an RFC 3339 timestamp such as 2026-01-17T10:30:00Z
     ?started_after=
@@ -158,7 +158,7 @@ async fn series_and_workflows(backend: Backend) {
     ?workflow=Daily+Call
       422 validation_error: workflow: must match [a-z0-9][a-z0-9_-]{0,63}: lower-case letters, digits, `-` and `_`, at most 64 characters
     ?workflow=
-      422 validation_error: workflow: must match [a-z0-9][a-z0-9_-]{0,63}: lower-case letters, digits, `-` and `_`, at most 64 characters
+      422 validation_error: workflow: must not have an empty value
     ?workflow=-daily
       422 validation_error: workflow: must match [a-z0-9][a-z0-9_-]{0,63}: lower-case letters, digits, `-` and `_`, at most 64 characters
     ?workflow=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
@@ -172,7 +172,7 @@ async fn series_and_workflows(backend: Backend) {
     ?interval=week&started_after=0001-01-01T00:00:00Z&started_before=9999-12-31T23:59:59Z
       422 validation_error: interval: gives more than 10000 buckets: ask for a shorter window or a wider interval
     ?limit=5
-      422 validation_error: limit: is unknown; allowed: period, started_after, started_before, interval, timezone, workflow
+      422 validation_error: limit: is unknown; allowed: period, started_after, started_before, interval, timezone, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
     ");
     let longest = "?started_after=2024-11-26T08:00:00Z&started_before=2026-01-17T00:00:00Z";
     assert_eq!(acme.call_volume(longest).await.value()["data"].as_array().map(Vec::len), Some(10_000));
@@ -196,7 +196,7 @@ async fn lists(backend: Backend) {
             "?limit=",
             "?limit=18446744073709551617",
             "?limit=5&limit=5",
-            "?workflow=daily-call",
+            "?service=stt",
         ],
     )
     .await;
@@ -221,8 +221,8 @@ async fn lists(backend: Backend) {
       422 validation_error: limit: must be a whole number from 1 to 50
     ?limit=5&limit=5
       422 validation_error: limit: must not be given more than once
-    ?workflow=daily-call
-      422 validation_error: workflow: is unknown; allowed: period, started_after, started_before, limit
+    ?service=stt
+      422 validation_error: service: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY, limit
     ");
     let seen = problems_of_questions(
         &acme,
@@ -289,9 +289,9 @@ async fn operations_without_parameters_take_none(backend: Backend) {
     let table = table.into_iter().map(|request| (request.target.clone(), request)).collect();
     assert_snapshot!(problems(&acme, table).await, @"
     /api/v1/analytics/active-calls?period=24h
-      422 validation_error: period: is unknown; this operation takes no parameters
+      422 validation_error: period: is unknown; allowed: workflow, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome
     /api/v1/analytics/provider-latency?limit=5
-      422 validation_error: limit: is unknown; allowed: period, started_after, started_before
+      422 validation_error: limit: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
     /api/v1/ingest/calls/31c02e4f-12e0-4af0-869b-aab222503a09?dry_run=true
       422 validation_error: dry_run: is unknown; allowed: strict
     /api/v1/ingest/calls?wait=1&wait=2
@@ -340,13 +340,13 @@ async fn strings_that_are_no_query_strings(backend: Backend) {
     ?=1h
       400 malformed_request: the query string is not of the form name=value&name=value
     ?1h
-      422 validation_error: 1h: is unknown; allowed: period, started_after, started_before, workflow
+      422 validation_error: 1h: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
     ?a=1&b=2
       422 validation_error: 2 fields are at fault
-        a: is unknown; allowed: period, started_after, started_before, workflow
-        b: is unknown; allowed: period, started_after, started_before, workflow
+        a: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
+        b: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
     ?period[]=1h
-      422 validation_error: period[]: is unknown; allowed: period, started_after, started_before, workflow
+      422 validation_error: period[]: is unknown; allowed: period, started_after, started_before, workflow, provider, agent, end_reason, agent_version, environment, direction, language, source, end_category, outcome, model, tag.KEY
     ?period=1h;workflow=x
       422 validation_error: period: must be one of 1h, 24h, 7d, 30d, 90d
     ");

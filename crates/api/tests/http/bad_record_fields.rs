@@ -83,7 +83,7 @@ async fn ids_states_and_texts(backend: Backend) {
     tokens past any number
       400 malformed_request: the body is not valid JSON: number out of range (column 161)
     unknown field
-      422 validation_error: duration: is unknown; allowed: call_id, source, external_id, status, started_at, ended_at, end_reason, workflow, agent, total_tokens, providers, errors
+      422 validation_error: duration: is unknown; allowed: call_id, source, external_id, status, started_at, ended_at, end_reason, workflow, agent, agent_version, environment, direction, language, outcome, end_category, tags, version, turns, interruptions, tool_calls, turn_latencies_ms, total_tokens, input_tokens, output_tokens, cached_input_tokens, cost_usd, providers, errors
     field twice
       422 validation_error: status: must not be given more than once
     an empty list

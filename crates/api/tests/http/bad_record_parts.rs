@@ -83,7 +83,7 @@ async fn providers(backend: Backend) {
     provider_name with NUL
       422 validation_error: providers[0].provider_name: must not contain the NUL character
     unknown field
-      422 validation_error: providers[0].latency_ms: is unknown; allowed: provider_type, provider_name, latencies_ms
+      422 validation_error: providers[0].latency_ms: is unknown; allowed: provider_type, provider_name, model, latencies_ms
     field twice
       422 validation_error: providers[0].latencies_ms: must not be given more than once
     the second of two
@@ -215,7 +215,7 @@ async fn errors(backend: Backend) {
     details too deep
       422 validation_error: errors[0].details: must be nested at most 32 deep
     unknown field
-      422 validation_error: errors[0].code: is unknown; allowed: timestamp, service, level, message, details, agent
+      422 validation_error: errors[0].code: is unknown; allowed: timestamp, service, level, message, details, agent, provider_name
     several at once
       422 validation_error: 5 fields are at fault
         errors[0].service: is required

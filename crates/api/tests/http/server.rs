@@ -12,7 +12,7 @@ use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
 use callscope_analytics::live::Live;
 use callscope_analytics::ports::TenantStore;
-use callscope_analytics::service::Analytics;
+use callscope_analytics::service::{Analytics, CallLimits};
 use callscope_api::metrics::{MeteredCalls, Metrics, PoolConnections};
 use callscope_api::transport::{self, Transport, TransportLimits, TrustedProxies};
 use callscope_api::{
@@ -194,7 +194,7 @@ impl Server {
             actix_web::rt::spawn(live.clone().run(writer.commits()));
         }
         actix_web::rt::spawn(writer.run());
-        let analytics = Analytics::new(store.clone());
+        let analytics = Analytics::new(store.clone(), CallLimits::default());
         let tenants: Arc<dyn TenantStore> = match setup.cache.ttl {
             Duration::ZERO => store.clone(),
             ttl => Arc::new(CachedTenants::new(store.clone(), ttl)),

@@ -7,14 +7,14 @@ use callscope_analytics::ports::{
     TenantStore,
 };
 use callscope_domain::{
-    Actor, ApiKey, CallId, Group, GroupId, KeyId, Loaded, ReadPlan, Slug, Tenant, TenantId, Ticket, Timestamp,
-    WorkflowId,
+    Actor, ApiKey, CallFacts, CallId, Group, GroupId, KeyId, Loaded, ReadPlan, Slug, Tenant, TenantId, Ticket,
+    Timestamp, WorkflowId,
 };
 use callscope_persistence::Database;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What no client may ever see.
 pub const SECRET: &str = "connection to 10.0.0.7 as postgres failed";
@@ -132,6 +132,15 @@ impl SwitchedStore {
 impl AnalyticsStore for SwitchedStore {
     async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError> {
         self.asked().await?.load(tenant, plan).await
+    }
+
+    async fn send_calls(
+        &self,
+        tenant: TenantId,
+        plan: &ReadPlan,
+        pages: mpsc::Sender<Vec<CallFacts>>,
+    ) -> Result<(), StoreError> {
+        AnalyticsStore::send_calls(self.asked().await?, tenant, plan, pages).await
     }
 
     async fn load_errors(

@@ -7,7 +7,9 @@ use crate::samples::{at, completed, error, fields, id, record, usage, workflow_w
 use async_trait::async_trait;
 use callscope_analytics::ports::{CallPosition, RetentionStore, RollupStore, RollupTransaction, StoreError};
 use callscope_analytics::rollups::{Mismatch, rebuild_day, verify_day};
-use callscope_domain::{CallStatus, Incoming, Level, ProviderType, Resolution, Service, Span, TenantId, Timestamp};
+use callscope_domain::{
+    CallStatus, Incoming, Level, NumberFact, ProviderType, Resolution, Service, Span, TenantId, Timestamp,
+};
 use callscope_persistence::Database;
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -33,7 +35,7 @@ const DAY: i64 = 24 * 60;
 fn rich(call: u128, started_at: Timestamp) -> Incoming {
     let mut fields = fields(call, CallStatus::Completed, started_at);
     fields.workflow = Some(workflow_with_id(7, "daily", None));
-    fields.total_tokens = 10;
+    crate::samples::set_number(&mut fields, NumberFact::TotalTokens, 10);
     fields.providers = vec![usage(ProviderType::Stt, "deepgram", &[100.0, 200.0])];
     fields.errors = vec![error(started_at, Service::Stt, Level::Error, "timeout")];
     record(fields)
@@ -44,7 +46,8 @@ impl Fixture {
     async fn damage(&self) {
         self.execute("UPDATE rollup_sums SET total_tokens = total_tokens + 7 WHERE dimension < 2 AND resolution = 2")
             .await;
-        self.execute("UPDATE rollup_distributions SET calls = calls + 1 WHERE dimension = 2 AND resolution = 3").await;
+        self.execute("UPDATE rollup_distributions SET sum_us = sum_us + 1 WHERE dimension = 2 AND resolution = 3")
+            .await;
         self.execute("DELETE FROM rollup_sums WHERE dimension = 3 AND resolution = 1").await;
     }
 

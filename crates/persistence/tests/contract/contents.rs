@@ -1,11 +1,12 @@
 //! What is stored comes back as it was: texts, instants, absent values; and batches of any size.
 
 use crate::fixture::{Fixture, counts_of, ever, labels_of};
-use crate::samples::{at, completed, error, fields, name, record, sound, usage, workflow};
+use crate::samples::{at, completed, error, fields, name, record, set, sound, usage, workflow};
 use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_domain::{
-    CallFields, CallStatus, Distribution, Interval, Latency, Level, MESSAGE_MAX, Measure, PROVIDERS_PER_CALL_MAX,
-    ProviderType, Resolution, Service, Span, Sums, TOTAL_TOKENS_MAX, Timestamp, TransitionKind, Window, Zone,
+    CallFields, CallStatus, Cell, Distribution, Interval, Latency, Level, MESSAGE_MAX, Measure, NumberFact,
+    PROVIDERS_PER_CALL_MAX, ProviderType, Resolution, Service, Span, Sums, TOKENS_MAX, TextFact, Timestamp,
+    TransitionKind, Window, Zone,
 };
 
 on_each_backend!(
@@ -28,11 +29,23 @@ const HOSTILE: [&str; 7] = [
     "\u{10ffff}\u{fffd}",
 ];
 
+/// Texts that may be anything.
+const FREE_TEXTS: [TextFact; 6] = [
+    TextFact::Agent,
+    TextFact::AgentVersion,
+    TextFact::Environment,
+    TextFact::EndReason,
+    TextFact::Language,
+    TextFact::ExternalId,
+];
+
 async fn texts_come_back_as_they_were_written(fixture: Fixture) {
     for (number, text) in (1..).zip(HOSTILE) {
         let mut call = fields(number, CallStatus::Failed, at(i64::try_from(number).unwrap()));
-        call.agent = Some(name(text));
-        call.end_reason = Some(name(text));
+        for fact in FREE_TEXTS {
+            set(&mut call, fact, text);
+        }
+        call.tags = vec![(name("tag"), name(text))];
         call.workflow = Some(workflow(fixture.tenant, &format!("workflow-{number}"), Some(text)));
         call.providers = vec![usage(ProviderType::Tts, text, &[1.0])];
         let mut with_all = error(call.started_at, Service::Tool, Level::Warning, text);
@@ -49,17 +62,17 @@ async fn texts_come_back_as_they_were_written(fixture: Fixture) {
         let only = Window::new(call.started_at, call.started_at + Span::from_minutes(1)).unwrap();
         let service = &fixture.server.analytics;
         let page = Page { offset: 0, limit: 10 };
-        let page_of_log = service.errors(fixture.tenant, only, ErrorFilter::default(), page).await.unwrap();
+        let page_of_log = service.errors(fixture.tenant, only, ErrorFilter::default(), Vec::new(), page).await.unwrap();
         let errors: Vec<_> = page_of_log.items.into_iter().map(|logged| logged.error).collect();
         assert_eq!(errors, call.errors);
-        let stats = service.workflow_stats(fixture.tenant, only, 10).await.unwrap();
+        let stats = service.workflow_stats(fixture.tenant, only, Vec::new(), 10).await.unwrap();
         assert_eq!(labels_of(&stats)[0].name, text);
         assert_eq!(stats.rows.len(), 1);
-        let providers = service.provider_latency(fixture.tenant, only).await.unwrap();
+        let providers = service.provider_latency(fixture.tenant, only, Vec::new()).await.unwrap();
         assert_eq!(counts_of(&providers), [(text.to_owned(), 1)]);
     }
     let expected: Vec<_> = HOSTILE.iter().map(|text| Some((*text).to_owned())).collect();
-    for column in ["agent", "end_reason"] {
+    for column in FREE_TEXTS {
         let stored = fixture.values(&format!("SELECT {column} AS value FROM calls ORDER BY call_id")).await;
         assert_eq!(stored, expected, "{column}");
     }
@@ -68,12 +81,13 @@ async fn texts_come_back_as_they_were_written(fixture: Fixture) {
 
 async fn what_a_record_leaves_out_is_absent(fixture: Fixture) {
     let mut full = fields(1, CallStatus::Failed, at(0));
-    full.agent = Some(name("agent"));
-    full.end_reason = Some(name("hangup"));
+    for fact in FREE_TEXTS {
+        set(&mut full, fact, "text");
+    }
     full.workflow = Some(workflow(fixture.tenant, "daily", None));
     fixture.write([record(full), completed(2, at(0))]).await;
     fixture.write([completed(1, at(0))]).await;
-    for column in ["agent", "end_reason"] {
+    for column in FREE_TEXTS {
         assert_eq!(fixture.values(&format!("SELECT {column} AS value FROM calls")).await, [None, None], "{column}");
     }
     let calls = fixture.calls().await;
@@ -84,7 +98,9 @@ async fn what_a_record_leaves_out_is_absent(fixture: Fixture) {
 async fn the_largest_values_come_back_and_add_up(fixture: Fixture) {
     let largest = |number| {
         let mut call = fields(number, CallStatus::Completed, at(0));
-        call.total_tokens = TOTAL_TOKENS_MAX;
+        for &fact in NumberFact::ALL {
+            call.numbers.set(fact, Some(fact.upper_bound()));
+        }
         call.ended_at = Some(at(24 * 60));
         call.providers = vec![usage(ProviderType::Llm, &"🎧".repeat(64), &[600_000.0; 100])];
         call.providers[0].latencies.push(Latency::MIN);
@@ -93,7 +109,7 @@ async fn the_largest_values_come_back_and_add_up(fixture: Fixture) {
     let calls: Vec<_> = (1..=50).map(largest).collect();
     fixture.write(calls.iter().cloned().map(record)).await;
     let totals = fixture.totals().await;
-    assert_eq!(totals[Measure::TotalTokens], 50 * TOTAL_TOKENS_MAX);
+    assert_eq!(totals[Measure::TotalTokens], 50 * TOKENS_MAX);
     assert_eq!(totals[Measure::DurationUs], 50 * 86_400_000_000);
     assert_eq!(totals[Measure::LlmSamples], 50 * 101);
     assert_eq!(totals[Measure::LlmLatencyUs], 50 * (100 * 600_000_000 + 1));
@@ -143,7 +159,7 @@ async fn a_batch_of_many_calls_is_written_whole(fixture: Fixture) {
         assert_eq!(audit.calls, 2500);
         assert_eq!(fixture.errors().await.len(), 2500 * errors);
     }
-    let stats = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 2000).await.unwrap();
+    let stats = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), Vec::new(), 2000).await.unwrap();
     assert_eq!(stats.rows.len(), 1100);
     let ids: Vec<_> = (1..=CALLS).map(|number| crate::samples::overdue(number, at(0))).collect();
     assert_eq!(fixture.write(ids).await, vec![TransitionKind::Ignored; 2500]);
@@ -159,7 +175,7 @@ async fn a_batch_of_many_providers_is_written_whole(fixture: Fixture) {
         record(CallFields { providers, ..fields(number as u128, CallStatus::Completed, started_at) })
     };
     fixture.write((0..CALLS).map(call)).await;
-    let providers = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
+    let providers = fixture.server.analytics.provider_latency(fixture.tenant, ever(), Vec::new()).await.unwrap();
     assert_eq!(providers.rows.len(), CALLS * PROVIDERS_PER_CALL_MAX);
     for row in providers.rows {
         let latencies = row.totals.distribution(Distribution::Llm).unwrap();
@@ -171,12 +187,12 @@ async fn nothing_is_asked_of_a_database_without_calls(fixture: Fixture) {
     let (service, tenant) = (&fixture.server.analytics, fixture.tenant);
     service.ping().await.unwrap();
     assert_eq!(fixture.totals().await, Sums::default());
-    assert_eq!(service.workflow_stats(tenant, ever(), 10).await.unwrap().rows, []);
-    assert_eq!(service.provider_latency(tenant, ever()).await.unwrap().rows, []);
+    assert_eq!(service.workflow_stats(tenant, ever(), Vec::new(), 10).await.unwrap().rows, []);
+    assert_eq!(service.provider_latency(tenant, ever(), Vec::new()).await.unwrap().rows, []);
     assert_eq!(fixture.errors().await, []);
-    assert_eq!(service.active_calls(tenant).await.unwrap(), 0);
+    assert_eq!(service.active_calls(tenant, at(0), Vec::new()).await.unwrap(), 0);
     let day = Window::new(at(0), at(24 * 60)).unwrap();
-    let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), None).await.unwrap().rows;
-    assert_eq!((cells.len(), cells[23].bucket), (24, Some(Resolution::Hour.floor(at(23 * 60)))));
+    let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), Vec::new()).await.unwrap().rows;
+    assert_eq!((cells.len(), cells[23].cell), (24, Cell::Bucket(Resolution::Hour.floor(at(23 * 60)))));
     assert_eq!(fixture.write([]).await, []);
 }

@@ -15,7 +15,7 @@ on_each_backend!(
 );
 
 async fn log(fixture: &Fixture, window: Window, filter: ErrorFilter, offset: u32, limit: u32) -> ErrorLog {
-    fixture.server.analytics.errors(fixture.tenant, window, filter, Page { offset, limit }).await.unwrap()
+    fixture.server.analytics.errors(fixture.tenant, window, filter, Vec::new(), Page { offset, limit }).await.unwrap()
 }
 
 fn messages(items: &[LoggedError]) -> Vec<&str> {

@@ -6,7 +6,7 @@ use callscope_analytics::live::{Follower, Live, LiveMessage};
 use callscope_analytics::ports::{CallStore, EventBounds, EventRange, EventStore, NumberedEvent};
 use callscope_domain::{
     CallChange, CallFields, CallId, CallStatus, EventId, EventKind, Level, Service, TIMEOUT_END_REASON, TenantId,
-    Timestamp,
+    TextFact, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,11 +60,9 @@ async fn each_step_of_a_call_is_an_event(fixture: Fixture) {
 }
 
 async fn a_closed_call_is_an_event_with_its_labels(fixture: Fixture) {
-    let labelled = CallFields {
-        workflow: Some(workflow(fixture.tenant, "daily-call", None)),
-        agent: Some(crate::samples::name("greeter")),
-        ..fields(1, CallStatus::Active, at(0))
-    };
+    let mut labelled = fields(1, CallStatus::Active, at(0));
+    labelled.workflow = Some(workflow(fixture.tenant, "daily-call", None));
+    crate::samples::set(&mut labelled, TextFact::Agent, "greeter");
     fixture.write([record(labelled), active(2, at(0))]).await;
     fixture.write([overdue(1, at(10)), overdue(2, at(10))]).await;
     let closings = events(&fixture, fixture.tenant).await.split_off(2);

@@ -1,6 +1,6 @@
 //! A database of a case's own, and the ways into it.
 
-use crate::samples::{at, id, name};
+use crate::samples::{at, id, name, of_workflow};
 use crate::statements::OF_TEST;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::deltas::Moment;
@@ -12,10 +12,10 @@ use callscope_analytics::ports::{
     CallStore, CallTransaction, ErrorFilter, LoggedError, Page, RollupStore, StoreError, TenantStore,
 };
 use callscope_analytics::rollups::{Audit, rebuild_day, verify_day};
-use callscope_analytics::service::Analytics;
+use callscope_analytics::service::{Analytics, CallLimits};
 use callscope_domain::{
-    CallFacts, Figures, FiguresRow, GroupValue, Incoming, LoadedGroup, Measure, Slug, Sums, Tenant, TenantId,
-    Timestamp, TransitionKind, Window, WorkflowLabel,
+    CallFacts, Figures, FiguresRow, GroupValue, Incoming, Measure, ShownValue, Slug, Sums, Tenant, TenantId, Timestamp,
+    TransitionKind, Window, WorkflowLabel,
 };
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -166,7 +166,7 @@ impl Server {
         let writer = writer.with_kept_limits(kept).with_clock(clock);
         let commits = writer.commits();
         tokio::spawn(writer.run());
-        Self { analytics: Analytics::new(Arc::new(database.clone())), database, queue, commits }
+        Self { analytics: Analytics::new(Arc::new(database.clone()), CallLimits::default()), database, queue, commits }
     }
 
     /// Writes what arrives for a tenant, and says what became of it.
@@ -176,7 +176,7 @@ impl Server {
 
     /// What a summary shows of a window, of all calls or of those of the workflows with a slug.
     pub async fn sums_in(&self, tenant: TenantId, window: Window, workflow: Option<Slug>) -> Sums {
-        let figures = self.analytics.summary(tenant, window, workflow).await.unwrap();
+        let figures = self.analytics.summary(tenant, window, of_workflow(workflow)).await.unwrap();
         let [row] = &figures.rows[..] else { panic!("a summary is one row: {figures:?}") };
         row.totals.sums
     }
@@ -197,7 +197,7 @@ impl Server {
     /// A tenant's errors, as the log shows them.
     pub async fn errors(&self, tenant: TenantId) -> Vec<LoggedError> {
         let page = Page { offset: 0, limit: 1_000_000 };
-        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), page).await.unwrap();
+        let log = self.analytics.errors(tenant, ever(), ErrorFilter::default(), Vec::new(), page).await.unwrap();
         assert_eq!(log.total, log.items.len() as u64, "what is counted is what is listed");
         log.items
     }
@@ -252,10 +252,10 @@ pub fn sums(of: &[(Measure, i64)]) -> Sums {
 
 /// What a row of an answer counts of its calls, by the slug of its workflow or the name of its provider.
 pub fn counts_of(figures: &Figures) -> Vec<(String, i64)> {
-    let name = |row: &FiguresRow| match row.group.as_ref().unwrap() {
-        LoadedGroup { label: Some(label), .. } => label.slug.to_string(),
-        LoadedGroup { value: GroupValue::Provider(provider), .. } => provider.provider_name.to_string(),
-        LoadedGroup { value: GroupValue::Text(text), .. } => text.to_string(),
+    let name = |row: &FiguresRow| match row.first_value().unwrap() {
+        ShownValue { label: Some(label), .. } => label.slug.to_string(),
+        ShownValue { value: GroupValue::Provider(provider), .. } => provider.provider_name.to_string(),
+        ShownValue { value: GroupValue::Text(text), .. } => text.to_string(),
         group => panic!("{group:?} has no name"),
     };
     figures.rows.iter().map(|row| (name(row), row.count(Measure::Calls))).collect()
@@ -263,7 +263,7 @@ pub fn counts_of(figures: &Figures) -> Vec<(String, i64)> {
 
 /// The labels of the workflows of an answer.
 pub fn labels_of(figures: &Figures) -> Vec<WorkflowLabel> {
-    figures.rows.iter().map(|row| row.group.clone().unwrap().label.unwrap()).collect()
+    figures.rows.iter().map(|row| row.first_value().unwrap().label.clone().unwrap()).collect()
 }
 
 /// A statement that is known to be a test's.

@@ -4,9 +4,9 @@ use crate::fixture::Server;
 use crate::samples::{active, at, error, fields, name, overdue, record, usage, workflow_with_id};
 use callscope_analytics::ports::{ErrorFilter, LoggedError, Page};
 use callscope_domain::{
-    Call, CallFacts, CallId, CallStatus, Contribution, Dimension, Group, GroupValue, Incoming, Interval, Level,
-    Measure, MeasureSubject, Metric, ProviderType, Question, Service, Slug, Span, Sums, TenantId, Timestamp, Totals,
-    Window, Zone,
+    Axis, Call, CallFacts, CallId, CallStatus, Cell, Contribution, Dimension, Group, GroupValue, Incoming, Interval,
+    Latency, Level, Measure, MeasureSubject, Metric, NumberFact, ProviderType, ProviderUse, Question, Service, Slug,
+    Span, Sums, TenantId, TextFact, TextRule, Timestamp, Totals, Window, Zone,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -105,16 +105,23 @@ impl History {
             let expected = shown(&Group { dimension: Dimension::Workflow, value });
             assert_eq!(server.sums_in(tenant, window, slug).await, expected, "workflow {number} in {window:?}");
         }
-        for &dimension in Dimension::ALL {
+        for &dimension in Dimension::ALL.iter().filter(|&&dimension| dimension != Dimension::Tenant) {
             let is_kept = |metric: &&Metric| metric.is_kept_by(dimension) && **metric != Metric::ActiveCallsNow;
             let metrics = Metric::ALL.iter().filter(is_kept).copied().collect();
-            let question = Question { window, metrics, dimension: Some(dimension), filter: None, series: None };
+            let question = Question {
+                window,
+                metrics,
+                axes: vec![Axis::Dimension(dimension)],
+                filters: Vec::new(),
+                cut: None,
+                shows_unknown: false,
+            };
             let figures = service.ask(tenant, question).await.unwrap();
             assert_eq!(figures.additive, dimension.subject() == MeasureSubject::Call);
             let answered: BTreeMap<Group, Totals> = figures
                 .rows
                 .into_iter()
-                .map(|row| (Group { dimension, value: row.group.unwrap().value }, row.totals))
+                .map(|row| (Group { dimension, value: row.first_value().unwrap().value.clone() }, row.totals))
                 .collect();
             let expected: BTreeMap<Group, Totals> = sum
                 .iter()
@@ -135,7 +142,7 @@ impl History {
             for &level in Level::ALL {
                 let filter = ErrorFilter { service: Some(service), level: Some(level) };
                 let page = Page { offset: 0, limit: 1_000_000 };
-                let log = server.analytics.errors(self.tenant, window, filter, page).await.unwrap();
+                let log = server.analytics.errors(self.tenant, window, filter, Vec::new(), page).await.unwrap();
                 let kind = callscope_domain::ErrorKind { service, level };
                 let expected: Vec<&LoggedError> =
                     errors.iter().filter(|logged| logged.error.kind == kind).copied().collect();
@@ -152,9 +159,9 @@ impl History {
             [(Interval::Hour, "Asia/Kathmandu"), (Interval::Day, "America/St_Johns"), (Interval::Week, "UTC")]
         {
             let zone: Zone = zone.parse().unwrap();
-            let volume = server.analytics.call_volume(self.tenant, window, interval, zone, None);
+            let volume = server.analytics.call_volume(self.tenant, window, interval, zone, Vec::new());
             for row in volume.await.unwrap().rows {
-                let start = row.bucket.unwrap();
+                let Cell::Bucket(start) = row.cell else { panic!("{row:?} is of no bucket") };
                 let (_, end) = zone.bucket(interval, start);
                 let cell = Window::new(start.max(window.start()), end.min(window.end())).unwrap();
                 let expected = self.sum(cell).totals(&Group::TENANT).sums;
@@ -166,11 +173,23 @@ impl History {
     }
 }
 
-/// What a summary needs: everything but the number of errors.
+/// What a summary needs.
 fn shown_by_summary(sums: &Sums) -> Sums {
-    let mut shown = *sums;
-    shown.add(Measure::Errors, -sums[Measure::Errors]);
-    shown
+    sums.only(&[
+        Measure::Calls,
+        Measure::Completed,
+        Measure::Failed,
+        Measure::Ended,
+        Measure::DurationUs,
+        Measure::TotalTokens,
+        Measure::TokenCalls,
+        Measure::SttSamples,
+        Measure::SttLatencyUs,
+        Measure::LlmSamples,
+        Measure::LlmLatencyUs,
+        Measure::TtsSamples,
+        Measure::TtsLatencyUs,
+    ])
 }
 
 const WORKFLOWS: u128 = 4;
@@ -202,18 +221,32 @@ fn rich_fields(random: &mut StdRng, call: u128, started_at: Timestamp) -> callsc
     let mut fields = fields(call, status[random.random_range(0..4)], started_at);
     let length = Span::from_micros(random.random_range(0..3_600_000_000));
     fields.ended_at = fields.ended_at.map(|_| started_at + length);
-    fields.total_tokens = random.random_range(0..5000);
+    for &fact in NumberFact::ALL.iter().filter(|&&fact| fact != NumberFact::Version) {
+        fields.numbers.set(fact, random.random_bool(0.7).then(|| random.random_range(0..5000)));
+    }
+    for &fact in TextFact::ALL {
+        let words = match fact.rule() {
+            TextRule::Words(words) => words,
+            TextRule::Free(_) | TextRule::Slug => &["one", "two", "three"],
+        };
+        let word = words[random.random_range(0..words.len())];
+        fields.texts.set(fact, random.random_bool(0.7).then(|| word.into()));
+    }
+    fields.turn_latencies = latencies(random);
     // Of the moment and not of chance, so that records move calls from one to another.
     let number = |of: i64| (started_at.as_micros() / of).rem_euclid(4);
-    fields.agent = (number(7) < 3).then(|| name(&format!("agent-{}", number(7))));
-    fields.end_reason = (number(11) < 3).then(|| name(&format!("reason-{}", number(11))));
+    fields.texts.set(TextFact::Agent, (number(7) < 3).then(|| format!("agent-{}", number(7)).into()));
+    fields.texts.set(TextFact::EndReason, (number(11) < 3).then(|| format!("reason-{}", number(11)).into()));
     let number = random.random_range(0..=WORKFLOWS);
     fields.workflow = (number < WORKFLOWS).then(|| workflow_with_id(number + 1, workflow_slug(number).as_str(), None));
     for (provider_type, called) in PROVIDERS {
         if random.random_bool(0.6) {
-            let samples = random.random_range(0..6);
-            let latencies: Vec<f64> = (0..samples).map(|_| random.random_range(0.001..3000.0)).collect();
-            fields.providers.push(usage(provider_type, called, &latencies));
+            let model = random.random_bool(0.7).then(|| name(["large", "small"][random.random_range(0..2)]));
+            fields.providers.push(ProviderUse {
+                model,
+                latencies: latencies(random),
+                ..usage(provider_type, called, &[])
+            });
         }
     }
     for _ in 0..random.random_range(0..4) {
@@ -225,6 +258,11 @@ fn rich_fields(random: &mut StdRng, call: u128, started_at: Timestamp) -> callsc
         fields.errors.push(error);
     }
     fields
+}
+
+fn latencies(random: &mut StdRng) -> Vec<Latency> {
+    let samples = random.random_range(0..6);
+    (0..samples).filter_map(|_| Latency::from_ms(random.random_range(0.001..3000.0))).collect()
 }
 
 fn logged(call: &Call) -> Vec<LoggedError> {

@@ -6,8 +6,8 @@ use crate::samples::{active, at, completed, id, overdue};
 use callscope_analytics::ports::{AnalyticsStore, CallStore, ErrorFilter, Page, RollupStore};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
 use callscope_domain::{
-    CallId, Dimension, Filter, Interval, Loaded, LoadedDistribution, LoadedSums, Measure, Metric, Question, Resolution,
-    Span, Sums, TenantId, Timestamp, Window, Zone, plan,
+    Axis, CallId, Cut, Dimension, Filter, Interval, Loaded, LoadedDistribution, LoadedSums, Measure, Metric, Question,
+    Resolution, Span, Sums, TenantId, Timestamp, Window, Zone, plan,
 };
 use std::fmt::Debug;
 
@@ -60,7 +60,12 @@ async fn everything(server: &Server, tenant: TenantId) -> Vec<(String, Vec<Strin
         let Loaded { sums, distributions, calls, groups, active_calls, .. } = store.load(tenant, &plan).await.unwrap();
         // Whether a row that came back to zero is there depends on how writers cut their batches.
         let is_some = |row: &&LoadedSums| row.sums != Sums::default();
-        let sums: Vec<LoadedSums> = sums.iter().filter(is_some).copied().collect();
+        // The first bucket of a range may be such a row.
+        let of_range = |row: &LoadedSums| LoadedSums {
+            bucket: if plan.by_bucket { row.bucket } else { Timestamp::from_micros(0) },
+            ..*row
+        };
+        let sums: Vec<LoadedSums> = sums.iter().filter(is_some).map(of_range).collect();
         let is_some = |row: &&LoadedDistribution| row.sum_us != 0;
         let distributions: Vec<LoadedDistribution> = distributions.iter().filter(is_some).cloned().collect();
         let loaded = [lines(&sums), lines(&distributions), lines(&calls), lines(&groups), lines(&[active_calls])];
@@ -88,18 +93,20 @@ fn questions() -> Vec<Question> {
     let whole = |metrics: &[Metric]| Question {
         window,
         metrics: metrics.to_vec(),
-        dimension: None,
-        filter: None,
-        series: None,
+        axes: Vec::new(),
+        filters: Vec::new(),
+        cut: None,
+        shows_unknown: true,
     };
     let mut questions = vec![whole(&[Metric::TotalCalls, Metric::ActiveCallsNow])];
-    let filter = Some(Filter { dimension: Dimension::Workflow, value: "workflow-0".into() });
-    questions.push(Question { filter, ..whole(&[Metric::TotalCalls, Metric::ActiveCallsNow]) });
-    questions.push(Question { series: Some((Interval::Hour, Zone::default())), ..whole(&[Metric::TotalCalls]) });
-    for &dimension in Dimension::ALL {
+    let filters = vec![Filter::is(Dimension::Workflow, "workflow-0")];
+    questions.push(Question { filters, ..whole(&[Metric::TotalCalls, Metric::ActiveCallsNow]) });
+    let cut = Some(Cut::Buckets(Interval::Hour, Zone::default()));
+    questions.push(Question { cut, ..whole(&[Metric::TotalCalls]) });
+    for &dimension in Dimension::ALL.iter().filter(|&&dimension| dimension != Dimension::Tenant) {
         let has_all = |metric: &Metric| metric.is_kept_by(dimension) && *metric != Metric::ActiveCallsNow;
         let metrics: Vec<Metric> = Metric::ALL.iter().copied().filter(has_all).collect();
-        questions.push(Question { dimension: Some(dimension), ..whole(&metrics) });
+        questions.push(Question { axes: vec![Axis::Dimension(dimension)], ..whole(&metrics) });
     }
     questions
 }

@@ -1,14 +1,14 @@
 //! Bounds on what is kept of a tenant: what meets one is refused, counted or regrouped, and rollups stay exact.
 
 use crate::fixture::{Fixture, Server, counts_of, ever, labels_of};
-use crate::samples::{active, at, completed, error, fields, name, overdue, record, usage, workflow};
+use crate::samples::{active, at, completed, error, fields, overdue, record, set, usage, workflow};
 use callscope_analytics::clock::FixedClock;
 use callscope_analytics::kept::KeptLimits;
 use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_analytics::retention::{Retention, RetentionPeriods};
 use callscope_domain::TransitionKind::{Created, Ignored, Refused, Replaced, TimedOut};
 use callscope_domain::{
-    CallStatus, Dimension, Incoming, Level, OTHER, ProviderType, Refusal, Service, Span, Timestamp,
+    CallStatus, Dimension, Incoming, Level, OTHER, ProviderType, Refusal, Service, Span, TextFact, Timestamp,
 };
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -34,18 +34,19 @@ async fn server(fixture: &Fixture, now: Timestamp, limits: KeptLimits) -> Server
 fn grouped(fixture: &Fixture, call: u128, group: &str) -> Incoming {
     let mut fields = fields(call, CallStatus::Completed, at(0));
     fields.workflow = Some(workflow(fixture.tenant, group, None));
-    fields.agent = Some(name(group));
-    fields.end_reason = Some(name(group));
+    set(&mut fields, TextFact::Agent, group);
+    set(&mut fields, TextFact::EndReason, group);
     fields.providers = vec![usage(ProviderType::Llm, group, &[100.0])];
     record(fields)
 }
 
 /// Slugs and calls of workflows, and names and calls of providers.
 async fn groups(server: &Server, fixture: &Fixture) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
-    let workflows = server.analytics.workflow_stats(fixture.tenant, ever(), 50).await.unwrap();
+    let workflows = server.analytics.workflow_stats(fixture.tenant, ever(), Vec::new(), 50).await.unwrap();
     let names = labels_of(&workflows).into_iter().map(|label| label.name);
     let workflows = names.zip(counts_of(&workflows).into_iter().map(|(_, calls)| calls)).collect();
-    let mut providers = counts_of(&server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap());
+    let mut providers =
+        counts_of(&server.analytics.provider_latency(fixture.tenant, ever(), Vec::new()).await.unwrap());
     providers.sort_unstable();
     (workflows, providers)
 }
@@ -104,7 +105,7 @@ async fn a_record_that_changes_nothing_takes_no_room(fixture: Fixture) {
     let server = server(&fixture, at(0), TWO_VALUES).await;
     server.write(fixture.tenant, [grouped(&fixture, 1, "a")]).await;
     let mut late = fields(1, CallStatus::Active, at(0));
-    late.agent = Some(name("z"));
+    set(&mut late, TextFact::Agent, "z");
     assert_eq!(server.write(fixture.tenant, [record(late), grouped(&fixture, 2, "b")]).await, [Ignored, Created]);
     let values = "SELECT value FROM groups WHERE dimension = 4 ORDER BY value";
     assert_eq!(fixture.values(values).await, ["a", "b"].map(|value| Some(value.to_owned())));
@@ -145,7 +146,7 @@ async fn active_calls_are_bounded(fixture: Fixture) {
     assert_eq!(write(vec![completed(1, at(1)), active(3, at(0))]).await, [Replaced, Created]);
     assert_eq!(write(vec![overdue(2, at(1)), active(5, at(0))]).await, [TimedOut, Created]);
     assert_eq!(write(vec![active(6, at(0))]).await, [refused]);
-    assert_eq!(server.analytics.active_calls(fixture.tenant).await.unwrap(), 2);
+    assert_eq!(server.analytics.active_calls(fixture.tenant, at(0), Vec::new()).await.unwrap(), 2);
     server.assert_sound(fixture.tenant).await;
     assert_counts_are_right(&fixture).await;
 
@@ -171,7 +172,7 @@ fn failing(call: u128, errors: usize) -> Incoming {
 /// Errors that are counted, and those that are listed by call.
 async fn logged(server: &Server, fixture: &Fixture) -> (u64, Vec<(u128, usize)>) {
     let page = Page { offset: 0, limit: 1000 };
-    let log = server.analytics.errors(fixture.tenant, ever(), ErrorFilter::default(), page).await.unwrap();
+    let log = server.analytics.errors(fixture.tenant, ever(), ErrorFilter::default(), Vec::new(), page).await.unwrap();
     let mut calls: Vec<u128> = log.items.iter().map(|item| item.call_id.0.as_u128()).collect();
     calls.sort_unstable();
     (log.total, calls.chunk_by(|left, right| left == right).map(|same| (same[0], same.len())).collect())

@@ -5,7 +5,7 @@ use crate::samples::{LENGTH, active, at, completed, error, failed, fields, overd
 use callscope_analytics::ports::{ErrorFilter, Page};
 use callscope_domain::Measure::{Calls, Completed, DurationUs, Ended, Failed, LlmLatencyUs, LlmSamples, TotalTokens};
 use callscope_domain::TransitionKind::{Created, Ignored, Replaced, TimedOut};
-use callscope_domain::{CallStatus, Level, ProviderType, Service, Window};
+use callscope_domain::{CallStatus, Level, NumberFact, ProviderType, Service, Window};
 
 on_each_backend!(
     a_call_is_created_and_then_replaced,
@@ -37,7 +37,7 @@ async fn a_call_is_created_and_then_replaced(fixture: Fixture) {
 
 async fn the_same_record_twice_changes_nothing(fixture: Fixture) {
     let mut whole = fields(1, CallStatus::Failed, at(0));
-    whole.total_tokens = 1500;
+    crate::samples::set_number(&mut whole, NumberFact::TotalTokens, 1500);
     whole.providers = vec![usage(ProviderType::Stt, "deepgram", &[118.2, 131.5])];
     whole.errors = vec![error(at(1), Service::Stt, Level::Error, "timeout")];
     assert_eq!(fixture.write([record(whole.clone())]).await, [Created]);
@@ -52,7 +52,7 @@ async fn an_active_record_never_reopens_a_finished_call(fixture: Fixture) {
     let before = (fixture.totals().await, fixture.calls().await);
     assert_eq!(fixture.write([active(1, at(0)), active(2, at(60))]).await, [Ignored, Ignored]);
     assert_eq!((fixture.totals().await, fixture.calls().await), before);
-    assert_eq!(fixture.server.analytics.active_calls(fixture.tenant).await.unwrap(), 0);
+    assert_eq!(fixture.server.analytics.active_calls(fixture.tenant, at(0), Vec::new()).await.unwrap(), 0);
     fixture.assert_sound().await;
 }
 
@@ -71,7 +71,7 @@ async fn an_overdue_call_is_closed_without_an_end(fixture: Fixture) {
     // No end, so nothing that would touch the average duration.
     assert_eq!(fixture.totals().await, sums(&[(Calls, 1), (Failed, 1)]));
     assert_eq!(fixture.values("SELECT end_reason AS value FROM calls").await, [Some("timeout".into())]);
-    assert_eq!(fixture.server.analytics.active_calls(fixture.tenant).await.unwrap(), 0);
+    assert_eq!(fixture.server.analytics.active_calls(fixture.tenant, at(0), Vec::new()).await.unwrap(), 0);
     fixture.assert_sound().await;
 }
 
@@ -128,7 +128,12 @@ async fn a_corrected_start_moves_the_call_to_its_new_bucket(fixture: Fixture) {
         let totals = fixture.server.sums_in(fixture.tenant, window, None).await;
         assert_eq!(totals[Calls], expected, "day from minute {first}");
         let page = Page { offset: 0, limit: 10 };
-        let log = fixture.server.analytics.errors(fixture.tenant, window, ErrorFilter::default(), page).await.unwrap();
+        let log = fixture
+            .server
+            .analytics
+            .errors(fixture.tenant, window, ErrorFilter::default(), Vec::new(), page)
+            .await
+            .unwrap();
         assert_eq!((log.total, log.items.len()), (expected.unsigned_abs(), usize::try_from(expected).unwrap()));
     }
     fixture.assert_sound().await;
@@ -136,10 +141,10 @@ async fn a_corrected_start_moves_the_call_to_its_new_bucket(fixture: Fixture) {
 
 async fn the_last_of_a_batchs_records_of_one_call_wins(fixture: Fixture) {
     let mut first = fields(1, CallStatus::Completed, at(0));
-    first.total_tokens = 10;
+    crate::samples::set_number(&mut first, NumberFact::TotalTokens, 10);
     first.errors = vec![error(at(0), Service::Stt, Level::Error, "old")];
     let mut last = fields(1, CallStatus::Failed, at(90));
-    last.total_tokens = 7;
+    crate::samples::set_number(&mut last, NumberFact::TotalTokens, 7);
     last.errors = vec![error(at(90), Service::Tts, Level::Warning, "new")];
     let batch = [record(first), active(1, at(0)), record(last)];
     assert_eq!(fixture.write(batch).await, [Created, Ignored, Replaced]);
@@ -168,18 +173,18 @@ async fn errors_go_when_a_call_is_replaced_by_one_with_fewer(fixture: Fixture) {
 
 async fn a_replacement_takes_back_what_the_old_record_said(fixture: Fixture) {
     let mut call = fields(1, CallStatus::Completed, at(0));
-    call.total_tokens = 99;
+    crate::samples::set_number(&mut call, NumberFact::TotalTokens, 99);
     call.providers = vec![usage(ProviderType::Llm, "openai", &[400.0, 500.0])];
     fixture.write([record(call.clone())]).await;
     let measures = [LlmSamples, LlmLatencyUs, TotalTokens];
     let totals = fixture.totals().await;
     assert_eq!(measures.map(|measure| totals[measure]), [2, 900_000, 99]);
-    call.total_tokens = 1;
+    crate::samples::set_number(&mut call, NumberFact::TotalTokens, 1);
     call.providers = vec![usage(ProviderType::Llm, "groq", &[50.0])];
     fixture.write([record(call)]).await;
     let totals = fixture.totals().await;
     assert_eq!(measures.map(|measure| totals[measure]), [1, 50_000, 1]);
-    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever()).await.unwrap();
+    let figures = fixture.server.analytics.provider_latency(fixture.tenant, ever(), Vec::new()).await.unwrap();
     assert_eq!(counts_of(&figures), [("groq".to_owned(), 1)]);
     fixture.assert_sound().await;
 }

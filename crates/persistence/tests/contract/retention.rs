@@ -7,7 +7,7 @@ use callscope_analytics::ports::{RetentionStore, RollupStore};
 use callscope_analytics::retention::{Deleted, Retention, RetentionPeriods};
 use callscope_domain::TransitionKind::{Created, Expired, Replaced};
 use callscope_domain::{
-    CallStatus, Incoming, Level, Measure, ProviderType, Resolution, Service, Span, TenantId, Timestamp,
+    CallStatus, Incoming, Level, Measure, NumberFact, ProviderType, Resolution, Service, Span, TenantId, Timestamp,
 };
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn rich(call: u128, started_at: Timestamp) -> Incoming {
     let mut fields = fields(call, CallStatus::Failed, started_at);
     // So many that their rollups take more than one transaction.
     fields.workflow = Some(workflow_with_id(1 + call % 20, &format!("workflow-{}", call % 20), None));
-    fields.total_tokens = 10;
+    crate::samples::set_number(&mut fields, NumberFact::TotalTokens, 10);
     fields.providers = vec![usage(ProviderType::Stt, "deepgram", &[100.0, 200.0])];
     fields.errors = vec![error(started_at, Service::Stt, Level::Error, "timeout"); 2];
     record(fields)

@@ -1,8 +1,9 @@
 //! Calls to write.
 
 use callscope_domain::{
-    Call, CallError, CallFields, CallId, CallStatus, ErrorKind, Incoming, Latency, Level, Provider, ProviderType,
-    ProviderUse, Service, Slug, Span, TenantId, Timestamp, Workflow, WorkflowId,
+    Call, CallError, CallFields, CallId, CallStatus, Dimension, ErrorKind, Filter, Incoming, Latency, Level,
+    NumberFact, Provider, ProviderType, ProviderUse, Service, Slug, Span, TenantId, TextFact, Timestamp, Workflow,
+    WorkflowId,
 };
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -34,17 +35,24 @@ pub fn slug(text: &str) -> Slug {
 /// A call of a status, with an end when it has ended, and nothing else.
 pub fn fields(call: u128, status: CallStatus, started_at: Timestamp) -> CallFields {
     CallFields {
-        id: CallId(id(call)),
-        status,
-        started_at,
         ended_at: (status != CallStatus::Active).then(|| started_at + LENGTH),
-        end_reason: None,
-        workflow: None,
-        agent: None,
-        total_tokens: 0,
-        providers: Vec::new(),
-        errors: Vec::new(),
+        ..CallFields::bare(CallId(id(call)), status, started_at)
     }
+}
+
+/// Gives a call a text.
+pub fn set(fields: &mut CallFields, fact: TextFact, text: &str) {
+    fields.texts.set(fact, Some(fact.check(text).unwrap()));
+}
+
+/// Gives a call a number.
+pub fn set_number(fields: &mut CallFields, fact: NumberFact, number: i64) {
+    fields.numbers.set(fact, Some(number));
+}
+
+/// The filter for a workflow, if there is one.
+pub fn of_workflow(slug: Option<Slug>) -> Vec<Filter> {
+    slug.iter().map(|slug| Filter::is(Dimension::Workflow, slug.as_str())).collect()
 }
 
 /// What arrives when a client sends a sound record.
@@ -86,9 +94,10 @@ pub fn workflow_with_id(number: u128, of: &str, called: Option<&str>) -> Workflo
 
 pub fn usage(provider_type: ProviderType, called: &str, latencies_ms: &[f64]) -> ProviderUse {
     let latencies = latencies_ms.iter().map(|&latency| Latency::from_ms(latency).unwrap()).collect();
-    ProviderUse { provider: Provider { provider_type, provider_name: name(called) }, latencies }
+    ProviderUse { provider: Provider { provider_type, provider_name: name(called) }, model: None, latencies }
 }
 
 pub fn error(timestamp: Timestamp, service: Service, level: Level, message: &str) -> CallError {
-    CallError { timestamp, kind: ErrorKind { service, level }, message: name(message), details: None, agent: None }
+    let kind = ErrorKind { service, level };
+    CallError { timestamp, kind, message: name(message), details: None, agent: None, provider_name: None }
 }

@@ -3,9 +3,9 @@
 
 use crate::fixture::{Fixture, Server, ever};
 use crate::history::History;
-use crate::samples::{id, slug};
+use crate::samples::{id, of_workflow, slug};
 use callscope_analytics::ports::{ErrorFilter, Page};
-use callscope_domain::{Dimension, Interval, Level, Metric, Question, Service, Span, TenantId, Window, Zone};
+use callscope_domain::{Axis, Dimension, Interval, Level, Metric, Question, Service, Span, TenantId, Window, Zone};
 use callscope_persistence::{Placement, TABLES};
 use callscope_testkit::{Backend, Postgres};
 use sqlparser::ast::{
@@ -206,7 +206,7 @@ const PLANS: &[(&str, &[&str])] = &[
     ("call volume", &[SUMS, EDGES, STATE]),
     ("call volume by workflow", &[SUMS, EDGES, STATE, OF_SLUG]),
     ("workflow stats", &[SUMS, EDGES, STATE, "workflows by workflows_by_slug (tenant_id)"]),
-    ("provider latency", &[EDGES, GROUPS, DISTRIBUTIONS, STATE]),
+    ("provider latency", &[EDGES, GROUPS, SUMS, DISTRIBUTIONS, STATE]),
     ("errors per call by agent", &[EDGES, GROUPS, SUMS, STATE]),
     (
         "errors",
@@ -326,31 +326,33 @@ async fn ask(server: &Server, tenant: TenantId, question: &str) {
     let service = &server.analytics;
     let second = Span::from_seconds(1);
     let window = Window::new(ever().start() + second, ever().end() - second).unwrap();
-    let by_workflow = || Some(slug("workflow-0"));
-    let volume = async |workflow| {
+    let by_workflow = || of_workflow(Some(slug("workflow-0")));
+    let volume = async |filters| {
         let day = Window::new(window.start(), window.start() + Span::from_hours(24)).unwrap();
-        service.call_volume(tenant, day, Interval::Hour, Zone::default(), workflow).await.map(drop)
+        service.call_volume(tenant, day, Interval::Hour, Zone::default(), filters).await.map(drop)
     };
     let errors = async |service_of, level| {
         let page = Page { offset: 0, limit: 50 };
-        service.errors(tenant, window, ErrorFilter { service: service_of, level }, page).await.map(drop)
+        service.errors(tenant, window, ErrorFilter { service: service_of, level }, Vec::new(), page).await.map(drop)
     };
     let answered = match question {
-        "summary" => service.summary(tenant, window, None).await.map(drop),
+        "summary" => service.summary(tenant, window, Vec::new()).await.map(drop),
         "summary by workflow" => service.summary(tenant, window, by_workflow()).await.map(drop),
-        "call volume" => volume(None).await,
+        "call volume" => volume(Vec::new()).await,
         "call volume by workflow" => volume(by_workflow()).await,
-        "workflow stats" => service.workflow_stats(tenant, window, 10).await.map(drop),
-        "provider latency" => service.provider_latency(tenant, window).await.map(drop),
+        "workflow stats" => service.workflow_stats(tenant, window, Vec::new(), 10).await.map(drop),
+        "provider latency" => service.provider_latency(tenant, window, Vec::new()).await.map(drop),
         "errors per call by agent" => {
-            let (metrics, dimension) = (vec![Metric::ErrorsPerCall], Some(Dimension::Agent));
-            service.ask(tenant, Question { window, metrics, dimension, filter: None, series: None }).await.map(drop)
+            let (metrics, axes) = (vec![Metric::ErrorsPerCall], vec![Axis::Dimension(Dimension::Agent)]);
+            let filters = Vec::new();
+            let question = Question { window, metrics, axes, filters, cut: None, shows_unknown: true };
+            service.ask(tenant, question).await.map(drop)
         }
         "errors" => errors(None, None).await,
         "errors by service" => errors(Some(Service::Stt), None).await,
         "errors by level" => errors(None, Some(Level::Error)).await,
         "errors by service and level" => errors(Some(Service::Stt), Some(Level::Error)).await,
-        "active calls" => service.active_calls(tenant).await.map(drop),
+        "active calls" => service.active_calls(tenant, window.end(), Vec::new()).await.map(drop),
         other => panic!("no question {other}"),
     };
     answered.unwrap();

@@ -121,8 +121,13 @@ async fn active_calls_are_counted_by_scope(fixture: Fixture) {
     };
     let count = async |workflow: Option<Slug>| {
         let is_of_all = workflow.is_none();
-        let active =
-            fixture.server.analytics.summary(tenant, crate::fixture::ever(), workflow).await.unwrap().active_calls;
+        let active = fixture
+            .server
+            .analytics
+            .summary(tenant, crate::fixture::ever(), crate::samples::of_workflow(workflow))
+            .await
+            .unwrap()
+            .active_calls;
         if is_of_all {
             assert_eq!(store.count_active_calls(tenant).await.unwrap(), active);
         }

@@ -3,10 +3,12 @@
 use crate::fixture::{Fixture, MOMENT, Server, ever, unbounded};
 use crate::fixture::{rebuild, verify};
 use crate::history::History;
-use crate::samples::{at, completed, error, failed, fields, id, record, usage};
+use crate::samples::{at, completed, error, failed, fields, id, record, set_number, usage};
 use callscope_analytics::deltas::{expect_minutes, plan_changes};
 use callscope_analytics::ports::{CallStore, CallTransaction, RollupStore};
-use callscope_domain::{CallId, CallStatus, Incoming, Level, Measure, ProviderType, Service, TransitionKind};
+use callscope_domain::{
+    CallId, CallStatus, Incoming, Level, Measure, NumberFact, ProviderType, Service, TransitionKind,
+};
 use futures_util::future::join_all;
 
 on_each_backend!(
@@ -23,7 +25,7 @@ on_each_backend!(
 fn rich(call: u128, version: u32) -> Incoming {
     let mut fields = fields(call, CallStatus::Failed, at(i64::from(version) * 7 % 3000));
     fields.workflow = Some(crate::samples::workflow_with_id(1 + u128::from(version % 3), "daily", Some("Daily")));
-    fields.total_tokens = version.into();
+    set_number(&mut fields, NumberFact::TotalTokens, version.into());
     fields.providers = vec![usage(ProviderType::Stt, "deepgram", &[f64::from(version + 1)])];
     let error = error(fields.started_at, Service::Tool, Level::Error, &format!("version {version}"));
     fields.errors = vec![error; (version % 4) as usize];
@@ -127,7 +129,7 @@ async fn two_servers_that_write_the_same_calls_end_exact(fixture: Fixture) {
     let errors = fixture.errors().await;
     for call in calls {
         // Each call is wholly one of the versions that came last, its errors included.
-        let version = u32::try_from(call.total_tokens).unwrap();
+        let version = u32::try_from(call.numbers.get(NumberFact::TotalTokens).unwrap()).unwrap();
         assert!([VERSIONS - 1, 2 * VERSIONS - 1].contains(&version), "{version}");
         let Incoming::Record(expected) = rich(call.id.0.as_u128(), version) else { unreachable!() };
         assert_eq!(call, *expected.facts());

@@ -1,7 +1,7 @@
 //! How workflows are labelled, and how questions are narrowed to one.
 
 use crate::fixture::{Fixture, counts_of, ever, labels_of};
-use crate::samples::{active, at, fields, record, slug, workflow, workflow_with_id};
+use crate::samples::{active, at, fields, of_workflow, record, slug, workflow, workflow_with_id};
 use callscope_domain::{CallStatus, Incoming, Interval, Measure, Span, Timestamp, Window, Workflow, Zone};
 
 on_each_backend!(
@@ -24,7 +24,7 @@ fn call(number: u128, started_at: Timestamp, workflow: Workflow) -> Incoming {
 
 /// Every workflow's slug and name, by slug.
 async fn labels(fixture: &Fixture) -> Vec<(String, String)> {
-    let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), 1000).await.unwrap();
+    let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), Vec::new(), 1000).await.unwrap();
     let mut labels: Vec<_> =
         labels_of(&figures).into_iter().map(|label| (label.slug.to_string(), label.name)).collect();
     labels.sort();
@@ -111,11 +111,15 @@ async fn a_workflow_filter_counts_its_calls_only(fixture: Fixture) {
     for (scope, expected) in [(scope("daily"), 1), (scope("weekly"), 0), (scope("unknown"), 0), (None, 2)] {
         // Whatever the window.
         let window = Window::new(at(-9), at(-8)).unwrap();
-        let summary = service.summary(tenant, window, scope.clone()).await.unwrap();
+        let summary = service.summary(tenant, window, of_workflow(scope.clone())).await.unwrap();
         assert_eq!((summary.active_calls, summary.rows[0].count(Measure::Calls)), (expected, 0), "{scope:?}");
     }
     let day = Window::new(at(0), at(24 * 60)).unwrap();
-    let cells = service.call_volume(tenant, day, Interval::Hour, Zone::default(), scope("daily")).await.unwrap().rows;
+    let cells = service
+        .call_volume(tenant, day, Interval::Hour, Zone::default(), of_workflow(scope("daily")))
+        .await
+        .unwrap()
+        .rows;
     assert_eq!(cells.iter().map(|row| row.count(Measure::Calls)).collect::<Vec<_>>()[..2], [3, 0]);
 }
 
@@ -144,9 +148,9 @@ async fn workflow_stats_are_busiest_first_then_by_slug(fixture: Fixture) {
     let calls = (1..).zip(calls).map(|(number, of)| call(number, at(0), workflow(fixture.tenant, of, None)));
     fixture.write(calls).await;
     for (limit, expected) in [(10, vec!["c", "a", "b", "d"]), (2, vec!["c", "a"])] {
-        let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), limit).await.unwrap();
+        let figures = fixture.server.analytics.workflow_stats(fixture.tenant, ever(), Vec::new(), limit).await.unwrap();
         assert_eq!(counts_of(&figures).iter().map(|(slug, _)| slug.as_str()).collect::<Vec<_>>(), expected);
     }
     let window = Window::new(at(1), at(2)).unwrap();
-    assert_eq!(fixture.server.analytics.workflow_stats(fixture.tenant, window, 10).await.unwrap().rows, []);
+    assert_eq!(fixture.server.analytics.workflow_stats(fixture.tenant, window, Vec::new(), 10).await.unwrap().rows, []);
 }

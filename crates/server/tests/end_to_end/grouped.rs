@@ -3,8 +3,8 @@
 use crate::figures;
 use crate::windows::Window;
 use crate::world::World;
-use callscope_analytics::service::Analytics;
-use callscope_domain::{Dimension, FiguresRow, GroupValue, Metric, MetricValue, Question, TenantId, Timestamp};
+use callscope_analytics::service::{Analytics, CallLimits};
+use callscope_domain::{Axis, Dimension, FiguresRow, GroupValue, Metric, MetricValue, Question, TenantId, Timestamp};
 use callscope_persistence::{Database, DatabaseOptions};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Grouped {
             statement_timeout: Duration::from_mins(1),
         };
         let database = runtime.block_on(Database::open(&options)).unwrap();
-        let analytics = Analytics::new(Arc::new(database));
+        let analytics = Analytics::new(Arc::new(database), CallLimits::default());
         Self { runtime, analytics, tenant: TenantId(Uuid::parse_str(tenant_id).unwrap()) }
     }
 
@@ -57,15 +57,16 @@ impl Grouped {
         let question = Question {
             window: callscope_domain::Window::new(at(window.from_us), at(window.to_us)).unwrap(),
             metrics,
-            dimension: Some(dimension),
-            filter: None,
-            series: None,
+            axes: vec![Axis::Dimension(dimension)],
+            filters: Vec::new(),
+            cut: None,
+            shows_unknown: false,
         };
         let answer = self.runtime.block_on(self.analytics.ask(self.tenant, question)).unwrap();
         assert!(answer.additive);
         let mut names: Vec<&str> = Vec::new();
         for row in &answer.rows {
-            let Some(GroupValue::Text(name)) = row.group.as_ref().map(|group| &group.value) else { panic!("{row:?}") };
+            let Some(GroupValue::Text(name)) = row.first_value().map(|shown| &shown.value) else { panic!("{row:?}") };
             let (name, expected) = expected.get_key_value(&**name).unwrap_or_else(|| panic!("{name} has no calls"));
             names.push(name);
             for &(metric, value) in expected {
