@@ -91,7 +91,7 @@ pub async fn answer_as(
         let taken = state.answers_in_work.take(tenant).await;
         let overloaded = |_| Problem::new(ProblemCode::Overloaded, "too many answers of this tenant are being made");
         let _turn = taken.map_err(overloaded)?;
-        let asked = tokio::time::timeout(state.limits.request_timeout, ask()).await;
+        let asked = tokio::time::timeout(state.limits.request_timeout, Box::pin(ask())).await;
         asked.map_err(|_| Problem::new(ProblemCode::Unavailable, "the database took too long to answer"))?
     };
     let question = Question { tenant, operation, query_string: text };

@@ -175,7 +175,9 @@ pub fn answer(asked: &Understood, figures: &Figures, before: Option<&Figures>) -
     let omitted = &groups[kept..];
     let rest = (!omitted.is_empty()).then(|| {
         let mut totals = Totals::default();
-        omitted.iter().for_each(|(_, of_group)| totals += of_group);
+        for (_, of_group) in omitted {
+            totals += of_group;
+        }
         RestRow { groups: omitted.len(), metrics: metrics(asked, &totals, 0) }
     });
     let earlier = before.map(|before| Earlier::new(asked, before));
@@ -219,7 +221,9 @@ pub fn answer(asked: &Understood, figures: &Figures, before: Option<&Figures>) -
 
 fn sum(rows: &[FiguresRow]) -> Totals {
     let mut totals = Totals::default();
-    rows.iter().for_each(|row| totals += &row.totals);
+    for row in rows {
+        totals += &row.totals;
+    }
     totals
 }
 
@@ -296,9 +300,12 @@ fn compared(asked: &Understood, now: &Totals, before: Option<&Totals>) -> [Value
     [previous.into(), change.into(), percent.into()]
 }
 
+/// The values of a group, as clients read them.
+type Values = Vec<Option<Box<str>>>;
+
 /// The figures of the window that is compared with, by group and cell.
 struct Earlier<'f> {
-    rows: HashMap<(Vec<Option<Box<str>>>, Place), &'f Totals>,
+    rows: HashMap<(Values, Place), &'f Totals>,
     /// How much later by the clocks of the zone the window of the question is.
     shift: i64,
 }
@@ -350,7 +357,7 @@ fn is_month(asked: &Understood) -> bool {
     asked.interval == Some(callscope_domain::Interval::Month)
 }
 
-fn texts(row: &FiguresRow) -> Vec<Option<Box<str>>> {
+fn texts(row: &FiguresRow) -> Values {
     row.values.iter().map(|value| value.as_ref().and_then(|shown| shown.text.clone())).collect()
 }
 

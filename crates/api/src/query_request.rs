@@ -308,8 +308,8 @@ impl QueryRequest {
                 continue;
             }
             match reader.parse(&*field, Some(name), axis) {
-                Some(axis) if axes.contains(&axis) => reader.fault(field, Rule::TWICE),
-                Some(axis) => axes.push(axis),
+                Some(of) if axes.contains(&of) => reader.fault(field, Rule::TWICE),
+                Some(of) => axes.push(of),
                 None => {}
             }
         }

@@ -397,7 +397,9 @@ mod tests {
     fn a_total_of_tokens_that_is_missing_is_the_sum_of_its_parts() {
         let total = |given: &[(NumberFact, i64)]| {
             let mut fields = fields(CallStatus::Completed);
-            given.iter().for_each(|&(fact, value)| fields.numbers.set(fact, Some(value)));
+            for &(fact, value) in given {
+                fields.numbers.set(fact, Some(value));
+            }
             Call::accept(fields, NOW).unwrap().facts().numbers.get(NumberFact::TotalTokens)
         };
         let (input, output) = ((NumberFact::InputTokens, 5), (NumberFact::OutputTokens, 7));

@@ -108,6 +108,7 @@ dimensions! {
     Model        = "model",         13, FifteenMinutes, Setting("models_max"),         OfUse(model, join_model),        "A model that the call used, by stage and name, such as llm:gpt-4.1.";
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "of a model there may be none")]
 fn provider(usage: &ProviderUse) -> Option<GroupValue> {
     Some(GroupValue::Provider(usage.provider.clone()))
 }

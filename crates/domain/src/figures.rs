@@ -272,7 +272,7 @@ impl<'p> Folding<'p> {
     fn add_call(&mut self, call: &CallFacts) {
         let plan = self.plan;
         let only = |totals: Totals| totals.only(&plan.measures, &plan.distributions);
-        let cell = plan.cell_of(call.started_at);
+        let index = plan.cell_of(call.started_at);
         let whole = totals_of(call, Dimension::Tenant).pop().map(|(_, totals)| only(totals)).unwrap_or_default();
         self.total += &whole;
         // At most one axis has several values of one call.
@@ -285,7 +285,7 @@ impl<'p> Folding<'p> {
         match several {
             None => {
                 if knows_all(&key) {
-                    *self.rows.entry((key, cell)).or_default() += &whole;
+                    *self.rows.entry((key, index)).or_default() += &whole;
                 }
             }
             Some(at) => {
@@ -293,7 +293,7 @@ impl<'p> Folding<'p> {
                 for (value, totals) in totals_of(call, dimension) {
                     key[at] = Some(value);
                     if knows_all(&key) {
-                        *self.rows.entry((key.clone(), cell)).or_default() += &only(totals);
+                        *self.rows.entry((key.clone(), index)).or_default() += &only(totals);
                     }
                 }
             }
@@ -326,8 +326,9 @@ impl<'p> Folding<'p> {
             }
         }
         let subjects = plan.axes().iter().filter_map(Axis::dimension).map(Dimension::subject);
-        let has_other =
-            |row: &FiguresRow| row.values.iter().flatten().any(|shown| is_other(shown.text.as_deref(), &shown.label));
+        let has_other = |row: &FiguresRow| {
+            row.values.iter().flatten().any(|shown| is_other(shown.text.as_deref(), shown.label.as_ref()))
+        };
         let answered_window = self.answered_window();
         Figures {
             has_other: rows.iter().any(has_other),
@@ -360,8 +361,8 @@ impl<'p> Folding<'p> {
     }
 }
 
-fn is_other(text: Option<&str>, label: &Option<WorkflowLabel>) -> bool {
-    let name = label.as_ref().map(|label| label.name.as_str());
+fn is_other(text: Option<&str>, label: Option<&WorkflowLabel>) -> bool {
+    let name = label.map(|label| label.name.as_str());
     [text, name]
         .into_iter()
         .flatten()

@@ -89,6 +89,7 @@ macro_rules! metrics {
 
 use Distribution::{Duration, Llm, Stt, Tts};
 use Formula::{ActiveCalls, Difference, Known, Mean, Percentage, Percentile, Rate, Sum};
+#[allow(clippy::enum_glob_use, reason = "the rows of the table below use them all")]
 use Measure::*;
 
 metrics! {

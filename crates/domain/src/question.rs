@@ -53,6 +53,7 @@ pub enum QuestionFault {
 
 /// What has to be read for a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one more thing is read")]
 pub struct ReadPlan {
     /// The dimension whose groups are read from rollups.
     pub dimension: Dimension,
@@ -160,13 +161,12 @@ fn lacking(metric: Metric, question: &Question, special: Option<Dimension>) -> O
     special.filter(|&dimension| !metric.is_kept_by(dimension))
 }
 
+/// A dimension, the values of its groups that are read (all without), and whether the tenant's are read beside them.
+type RollupGroups = (Dimension, Option<Vec<Box<str>>>, bool);
+
 /// The groups of a rollup that have the figures: their dimension, their values, and whether those of the tenant are needed
 /// beside them. None when no rollup has them.
-fn rollups_of(
-    question: &Question,
-    measures: &[Measure],
-    distributions: &[Distribution],
-) -> Option<(Dimension, Option<Vec<Box<str>>>, bool)> {
+fn rollups_of(question: &Question, measures: &[Measure], distributions: &[Distribution]) -> Option<RollupGroups> {
     let mut axes = question.axes.iter().chain(question.filters.iter().map(|filter| &filter.axis));
     let Some(first) = axes.next() else { return Some((Dimension::Tenant, None, false)) };
     let dimension = first.dimension()?;
@@ -183,12 +183,12 @@ fn rollups_of(
         // Calls that use two of several providers would count twice, and those that use none of them are in no group.
         let is_one = values.as_ref().is_none_or(|values| values.len() == 1);
         let is_simple = wanted.len() == question.filters.len() && wanted.len() <= 1;
-        let has_unknown = question.filters.iter().any(|filter| filter.has_unknown());
+        let has_unknown = question.filters.iter().any(Filter::has_unknown);
         // Without a filter, the total is the tenant's.
         let with_tenant = is_grouped && question.filters.is_empty();
         return (is_simple && !has_unknown && (is_one || is_of_subject)).then_some((dimension, values, with_tenant));
     }
-    let accepts_unknown = question.filters.iter().all(|filter| filter.accepts_unknown());
+    let accepts_unknown = question.filters.iter().all(Filter::accepts_unknown);
     if !accepts_unknown {
         // Only calls with a value count, so the groups are enough.
         return Some((dimension, values, false));
@@ -378,7 +378,7 @@ mod tests {
         let window = window.unwrap();
         let cut = Some(Cut::Buckets(Interval::Hour, "Europe/Paris".parse().unwrap()));
         let by = by(Dimension::Agent, Metric::TotalCalls);
-        assert_eq!(plan(Question { cut, window, ..by }).map(drop), Err(QuestionFault::Unaligned(Dimension::Agent)));
-        assert_eq!(plan(Question { cut, window, ..question(&[Metric::TotalCalls]) }).map(drop), Ok(()));
+        assert_eq!(plan(Question { window, cut, ..by }).map(drop), Err(QuestionFault::Unaligned(Dimension::Agent)));
+        assert_eq!(plan(Question { window, cut, ..question(&[Metric::TotalCalls]) }).map(drop), Ok(()));
     }
 }

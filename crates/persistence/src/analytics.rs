@@ -80,7 +80,7 @@ enum Part {
     KeptFrom(Time),
     Sums { group: i64, bucket: Time, sums: Vec<i64> },
     Distribution { group: i64, bucket: Time, distribution: i64, sum_us: i64, histogram: Vec<u8> },
-    Call(CallFactsRow),
+    Call(Box<CallFactsRow>),
     Group { id: i64, value: String },
     Workflow { id: i64, workflow: Id, slug: String, name: Option<String> },
     ActiveCalls(i64),
@@ -112,7 +112,7 @@ impl Part {
                 sum_us: number(Cell::Number2)?,
                 histogram: present(row.bytes(Cell::Bytes0)?)?,
             },
-            Self::CALL => Self::Call(CallFactsRow::from_wide(row)?),
+            Self::CALL => Self::Call(Box::new(CallFactsRow::from_wide(row)?)),
             Self::GROUP => Self::Group { id: number(Cell::Number0)?, value: present(row.text(Cell::Text0)?)? },
             Self::WORKFLOW => Self::Workflow {
                 id: number(Cell::Number0)?,
@@ -162,7 +162,7 @@ fn loaded(plan: &ReadPlan, rows: Vec<Part>) -> Result<(Loaded, Vec<LoggedError>)
                 let (group, bucket) = (group_id(group)?, bucket.0);
                 loaded.distributions.push(LoadedDistribution { group, bucket, distribution, sum_us, histogram });
             }
-            Part::Call(row) => loaded.calls.push(CallFacts::try_from(row)?),
+            Part::Call(row) => loaded.calls.push(CallFacts::try_from(*row)?),
             Part::Group { id, value } => {
                 let value = value_of(plan.dimension, &value)?;
                 loaded.groups.push(LoadedGroup { id: group_id(id)?, value, label: None });

@@ -114,7 +114,9 @@ fn take_text<'b>(bytes: &mut &'b [u8]) -> Result<&'b str, Malformed> {
 
 fn push_latencies(bytes: &mut Vec<u8>, latencies: &[Latency]) {
     varint::push(bytes, latencies.len() as u64);
-    latencies.iter().for_each(|latency| varint::push(bytes, latency.as_micros().into()));
+    for latency in latencies {
+        varint::push(bytes, latency.as_micros().into());
+    }
 }
 
 fn take_latencies(bytes: &mut &[u8]) -> Result<Vec<Latency>, Malformed> {
@@ -200,7 +202,9 @@ mod tests {
     #[test]
     fn numbers_and_tags_are_read_as_they_were_written() {
         let mut numbers = Numbers::default();
-        NumberFact::ALL.iter().for_each(|&fact| numbers.set(fact, Some(fact.upper_bound())));
+        for &fact in NumberFact::ALL {
+            numbers.set(fact, Some(fact.upper_bound()));
+        }
         assert_eq!(decode_numbers(&encode_numbers(&numbers)).unwrap(), numbers);
         numbers.set(NumberFact::Turns, None);
         numbers.set(NumberFact::CostMicrousd, Some(0));

@@ -52,7 +52,7 @@ pub fn set_number(fields: &mut CallFields, fact: NumberFact, number: i64) {
 
 /// The filter for a workflow, if there is one.
 pub fn of_workflow(slug: Option<Slug>) -> Vec<Filter> {
-    slug.iter().map(|slug| Filter::is(Dimension::Workflow, slug.as_str())).collect()
+    slug.into_iter().map(|slug| Filter::is(Dimension::Workflow, slug.as_str())).collect()
 }
 
 /// What arrives when a client sends a sound record.
