@@ -4,6 +4,7 @@
 //! HTTP and SQL are left to other crates. What it needs of a database stands in [`ports`].
 
 pub mod access;
+pub mod call_list;
 pub mod clock;
 pub mod deltas;
 pub mod event_pruner;

@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+use crate::call_list::CallReader;
 use crate::kept::{BoundsMet, KeptCounts};
 use crate::rollup_deltas::{RollupDeltas, RollupKey};
 use async_trait::async_trait;
@@ -79,7 +80,7 @@ pub struct LoggedError {
 
 /// What the read endpoints ask.
 #[async_trait]
-pub trait AnalyticsStore: Send + Sync {
+pub trait AnalyticsStore: CallReader {
     /// Reads what a plan needs.
     async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError>;
 

@@ -124,12 +124,7 @@ impl Analytics {
 
     /// Answers a question that no sums answer from the calls of its window, unless they are too many.
     async fn ask_calls(&self, tenant: TenantId, plan: ReadPlan) -> Result<Figures, ServiceError> {
-        let counted = Box::pin(self.ask(tenant, preset(plan.window(), &[Metric::TotalCalls]))).await?;
-        let calls = counted.total.sums[Measure::Calls];
-        let max = self.limits.calls_max;
-        if calls > max {
-            return Err(ServiceError::TooManyCalls { calls, max });
-        }
+        self.check_number_of_calls(tenant, plan.window()).await?;
         let Loaded { kept_from, groups, active_calls, .. } = self.store.load(tenant, &plan).await?;
         let (sender, mut pages) = mpsc::channel::<Vec<CallFacts>>(1);
         let sending = self.store.send_calls(tenant, &plan, sender);
@@ -145,6 +140,18 @@ impl Analytics {
             .map_err(|_| ServiceError::TooSlow)?;
         sent?;
         Ok(figures)
+    }
+
+    /// Fails when a window has more calls than may be read one by one.
+    pub(crate) async fn check_number_of_calls(&self, tenant: TenantId, window: Window) -> Result<(), ServiceError> {
+        let counted = Box::pin(self.ask(tenant, preset(window, &[Metric::TotalCalls]))).await?;
+        let (calls, max) = (counted.total.sums[Measure::Calls], self.limits.calls_max);
+        if calls > max { Err(ServiceError::TooManyCalls { calls, max }) } else { Ok(()) }
+    }
+
+    /// The store, for what is asked of it in other files.
+    pub(crate) fn store(&self) -> &dyn AnalyticsStore {
+        &*self.store
     }
 
     /// The figures of the calls of a window that filters let through.

@@ -8,6 +8,7 @@ mod auth;
 mod authenticator;
 mod body;
 mod cache;
+mod call_answer;
 mod cors;
 mod error_details;
 mod failed_credentials;

@@ -29,6 +29,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
     servers((url = "/", description = "This server")),
     tags(
         (name = "Analytics", description = "Totals, time series, workflow and provider figures, and errors of the calls that started in a time window"),
+        (name = "Calls", description = "List calls, and look at one whole"),
         (name = "Ingestion", description = "Send call records: one call, or a batch"),
         (name = "Live", description = "Call events as they happen. Two WebSockets complement this stream: `/ws/calls` \
             sends the same events, and `/ws/analytics` sends updated figures"),

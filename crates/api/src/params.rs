@@ -373,7 +373,8 @@ pub fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, Rule> {
     sound.ok_or_else(|| Rule::whole_number(bounds.start(), bounds.end()))
 }
 
-fn boolean(text: &str) -> Result<bool, Rule> {
+/// `true` or `false`.
+pub fn boolean(text: &str) -> Result<bool, Rule> {
     text.parse().map_err(|_| Rule::new(FieldCode::UnknownValue, "must be true or false"))
 }
 

@@ -1,6 +1,7 @@
 //! The operations: a file for each resource, with its parameters, answers and handlers.
 
 mod analytics_socket;
+pub mod calls;
 mod calls_socket;
 mod calls_stream;
 mod health;
@@ -18,7 +19,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 /// The routes that the OpenAPI document describes.
 pub fn routes(config: &mut ServiceConfig<'_>) {
-    config.configure(query::routes).configure(ingest::routes).configure(calls_stream::routes);
+    config.configure(query::routes).configure(calls::routes).configure(ingest::routes).configure(calls_stream::routes);
     config.configure(keys::routes).configure(tickets::routes).configure(health::routes);
 }
 

@@ -162,6 +162,12 @@ impl<'f> CallFilter<'f> {
         Self { filters: filters.iter().map(|filter| (filter, filter.stored_values())).collect(), slugs }
     }
 
+    /// Whether a filter needs more of a call than a condition on its columns.
+    #[must_use]
+    pub fn needs_calls(&self) -> bool {
+        self.filters.iter().any(|(filter, _)| !filter.axis.is_column())
+    }
+
     /// Whether every filter lets a call through.
     #[must_use]
     pub fn lets_through(&self, call: &CallFacts) -> bool {

@@ -402,6 +402,32 @@ impl LoggedErrorRow {
     }
 }
 
+impl<DB> QueryableByName<DB> for LoggedErrorRow
+where
+    DB: Backend,
+    i32: FromSql<Integer, DB>,
+    Time: FromSql<Instant, DB>,
+    String: FromSql<Text, DB>,
+    Word<Service>: FromSql<Text, DB>,
+    Word<Level>: FromSql<Text, DB>,
+    Id: FromSql<Key, DB>,
+{
+    /// By the order of [`Self::CELLS`].
+    fn build<'a>(row: &impl NamedRow<'a, DB>) -> deserialize::Result<Self> {
+        Ok(Self {
+            call_id: row.get_value::<Key, Id, usize>(0)?,
+            position: row.get_value::<Integer, i32, usize>(1)?.into(),
+            occurred_at: row.get_value::<Instant, Time, usize>(2)?,
+            service: row.get_value::<Text, Word<Service>, usize>(3)?,
+            level: row.get_value::<Text, Word<Level>, usize>(4)?,
+            message: row.get_value::<Text, String, usize>(5)?,
+            details: row.get_value::<Nullable<Text>, Option<String>, usize>(6)?,
+            agent: row.get_value::<Nullable<Text>, Option<String>, usize>(7)?,
+            provider_name: row.get_value::<Nullable<Text>, Option<String>, usize>(8)?,
+        })
+    }
+}
+
 impl TryFrom<LoggedErrorRow> for LoggedError {
     type Error = StoreError;
 

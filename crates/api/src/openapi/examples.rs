@@ -43,6 +43,10 @@ fn example(schema: &Value, schemas: &Value) -> Value {
         let of_property = |(name, property): (&String, &Value)| (name.clone(), example(property, schemas));
         return properties.iter().map(of_property).collect();
     }
+    if let Some(parts) = schema["allOf"].as_array() {
+        let fields = parts.iter().filter_map(|part| example(part, schemas).as_object().cloned());
+        return fields.flatten().collect();
+    }
     if schema["items"].is_object() {
         return vec![example(&schema["items"], schemas)].into();
     }

@@ -63,9 +63,21 @@ pub fn routes(config: &mut ServiceConfig<'_>) {
     config.service(run_query).service(list_metrics).service(list_dimension_values);
 }
 
+/// The answer to one question, or to several.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a request")]
+enum QueryAnswer {
+    /// To one.
+    One(QueryResponse),
+    /// To several.
+    Several(QueryResults),
+}
+
 /// The answers to several questions, in their order.
 #[derive(Serialize, ToSchema)]
 struct QueryResults {
+    /// The answers.
     results: Vec<QueryResponse>,
 }
 
@@ -80,7 +92,7 @@ struct QueryResults {
 #[utoipa::path(
     tag = "Analytics",
     request_body(content = QueryRequest, description = "The question"),
-    responses((status = 200, description = "The figures", body = QueryResponse), QueryProblems),
+    responses((status = 200, description = "The figures", body = QueryAnswer), QueryProblems),
     security(("api_key" = []), ("bearer" = []))
 )]
 #[post("/api/v1/analytics/query")]
@@ -108,10 +120,10 @@ async fn run_query(
             results.push(Arc::new(asked).ask(&state, tenant, &prefix).await?);
         }
         match results.pop() {
-            Some(result) if !are_several => plain_answer(&result),
+            Some(result) if !are_several => plain_answer(&QueryAnswer::One(result)),
             last => {
                 results.extend(last);
-                plain_answer(&QueryResults { results })
+                plain_answer(&QueryAnswer::Several(QueryResults { results }))
             }
         }
     };

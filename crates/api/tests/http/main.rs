@@ -60,6 +60,7 @@ mod live;
 mod metrics;
 mod protocol;
 mod provider_latency;
+mod query;
 mod rates;
 mod shedding;
 mod summary;

@@ -10,8 +10,8 @@ pub fn conforms(value: &Value, schema: &Value) -> Result<(), String> {
         let referenced = DOCUMENT.pointer(reference.trim_start_matches('#'));
         return conforms(value, referenced.ok_or_else(|| format!("{reference} is not there"))?);
     }
-    for part in list(schema, "allOf") {
-        conforms(value, part)?;
+    if schema["allOf"].is_array() {
+        return conforms(value, &together(schema));
     }
     for name in ["oneOf", "anyOf"] {
         let mut choices = list(schema, name).peekable();
@@ -34,6 +34,18 @@ pub fn conforms(value: &Value, schema: &Value) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// One object with the fields of all parts of a schema.
+fn together(schema: &Value) -> Value {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for part in list(schema, "allOf") {
+        let referenced = part["$ref"].as_str().and_then(|name| DOCUMENT.pointer(name.trim_start_matches('#')));
+        let part = referenced.unwrap_or(part);
+        properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+        required.extend(list(part, "required").cloned());
+    }
+    serde_json::json!({"type": "object", "properties": properties, "required": required})
 }
 
 fn list<'a>(schema: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use callscope_analytics::access::AccessStore;
+use callscope_analytics::call_list::{CallReader, WantedCalls};
 use callscope_analytics::ports::{
-    AnalyticsStore, CallStore, CallTransaction, ErrorFilter, LockedCalls, LoggedError, Page, StoreError, TenantChanges,
-    TenantStore,
+    AnalyticsStore, CallPosition, CallStore, CallTransaction, ErrorFilter, LockedCalls, LoggedError, Page, StoreError,
+    TenantChanges, TenantStore,
 };
 use callscope_domain::{
     Actor, ApiKey, CallFacts, CallId, Group, GroupId, KeyId, Loaded, ReadPlan, Slug, Tenant, TenantId, Ticket,
-    Timestamp, WorkflowId,
+    Timestamp, WorkflowId, WorkflowLabel,
 };
 use callscope_persistence::Database;
 use parking_lot::Mutex;
@@ -125,6 +126,35 @@ impl SwitchedStore {
             Mode::Conflicting => Err(StoreError::Conflict(SECRET.into())),
             Mode::Panics => panic!("{SECRET}"),
         }
+    }
+}
+
+#[async_trait]
+impl CallReader for SwitchedStore {
+    async fn list_calls(
+        &self,
+        tenant: TenantId,
+        wanted: &WantedCalls,
+        after: Option<CallPosition>,
+        limit: u32,
+    ) -> Result<Vec<CallFacts>, StoreError> {
+        self.asked().await?.list_calls(tenant, wanted, after, limit).await
+    }
+
+    async fn find_call(
+        &self,
+        tenant: TenantId,
+        id: CallId,
+    ) -> Result<Option<(CallFacts, Vec<LoggedError>)>, StoreError> {
+        self.asked().await?.find_call(tenant, id).await
+    }
+
+    async fn load_labels(
+        &self,
+        tenant: TenantId,
+        ids: &[WorkflowId],
+    ) -> Result<HashMap<WorkflowId, WorkflowLabel>, StoreError> {
+        self.sound()?.load_labels(tenant, ids).await
     }
 }
 
