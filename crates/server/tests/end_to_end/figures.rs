@@ -82,7 +82,7 @@ pub fn summary(world: &World, window: &Window, workflow: Option<&str>) -> Value 
         "active_calls": world.calls.values().filter(|call| !call.is_finished()).filter(belongs).count(),
         "avg_duration_seconds": avg_duration_seconds(&calls),
         "success_rate": success_rate(&calls),
-        "total_tokens": calls.iter().map(|call| call.tokens).sum::<u64>(),
+        "total_tokens": calls.iter().filter_map(|call| call.tokens).sum::<u64>(),
         "avg_stt_latency_ms": avg_latency_ms(&calls, "stt"),
         "avg_llm_latency_ms": avg_latency_ms(&calls, "llm"),
         "avg_tts_latency_ms": avg_latency_ms(&calls, "tts"),
@@ -178,14 +178,16 @@ pub fn by_text(world: &World, window: &Window, dimension: &str) -> BTreeMap<Stri
     }
     let figures = |calls: Vec<&Call>| {
         let errors: usize = calls.iter().map(|call| call.errors.len()).sum();
-        let tokens: u64 = calls.iter().map(|call| call.tokens).sum();
+        // What no call gives is unknown.
+        let tokens: Vec<u64> = calls.iter().filter_map(|call| call.tokens).collect();
+        let tokens = (!tokens.is_empty()).then(|| tokens.iter().sum::<u64>() as f64);
         let values = [
             Some(calls.len() as f64),
             Some(count(&calls, "completed") as f64),
             Some(count(&calls, "failed") as f64),
             success_rate(&calls),
             avg_duration_seconds(&calls),
-            Some(tokens as f64),
+            tokens,
             avg_latency_ms(&calls, "llm"),
             Some(errors as f64),
             Some(errors as f64 / calls.len() as f64),

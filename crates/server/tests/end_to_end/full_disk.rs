@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-const DISK_BYTES: u32 = 48 << 20;
+const DISK_BYTES: u32 = 192 << 20;
 const BODY_RECORDS: usize = 50;
 
 on_each_backend!(a_full_disk_is_survived_and_costs_nothing_that_was_acknowledged);

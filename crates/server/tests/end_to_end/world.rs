@@ -26,7 +26,7 @@ pub struct Call {
     pub workflow: Option<Workflow>,
     pub agent: Option<String>,
     pub end_reason: Option<String>,
-    pub tokens: u64,
+    pub tokens: Option<u64>,
     pub uses: Vec<Use>,
     pub errors: Vec<LoggedError>,
 }
@@ -109,7 +109,7 @@ impl Call {
                 .then(|| Workflow { slug: text(&workflow["slug"]), id: workflow["id"].as_str().map(str::to_owned) }),
             agent: record["agent"].as_str().map(str::to_owned),
             end_reason: record["end_reason"].as_str().map(str::to_owned),
-            tokens: record["total_tokens"].as_u64().unwrap_or(0),
+            tokens: record["total_tokens"].as_u64(),
             uses: list(&record["providers"]).iter().map(Use::read).collect(),
             errors: list(&record["errors"]).iter().map(LoggedError::read).collect(),
         }
