@@ -1,0 +1,151 @@
+//! Turns, tokens and latencies of a call.
+
+use super::{ProviderNaming, Sessions, tells_of_dialogue};
+use crate::facts::{Event, Fact, Framework, MODEL_MAX, Model, Sample, Speaker, Tokens, cut};
+use crate::report::{CallReport, ProviderReport};
+use callscope_domain::{
+    PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOTAL_TOKENS_MAX,
+};
+use std::collections::HashMap;
+
+/// Writes them into the report. Spans count if any of them tells of the dialogue; else reports of sessions do, which
+/// have one latency a message where spans have one a request.
+pub fn write(
+    report: &mut CallReport,
+    framework: Framework,
+    facts: &[&Fact],
+    sessions: &Sessions<'_>,
+    naming: ProviderNaming,
+) {
+    let do_spans_tell = facts.iter().any(|fact| tells_of_dialogue(fact));
+    let dialogue = if do_spans_tell { Dialogue::of_spans(facts) } else { Dialogue::of_reports(sessions) };
+    if do_spans_tell || !sessions.roots.is_empty() || !sessions.reports.is_empty() {
+        report.turns = Some(dialogue.turns);
+        report.interruptions = Some(dialogue.interruptions);
+        // Pipecat has no spans of tools.
+        let tools = facts.iter().filter(|fact| matches!(fact.event, Event::Tool { .. })).count();
+        report.tool_calls = (framework == Framework::LiveKit).then(|| u32::try_from(tools).unwrap_or(u32::MAX));
+    }
+    let mut uses = Uses::new(naming);
+    dialogue.samples.iter().take(SAMPLES_PER_CALL_MAX).for_each(|sample| uses.add(sample));
+    // Turn latencies count as samples of the call.
+    let room = SAMPLES_PER_CALL_MAX.saturating_sub(dialogue.samples.len());
+    report.turn_latencies_ms = dialogue.latencies_us.iter().take(room).map(|micros| milliseconds(*micros)).collect();
+    report.providers = uses.providers;
+    if let Some(tokens) = tokens(facts, sessions) {
+        let bounded =
+            |tokens: u64| i64::try_from(tokens).map_or(TOTAL_TOKENS_MAX, |tokens| tokens.min(TOTAL_TOKENS_MAX));
+        report.input_tokens = Some(bounded(tokens.input));
+        report.output_tokens = Some(bounded(tokens.output));
+        report.cached_input_tokens = Some(bounded(tokens.cached_input));
+        report.total_tokens = Some(bounded(tokens.total()));
+    }
+}
+
+#[derive(Default)]
+struct Dialogue<'f> {
+    turns: u32,
+    interruptions: u32,
+    latencies_us: Vec<u32>,
+    samples: Vec<&'f Sample>,
+}
+
+impl<'f> Dialogue<'f> {
+    fn of_spans(facts: &[&'f Fact]) -> Self {
+        let mut dialogue = Self::default();
+        let newest = facts.iter().filter_map(|fact| match &fact.event {
+            Event::Turn { number, .. } => Some(*number),
+            _ => None,
+        });
+        let newest = newest.max().unwrap_or(0);
+        for fact in facts {
+            dialogue.samples.extend(&fact.sample);
+            if let Event::Turn { speaker, number, is_interrupted, latency_us, .. } = &fact.event {
+                // The end of a conversation "interrupts" Pipecat's last turn.
+                let is_end = *speaker == Speaker::Both && *number == newest;
+                dialogue.interruptions += u32::from(*is_interrupted && !is_end);
+                dialogue.turns += u32::from(*speaker != Speaker::Agent);
+                dialogue.latencies_us.extend(latency_us);
+            }
+        }
+        dialogue
+    }
+
+    fn of_reports(sessions: &Sessions<'f>) -> Self {
+        let mut dialogue = Self::default();
+        for turn in sessions.reports.iter().flat_map(|(_, report)| &report.turns) {
+            dialogue.samples.extend(&turn.samples);
+            dialogue.interruptions += u32::from(turn.is_interrupted);
+            dialogue.turns += u32::from(turn.is_user);
+            dialogue.latencies_us.extend(turn.latency_us);
+        }
+        dialogue
+    }
+}
+
+/// The sums over spans, or over reports, whichever are more: each can only miss some. None if no fact tells of tokens.
+fn tokens(facts: &[&Fact], sessions: &Sessions<'_>) -> Option<Tokens> {
+    let of_spans = facts.iter().filter_map(|fact| fact.tokens).reduce(Tokens::plus);
+    let of_reports = sessions.reports.iter().map(|(_, report)| report.tokens).reduce(Tokens::plus);
+    let of_reports = of_reports.filter(|tokens| *tokens != Tokens::default());
+    match (of_spans, of_reports) {
+        (Some(spans), Some(reports)) => Some(if reports.total() > spans.total() { reports } else { spans }),
+        (spans, reports) => spans.or(reports),
+    }
+}
+
+/// The samples by stage, provider and model.
+struct Uses {
+    naming: ProviderNaming,
+    providers: Vec<ProviderReport>,
+    /// Facts share their models, so each is named once. `None`: past the bound on providers.
+    places: HashMap<(ProviderType, *const Model), Option<usize>>,
+}
+
+impl Uses {
+    fn new(naming: ProviderNaming) -> Self {
+        Self { naming, providers: Vec::new(), places: HashMap::new() }
+    }
+
+    fn add(&mut self, sample: &Sample) {
+        let key = (sample.stage, std::ptr::from_ref(&*sample.model));
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                let place = self.place(sample);
+                self.places.insert(key, place);
+                place
+            }
+        };
+        if let Some(place) = place {
+            self.providers[place].latencies_ms.push(milliseconds(sample.latency_us));
+        }
+    }
+
+    fn place(&mut self, sample: &Sample) -> Option<usize> {
+        let provider_name = provider_name(self.naming, sample.stage, &sample.model);
+        let model = sample.model.name.as_deref().and_then(|name| cut(name, MODEL_MAX)).map(|name| name.to_string());
+        let is_same = |known: &ProviderReport| {
+            known.provider_type == sample.stage && known.provider_name == provider_name && known.model == model
+        };
+        if let Some(place) = self.providers.iter().position(is_same) {
+            return Some(place);
+        }
+        if self.providers.len() >= PROVIDERS_PER_CALL_MAX {
+            return None;
+        }
+        let latencies_ms = Vec::new();
+        self.providers.push(ProviderReport { provider_type: sample.stage, provider_name, model, latencies_ms });
+        Some(self.providers.len() - 1)
+    }
+}
+
+/// The canonical name of a provider, within the bounds of a record.
+pub fn provider_name(naming: ProviderNaming, stage: ProviderType, model: &Model) -> String {
+    let name = naming(stage, model.provider.as_deref().unwrap_or(""), model.name.as_deref().unwrap_or(""));
+    cut(&name, PROVIDER_NAME_MAX).map_or_else(|| "unknown".to_owned(), |name| name.to_string())
+}
+
+fn milliseconds(micros: u32) -> f64 {
+    f64::from(micros) / 1000.0
+}
