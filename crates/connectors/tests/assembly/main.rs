@@ -1,0 +1,15 @@
+//! Captures of LiveKit Agents and Pipecat, from bytes to records, and the laws that an assembly obeys.
+//!
+//! `tests/data` has what the frameworks sent in 25 runs, without the attributes that are never read. `expected.json` beside
+//! each capture is what an independent implementation makes of it.
+
+mod answers;
+mod bounds;
+mod captures;
+mod generated;
+mod golden;
+mod json;
+mod laws;
+mod measurements;
+mod schema;
+mod store;
