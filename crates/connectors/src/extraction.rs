@@ -189,7 +189,7 @@ fn shared<T: std::hash::Hash + Eq>(known: &mut HashSet<Arc<T>>, value: T) -> Arc
 
 fn key(framework: Framework, room: Option<&str>, trace_id: &[u8; 16]) -> AssemblyKey {
     let room = room.and_then(|room| cut(room, EXTERNAL_ID_MAX));
-    let key = room.map_or_else(|| trace_id.iter().map(|byte| format!("{byte:02x}")).collect(), |room| room.to_string());
+    let key = room.map_or_else(|| format!("{:032x}", u128::from_be_bytes(*trace_id)), |room| room.to_string());
     AssemblyKey { framework, key }
 }
 

@@ -284,13 +284,13 @@ pub enum Event {
     /// Nothing but a sample, tokens, or a time.
     Measurement,
     /// What LiveKit's agent reports at the end of a session.
-    Report(Box<SessionReport>),
+    Report(Box<ReportedSession>),
 }
 
 /// What LiveKit's agent reports at the end of a session. The job is in the context, and the call's start and end are the
 /// fact's.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SessionReport {
+pub struct ReportedSession {
     /// Why the session was closed, in the words of [`Event::SessionClose`].
     pub close_reason: Option<Arc<str>>,
     /// Errors of STT, LLM and TTS, as counted by the agent.

@@ -21,6 +21,7 @@
 //! A call that [`sealing::is_idle`] is derived once more, with `is_idle`.
 
 #![warn(missing_docs)]
+#![expect(clippy::doc_markdown, reason = "LiveKit and ElevenLabs are names of products")]
 
 pub mod assembly;
 pub mod derivation;

@@ -109,14 +109,8 @@ impl Uses {
 
     fn add(&mut self, sample: &Sample) {
         let key = (sample.stage, std::ptr::from_ref(&*sample.model));
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
-            None => {
-                let place = self.place(sample);
-                self.places.insert(key, place);
-                place
-            }
-        };
+        let place = self.places.get(&key).copied().unwrap_or_else(|| self.place(sample));
+        self.places.insert(key, place);
         if let Some(place) = place {
             self.providers[place].latencies_ms.push(milliseconds(sample.latency_us));
         }

@@ -1,7 +1,7 @@
 //! Which sessions a call has, whether they are over, when the call began and ended, and why.
 
 use super::{ERROR_END_REASON, tells_of_dialogue};
-use crate::facts::{Event, Fact, FactId, SessionReport};
+use crate::facts::{Event, Fact, FactId, ReportedSession};
 use std::collections::{HashMap, HashSet};
 
 /// The facts that sessions are known by.
@@ -9,7 +9,7 @@ pub struct Sessions<'f> {
     /// Roots: sessions that are over, by start.
     pub roots: Vec<&'f Fact>,
     /// Reports of sessions that are over, by end.
-    pub reports: Vec<(&'f Fact, &'f SessionReport)>,
+    pub reports: Vec<(&'f Fact, &'f ReportedSession)>,
     /// The close of each session, by start. One that names no session counts as one.
     pub closes: Vec<Close<'f>>,
     /// Whether a session is known of that is not over.
@@ -55,11 +55,9 @@ impl<'f> Sessions<'f> {
             match &fact.event {
                 Event::Session { .. } => sessions.roots.push(fact),
                 Event::Report(report) => sessions.reports.push((fact, report)),
-                Event::SessionClose { session, reason, error_type } => {
-                    if closed.insert(*session) {
-                        let (reason, error_type) = (reason.as_deref(), error_type.as_deref());
-                        sessions.closes.push(Close { fact, session: *session, reason, error_type });
-                    }
+                Event::SessionClose { session, reason, error_type } if closed.insert(*session) => {
+                    let (reason, error_type) = (reason.as_deref(), error_type.as_deref());
+                    sessions.closes.push(Close { fact, session: *session, reason, error_type });
                 }
                 _ => {}
             }

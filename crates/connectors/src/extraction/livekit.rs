@@ -2,7 +2,7 @@
 
 use super::{Extractor, fact_of, failure_of, key, parent_of, tokens_of};
 use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, NAME_MAX, REPORTED_TURNS_MAX};
-use crate::facts::{SessionReport, Speaker, cut, latency_us};
+use crate::facts::{ReportedSession, Speaker, cut, latency_us};
 use crate::otlp::{Attributes, LogRecord, Span, is_believable};
 use callscope_domain::{CALL_DURATION_MAX, EXTERNAL_ID_MAX, Level, MESSAGE_MAX, ProviderType, Service};
 use chrono::{DateTime, Utc};
@@ -174,7 +174,7 @@ pub struct SessionEnd<'a> {
 #[must_use]
 pub fn session_report(
     end: &SessionEnd<'_>,
-    mut report: SessionReport,
+    mut report: ReportedSession,
     received_at: DateTime<Utc>,
 ) -> Option<(AssemblyKey, Fact)> {
     let key = AssemblyKey { framework: Framework::LiveKit, key: cut(end.room_id, EXTERNAL_ID_MAX)?.to_string() };

@@ -45,7 +45,7 @@ fn read_scope<'a, R: Record<'a>>(
     each: Each<'_, 'a, R>,
 ) -> Result<(), serde_json::Error> {
     let [name] = scope.map_or(Ok([None]), |scope| Members::of(scope, [&["name"]]))?;
-    let name = name.map_or(Ok(Text::default()), |name| Text::deserialize(name))?.0.unwrap_or_default();
+    let name = name.map_or(Ok(Text::default()), Text::deserialize)?.0.unwrap_or_default();
     let is_wanted = (reading.wants_scope)(&name);
     let times = Times::of_arrival(reading.received_at);
     Elements::each(records, |record| {
@@ -132,16 +132,16 @@ struct JsonAttribute<'a> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct JsonValue<'a> {
-    #[serde(borrow, alias = "string_value")]
-    string_value: Text<'a>,
-    #[serde(alias = "bool_value")]
-    bool_value: Option<bool>,
-    #[serde(alias = "int_value")]
-    int_value: Number,
-    #[serde(alias = "double_value")]
-    double_value: Number,
+    #[serde(borrow, rename = "stringValue", alias = "string_value")]
+    text: Text<'a>,
+    #[serde(rename = "boolValue", alias = "bool_value")]
+    bool: Option<bool>,
+    #[serde(rename = "intValue", alias = "int_value")]
+    int: Number,
+    #[serde(rename = "doubleValue", alias = "double_value")]
+    double: Number,
 }
 
 /// A span; its ids and times are checked.
@@ -180,7 +180,7 @@ pub fn log_record(record: Raw<'_>, times: Times) -> Result<LogRecord<'_>, Invali
     parts.check(times)
 }
 
-fn exception<'a>(events: Option<Raw<'a>>, times: Times) -> Result<Option<Exception<'a>>, serde_json::Error> {
+fn exception(events: Option<Raw<'_>>, times: Times) -> Result<Option<Exception<'_>>, serde_json::Error> {
     let mut first = None;
     Elements::each(events, |event| {
         if first.is_none() {
@@ -214,9 +214,9 @@ fn read_attributes(list: Option<Raw<'_>>) -> Result<Attributes<'_>, serde_json::
 /// The value of an attribute; none if it is a list, a map, or cannot be understood.
 fn value(raw: Raw<'_>) -> Option<Value<'_>> {
     let value = JsonValue::deserialize(raw).ok()?;
-    let text: Option<Cow<'_, str>> = value.string_value.0;
+    let text: Option<Cow<'_, str>> = value.text.0;
     text.map(Value::Text)
-        .or_else(|| value.bool_value.map(Value::Bool))
-        .or_else(|| value.int_value.as_i64().map(Value::Int))
-        .or_else(|| value.double_value.as_f64().map(Value::Double))
+        .or_else(|| value.bool.map(Value::Bool))
+        .or_else(|| value.int.as_i64().map(Value::Int))
+        .or_else(|| value.double.as_f64().map(Value::Double))
 }

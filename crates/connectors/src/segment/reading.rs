@@ -4,7 +4,7 @@ use super::{
     EVENT_BITS, FLAG_A, FLAG_B, HAS_SAMPLE, HAS_TOKENS, SegmentFault, VERSION, code, service_code, stage_code,
 };
 use crate::facts::{
-    Context, Event, Fact, FactId, Failure, Model, Origin, ReportedTurn, Sample, SessionReport, Speaker, Tokens,
+    Context, Event, Fact, FactId, Failure, Model, Origin, ReportedSession, ReportedTurn, Sample, Speaker, Tokens,
 };
 use callscope_domain::{Level, ProviderType, Service, varint};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn read(segment: &[u8]) -> Read<Vec<Fact>> {
 
 struct Bytes<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl Bytes<'_> {
     fn number(&mut self) -> Read<u64> {
         varint::take(&mut self.0).map_err(|_| SegmentFault)
     }
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn report(&mut self) -> Read<SessionReport> {
+    fn report(&mut self) -> Read<ReportedSession> {
         let close_reason = self.optional_text()?;
         let error_counts = [self.bytes.small()?, self.bytes.small()?, self.bytes.small()?];
         let tokens = self.tokens()?;
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
                 samples,
             });
         }
-        Ok(SessionReport { close_reason, error_counts, tokens, turns })
+        Ok(ReportedSession { close_reason, error_counts, tokens, turns })
     }
 }
 

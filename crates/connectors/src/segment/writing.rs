@@ -1,7 +1,7 @@
 //! Facts to bytes.
 
 use super::{FLAG_A, FLAG_B, HAS_SAMPLE, HAS_TOKENS, VERSION, code, service_code, stage_code};
-use crate::facts::{Context, Event, Fact, FactId, Failure, Model, Origin, Sample, SessionReport, Speaker, Tokens};
+use crate::facts::{Context, Event, Fact, FactId, Failure, Model, Origin, ReportedSession, Sample, Speaker, Tokens};
 use callscope_domain::{Level, varint};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -64,10 +64,14 @@ impl Writer {
         });
         section(&mut bytes, &self.traces.values, |bytes, trace| bytes.extend_from_slice(trace));
         section(&mut bytes, &self.contexts.values, |bytes, places| {
-            places.iter().for_each(|place| varint::push(bytes, *place));
+            for place in places {
+                varint::push(bytes, *place);
+            }
         });
         section(&mut bytes, &self.models.values, |bytes, places| {
-            places.iter().for_each(|place| varint::push(bytes, *place));
+            for place in places {
+                varint::push(bytes, *place);
+            }
         });
         section(&mut bytes, &self.ids.values, |bytes, (origin, id)| {
             varint::push(bytes, *origin);
@@ -235,7 +239,7 @@ impl Writer {
         }
     }
 
-    fn report(&mut self, report: &SessionReport) {
+    fn report(&mut self, report: &ReportedSession) {
         self.text(report.close_reason.as_ref());
         report.error_counts.iter().for_each(|count| self.number(*count));
         self.tokens(report.tokens);
@@ -272,5 +276,7 @@ fn tag_of(event: &Event) -> u8 {
 
 fn section<T>(bytes: &mut Vec<u8>, values: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
     varint::push(bytes, values.len() as u64);
-    values.iter().for_each(|value| write(bytes, value));
+    for value in values {
+        write(bytes, value);
+    }
 }

@@ -2,7 +2,7 @@
 
 use callscope_connectors::extraction::{CallFacts, session_report};
 use callscope_connectors::extraction::{Extracted, ExtractionSettings, SessionEnd, extract_logs, extract_spans};
-use callscope_connectors::facts::{Model, ReportedTurn, Sample, SessionReport, Tokens, latency_us};
+use callscope_connectors::facts::{Model, ReportedSession, ReportedTurn, Sample, Tokens, latency_us};
 use callscope_connectors::otlp::Encoding;
 use callscope_domain::ProviderType;
 use chrono::{DateTime, Utc};
@@ -88,7 +88,7 @@ fn of_recording(recording: &Value) -> CallFacts {
     let count = |value: &Value| u32::try_from(value.as_u64().unwrap_or(0)).unwrap();
     let tokens = |usage: &Value, name: &str| usage[name].as_u64().unwrap_or(0);
     let usage = summary["usage"].as_array().into_iter().flatten().filter(|usage| usage["type"] == "llm_usage");
-    let report = SessionReport {
+    let report = ReportedSession {
         close_reason: close_reason(summary["close_reason"].as_str()).map(Arc::from),
         error_counts: ["stt", "llm", "tts"].map(|service| count(&summary["errors"][service])),
         tokens: usage.fold(Tokens::default(), |sum, usage| {

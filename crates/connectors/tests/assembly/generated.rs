@@ -4,8 +4,8 @@
 use crate::store::{assert_acceptable, identity, short_name};
 use callscope_connectors::derivation::{Told, derive};
 use callscope_connectors::facts::{
-    AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, Model, Origin, ReportedTurn, Sample, SessionReport,
-    Speaker, Tokens,
+    AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, Model, Origin, ReportedSession, ReportedTurn,
+    Sample, Speaker, Tokens,
 };
 use callscope_connectors::segment;
 use callscope_domain::{Level, ProviderType, Service};
@@ -58,7 +58,7 @@ fn failure() -> impl Strategy<Value = Failure> {
     (0..3_000_000_000_000_000_i64, "[a-z]{1,9}").prop_map(|(at_us, message)| Failure { at_us, message: message.into() })
 }
 
-fn report() -> impl Strategy<Value = SessionReport> {
+fn report() -> impl Strategy<Value = ReportedSession> {
     let turn = (any::<bool>(), any::<bool>(), option::of(1_u32..1_000_000), prop::collection::vec(sample(), 0..3))
         .prop_map(|(is_user, is_interrupted, latency_us, samples)| ReportedTurn {
             is_user,
@@ -67,7 +67,7 @@ fn report() -> impl Strategy<Value = SessionReport> {
             samples,
         });
     (name(), any::<[u8; 3]>(), tokens(), prop::collection::vec(turn, 0..4)).prop_map(
-        |(close_reason, counts, tokens, turns)| SessionReport {
+        |(close_reason, counts, tokens, turns)| ReportedSession {
             close_reason,
             error_counts: counts.map(|count| u32::from(count % 3)),
             tokens,

@@ -17,7 +17,7 @@ fn each_capture_gives_its_record() {
             let known: Map<String, Value> = request.facts().into_iter().map(|call| step(&mut store, call)).collect();
             assert_eq!(Value::Object(known), *expected, "{} after request {number}", capture.name);
         }
-        assert_records(&capture, store.records_if_idle());
+        assert_records(&capture, &store.records_if_idle());
     }
 }
 
@@ -35,7 +35,7 @@ fn step(store: &mut Store, call: callscope_connectors::extraction::CallFacts) ->
     (key, known.unwrap_or_default())
 }
 
-pub fn assert_records(capture: &Capture, records: Vec<(AssemblyKey, Derived)>) {
+pub fn assert_records(capture: &Capture, records: &[(AssemblyKey, Derived)]) {
     let mut expected: Vec<Value> =
         capture.expected["records_if_idle_afterwards"].as_array().unwrap().iter().map(sorted).collect();
     expected.sort_by_key(|record| record["key"].as_str().unwrap().to_owned());

@@ -1,9 +1,8 @@
 //! Neither the order of facts, nor their distribution over requests, nor repetitions change the record.
 
-use crate::captures::Request;
-use crate::captures::{self, Capture};
+use crate::captures::{self, Capture, Request};
 use crate::golden::assert_records;
-use crate::schema::{Record, split};
+use crate::schema::{LogRecord, Names, Record, Span, split};
 use crate::store::Store;
 use callscope_connectors::extraction::CallFacts;
 use callscope_connectors::otlp::Encoding;
@@ -47,11 +46,11 @@ proptest! {
                 None => request.push(fact),
             }
             if key % 5 == 0 {
-                request.drain(..).for_each(|call| drop(store.submit(call)));
+                store.submit_all(request.drain(..));
             }
         }
-        request.drain(..).for_each(|call| drop(store.submit(call)));
-        assert_records(capture, store.records_if_idle());
+        store.submit_all(request.drain(..));
+        assert_records(capture, &store.records_if_idle());
     }
 }
 
@@ -64,8 +63,8 @@ fn requests_twice_and_in_reverse_give_the_same_record() {
             if is_reverse {
                 requests.reverse();
             }
-            requests.iter().flat_map(|request| request.facts()).for_each(|call| drop(store.submit(call)));
-            assert_records(capture, store.records_if_idle());
+            store.submit_all(requests.iter().flat_map(|request| request.facts()));
+            assert_records(capture, &store.records_if_idle());
         }
     }
 }
@@ -77,18 +76,18 @@ fn a_record_a_request_gives_the_same_record() {
         for request in &capture.requests {
             let calls: Vec<CallFacts> = match request {
                 Request::Traces(body) => {
-                    let bodies = split::<crate::schema::Span>(body);
+                    let bodies = split::<Span>(body);
                     bodies.iter().flat_map(|body| captures::spans(body, Encoding::Protobuf).calls).collect()
                 }
                 Request::Logs(body) => {
-                    let bodies = split::<crate::schema::LogRecord>(body);
+                    let bodies = split::<LogRecord>(body);
                     bodies.iter().flat_map(|body| captures::logs(body, Encoding::Protobuf).calls).collect()
                 }
                 Request::Recording(_) => request.facts(),
             };
-            calls.into_iter().for_each(|call| drop(store.submit(call)));
+            store.submit_all(calls);
         }
-        assert_records(capture, store.records_if_idle());
+        assert_records(capture, &store.records_if_idle());
     }
 }
 
@@ -99,15 +98,15 @@ fn json_gives_the_facts_of_protobuf() {
             match request {
                 Request::Traces(body) => {
                     let expected = captures::spans(body, Encoding::Protobuf);
-                    for names in crate::schema::Names::ALL {
-                        let json = crate::schema::Span::json(body, names);
+                    for names in Names::ALL {
+                        let json = Span::json(body, names);
                         assert_eq!(captures::spans(json.as_bytes(), Encoding::Json), expected, "{}", capture.name);
                     }
                 }
                 Request::Logs(body) => {
                     let expected = captures::logs(body, Encoding::Protobuf);
-                    for names in crate::schema::Names::ALL {
-                        let json = crate::schema::LogRecord::json(body, names);
+                    for names in Names::ALL {
+                        let json = LogRecord::json(body, names);
                         assert_eq!(captures::logs(json.as_bytes(), Encoding::Json), expected, "{}", capture.name);
                     }
                 }

@@ -33,7 +33,7 @@ fn a_fact_takes_at_most_40_bytes() {
     let (mut bytes, mut facts) = (0, 0);
     for name in ["livekit_normal", "livekit_two_jobs", "pipecat_normal", "pipecat_tools"] {
         let mut store = Store::default();
-        captures::named(name).requests.iter().flat_map(Request::facts).for_each(|call| drop(store.submit(call)));
+        store.submit_all(captures::named(name).requests.iter().flat_map(Request::facts));
         bytes += store.segments().map(<[u8]>::len).sum::<usize>();
         facts += store.segments().map(|segment| segment::decode(segment).unwrap().len()).sum::<usize>();
     }

@@ -34,6 +34,13 @@ impl Store {
         stored.derive(&call.key, &assembly, false)
     }
 
+    /// Takes the facts of some requests.
+    pub fn submit_all(&mut self, calls: impl IntoIterator<Item = CallFacts>) {
+        for call in calls {
+            self.submit(call);
+        }
+    }
+
     /// The records of all calls, once those that are active are idle.
     pub fn records_if_idle(&mut self) -> Vec<(AssemblyKey, Derived)> {
         let assemblies = self.assemblies.iter_mut();

@@ -82,20 +82,17 @@ impl Number {
     }
 
     fn of_text(text: &str) -> Self {
-        if let Ok(number) = text.parse() {
-            Self::Unsigned(number)
-        } else if let Ok(number) = text.parse() {
-            Self::Signed(number)
-        } else {
-            text.parse().ok().filter(|number: &f64| number.is_finite()).map_or(Self::None, Self::Float)
-        }
+        let unsigned = || text.parse().ok().map(Self::Unsigned);
+        let signed = || text.parse().ok().map(Self::Signed);
+        let float = || text.parse().ok().filter(|number: &f64| number.is_finite()).map(Self::Float);
+        unsigned().or_else(signed).or_else(float).unwrap_or_default()
     }
 }
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberVisitor;
-        impl<'de> Visitor<'de> for NumberVisitor {
+        impl Visitor<'_> for NumberVisitor {
             type Value = Number;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
