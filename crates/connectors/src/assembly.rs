@@ -2,7 +2,7 @@
 //! that keeps two writers of one call apart, are left to the server.
 
 use crate::derivation::{Derived, Identity, ProviderNaming, Told, derive};
-use crate::facts::{Event, Fact, FactId};
+use crate::facts::{Event, Fact, FactId, Failure, cut};
 use crate::segment::{self, SegmentFault};
 use std::collections::HashSet;
 
@@ -10,27 +10,36 @@ use std::collections::HashSet;
 pub const FACTS_PER_CALL_MAX: usize = 20_000;
 /// Facts that are let in past that bound because they tell of the call's end; without them it would stay open.
 pub const ENDING_FACTS_MAX: usize = 100;
-/// Most segments of a call. One more, and all are written as one, so that a client that sends span by span costs no
-/// more than linear time.
+/// Most session reports of a call. A job makes one, and it may be as large as thousands of other facts.
+pub const REPORTS_PER_CALL_MAX: usize = 16;
+/// Most segments of a call. One more, and the last ones are written as one.
 pub const SEGMENTS_MAX: usize = 32;
+/// Most bytes of error messages that a call keeps in full: more than a record may have. Later ones are cut to
+/// [`SHORT_MESSAGE_MAX`] characters.
+pub const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Length of a message past that bound, in characters.
+pub const SHORT_MESSAGE_MAX: usize = 128;
 
 /// The facts of one call, each once, in the order of arrival.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assembly {
     facts: Vec<Fact>,
     known: HashSet<FactId>,
-    segments: usize,
+    /// Facts of each segment, oldest first.
+    segments: Vec<usize>,
+    reports: usize,
+    message_bytes: usize,
 }
 
-/// What to write after a request.
+/// What to write after a request. Segments are numbered from 0, the oldest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Nothing: the request had no new facts.
     Nothing,
     /// One more segment.
     Append(Vec<u8>),
-    /// One segment instead of all that there are.
-    Replace(Vec<u8>),
+    /// One segment instead of this one and all after it.
+    Replace(usize, Vec<u8>),
 }
 
 /// What a request added to an assembly.
@@ -51,12 +60,13 @@ impl Assembly {
     pub fn of_segments<'s>(segments: impl IntoIterator<Item = &'s [u8]>) -> Result<Self, SegmentFault> {
         let mut assembly = Self::default();
         for segment in segments {
+            let before = assembly.facts.len();
             for fact in segment::decode(segment)? {
-                if assembly.known.insert(fact.id) {
-                    assembly.facts.push(fact);
+                if !assembly.known.contains(&fact.id) {
+                    assembly.push(fact);
                 }
             }
-            assembly.segments += 1;
+            assembly.segments.push(assembly.facts.len() - before);
         }
         Ok(assembly)
     }
@@ -65,28 +75,20 @@ impl Assembly {
     pub fn append(&mut self, facts: impl IntoIterator<Item = Fact>, facts_max: usize) -> Appended {
         let before = self.facts.len();
         let (mut repeated, mut refused) = (0, 0);
-        for fact in facts {
-            let bound = if tells_of_end(&fact) { facts_max.saturating_add(ENDING_FACTS_MAX) } else { facts_max };
+        for mut fact in facts {
             if self.known.contains(&fact.id) {
                 repeated += 1;
-            } else if self.facts.len() >= bound {
-                refused += 1;
+            } else if self.has_room(&fact, facts_max) {
+                if self.message_bytes > MESSAGE_BYTES_MAX {
+                    shorten(&mut fact.event);
+                }
+                self.push(fact);
             } else {
-                self.known.insert(fact.id);
-                self.facts.push(fact);
+                refused += 1;
             }
         }
         let added = self.facts.len() - before;
-        let write = if added == 0 {
-            Write::Nothing
-        } else if self.segments >= SEGMENTS_MAX {
-            self.segments = 1;
-            Write::Replace(segment::encode(&self.facts))
-        } else {
-            self.segments += 1;
-            Write::Append(segment::encode(&self.facts[before..]))
-        };
-        Appended { write, added, repeated, refused }
+        Appended { write: self.write(added), added, repeated, refused }
     }
 
     /// The facts, in the order of arrival.
@@ -97,8 +99,8 @@ impl Assembly {
 
     /// How many segments there are once the last [`Write`] is done.
     #[must_use]
-    pub const fn segments(&self) -> usize {
-        self.segments
+    pub fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// What its facts say together: [`derive`].
@@ -106,10 +108,45 @@ impl Assembly {
     pub fn derive(&self, identity: &Identity, told: &Told, is_idle: bool, naming: ProviderNaming) -> Option<Derived> {
         derive(identity, &self.facts, told, is_idle, naming)
     }
+
+    fn has_room(&self, fact: &Fact, facts_max: usize) -> bool {
+        let bound = if tells_of_end(&fact.event) { facts_max.saturating_add(ENDING_FACTS_MAX) } else { facts_max };
+        let is_report = matches!(fact.event, Event::Report(_));
+        self.facts.len() < bound && !(is_report && self.reports >= REPORTS_PER_CALL_MAX)
+    }
+
+    fn push(&mut self, fact: Fact) {
+        self.known.insert(fact.id);
+        self.reports += usize::from(matches!(fact.event, Event::Report(_)));
+        self.message_bytes += failure_of(&fact.event).map_or(0, |failure| failure.message.len());
+        self.facts.push(fact);
+    }
+
+    /// Writes the last `added` facts as a segment. Past [`SEGMENTS_MAX`] the newest half of the segments is merged into it,
+    /// and so is each one before them that is not larger than what is merged. So each fact is written again a few times at
+    /// most, even if each comes in a request of its own.
+    fn write(&mut self, added: usize) -> Write {
+        if added == 0 {
+            return Write::Nothing;
+        }
+        let mut merged = added;
+        let mut first = self.segments.len();
+        if first >= SEGMENTS_MAX {
+            while first > 0 && (first > SEGMENTS_MAX / 2 || self.segments[first - 1] <= merged) {
+                first -= 1;
+                merged += self.segments[first];
+            }
+        }
+        let segment = segment::encode(&self.facts[self.facts.len() - merged..]);
+        let is_new = first == self.segments.len();
+        self.segments.truncate(first);
+        self.segments.push(merged);
+        if is_new { Write::Append(segment) } else { Write::Replace(first, segment) }
+    }
 }
 
-fn tells_of_end(fact: &Fact) -> bool {
-    match fact.event {
+fn tells_of_end(event: &Event) -> bool {
+    match event {
         Event::Session { .. }
         | Event::SessionClose { .. }
         | Event::Job { .. }
@@ -122,5 +159,33 @@ fn tells_of_end(fact: &Fact) -> bool {
         | Event::Tool { .. }
         | Event::Problem { .. }
         | Event::Measurement => false,
+    }
+}
+
+fn failure_of(event: &Event) -> Option<&Failure> {
+    match event {
+        Event::Job { failure } => failure.as_ref(),
+        Event::Attempt { failure, .. } | Event::Problem { failure, .. } | Event::Crash { failure } => Some(failure),
+        Event::Session { .. }
+        | Event::SessionClose { .. }
+        | Event::JobShutdown { .. }
+        | Event::Turn { .. }
+        | Event::Request { .. }
+        | Event::Tool { .. }
+        | Event::Measurement
+        | Event::Report(_) => None,
+    }
+}
+
+fn shorten(event: &mut Event) {
+    let (Event::Attempt { failure, .. }
+    | Event::Problem { failure, .. }
+    | Event::Crash { failure }
+    | Event::Job { failure: Some(failure) }) = event
+    else {
+        return;
+    };
+    if let Some(short) = cut(&failure.message, SHORT_MESSAGE_MAX) {
+        failure.message = short;
     }
 }

@@ -313,7 +313,7 @@ pub struct ReportedTurn {
     pub is_interrupted: bool,
     /// As of [`Event::Turn`].
     pub latency_us: Option<u32>,
-    /// Latencies of the stages.
+    /// Latencies of the stages; at most one each.
     pub samples: Vec<Sample>,
 }
 

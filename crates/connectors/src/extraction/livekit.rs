@@ -183,6 +183,7 @@ pub fn session_report(
         return None;
     }
     report.turns.truncate(REPORTED_TURNS_MAX);
+    report.turns.iter_mut().for_each(|turn| turn.samples.truncate(ProviderType::ALL.len()));
     let context =
         Context { agent_name: cut(end.agent_name, NAME_MAX), job: Some(Arc::clone(&job)), ..Context::default() };
     let fact = Fact {

@@ -3,10 +3,12 @@
 use crate::captures::{self, Capture, Request, received_at, spans};
 use crate::schema::{AnyValue, AnyValueOf, Array, KeyValue, Request as Message, Resources, Scope, Scopes, Span};
 use crate::store::{identity, short_name};
-use callscope_connectors::assembly::{Assembly, ENDING_FACTS_MAX, SEGMENTS_MAX, Write};
+use callscope_connectors::assembly::{
+    Assembly, ENDING_FACTS_MAX, MESSAGE_BYTES_MAX, REPORTS_PER_CALL_MAX, SEGMENTS_MAX, SHORT_MESSAGE_MAX, Write,
+};
 use callscope_connectors::derivation::{State, Told};
-use callscope_connectors::extraction::{ExtractionSettings, extract_logs, extract_spans};
-use callscope_connectors::facts::{Event, Fact};
+use callscope_connectors::extraction::{ExtractionSettings, SessionEnd, extract_logs, extract_spans, session_report};
+use callscope_connectors::facts::{Event, Fact, ReportedSession};
 use callscope_connectors::otlp::Encoding;
 use callscope_connectors::segment;
 use proptest::prelude::*;
@@ -145,24 +147,69 @@ fn a_call_takes_so_many_facts_and_its_end() {
 }
 
 #[test]
-fn a_repeated_request_writes_nothing_and_many_segments_become_one() {
+fn a_repeated_request_writes_nothing() {
     let mut assembly = Assembly::default();
-    let mut replaced = 0;
-    for id in 0..100 {
-        let one = facts(vec![span(id, "tts", Vec::new())]);
-        match assembly.append(one.clone(), 1_000).write {
+    let one = facts(vec![span(1, "tts", Vec::new())]);
+    assert_eq!(assembly.append(one.clone(), 10).write, Write::Append(segment::encode(&one)));
+    let again = assembly.append(one, 10);
+    assert_eq!((again.write, again.repeated), (Write::Nothing, 1));
+}
+
+#[test]
+fn facts_that_come_one_by_one_are_written_a_few_times() {
+    let mut assembly = Assembly::default();
+    let mut stored: Vec<Vec<u8>> = Vec::new();
+    let mut written = 0;
+    for id in 0..5_000 {
+        let segment = match assembly.append(facts(vec![span(id, "tts", Vec::new())]), 10_000).write {
             Write::Nothing => panic!("a new fact"),
-            Write::Append(segment) => assert_eq!(segment::decode(&segment).unwrap(), one),
-            Write::Replace(segment) => {
-                replaced += 1;
-                assert_eq!(segment::decode(&segment).unwrap(), assembly.facts());
+            Write::Append(segment) => segment,
+            Write::Replace(first, segment) => {
+                stored.truncate(first);
+                segment
             }
-        }
-        assert!(assembly.segments() <= SEGMENTS_MAX);
-        let again = assembly.append(one, 1_000);
-        assert_eq!((again.write, again.repeated), (Write::Nothing, 1));
+        };
+        written += segment::decode(&segment).unwrap().len();
+        stored.push(segment);
+        assert_eq!(assembly.segments(), stored.len());
+        assert!(stored.len() <= SEGMENTS_MAX);
     }
-    assert_eq!(replaced, 3);
+    assert!(written <= 5 * 5_000, "{written} facts were written");
+    let restored = Assembly::of_segments(stored.iter().map(Vec::as_slice)).unwrap();
+    assert_eq!(restored, assembly);
+}
+
+#[test]
+fn long_messages_are_kept_up_to_a_bound() {
+    let failed = |id| {
+        let status = Some(crate::schema::Status { message: format!("{id:0>4096}"), code: 2 });
+        Span { status, ..span(id, "llm", Vec::new()) }
+    };
+    let mut assembly = Assembly::default();
+    let appended = assembly.append(facts((0..2_000).map(failed).collect()), 10_000);
+    assert_eq!(appended.added, 2_000);
+    let Write::Append(segment) = appended.write else { panic!() };
+    assert!(segment.len() < MESSAGE_BYTES_MAX + 2_000 * (SHORT_MESSAGE_MAX + 40), "{}", segment.len());
+}
+
+#[test]
+fn a_call_takes_so_many_reports() {
+    let of_job = |job: &str| {
+        let end = SessionEnd {
+            room_id: "RM_1",
+            job_id: job,
+            agent_name: "",
+            ended_at_us: 1_795_335_372_000_000,
+            duration_us: i64::MAX,
+        };
+        session_report(&end, ReportedSession::default(), received_at())
+    };
+    let mut assembly = Assembly::default();
+    let reports = (0..20).map(|job| of_job(&format!("AJ_{job}")).unwrap().1);
+    let appended = assembly.append(reports, 1_000);
+    assert_eq!((appended.added, appended.refused), (REPORTS_PER_CALL_MAX, 20 - REPORTS_PER_CALL_MAX));
+    assert_eq!(assembly.facts()[0].end_us - assembly.facts()[0].start_us, 86_400_000_000);
+    assert_eq!(of_job(""), None);
 }
 
 #[test]

@@ -28,7 +28,10 @@ impl Store {
         match assembly.append(call.facts, FACTS_PER_CALL_MAX).write {
             Write::Nothing => {}
             Write::Append(segment) => stored.segments.push(segment),
-            Write::Replace(segment) => stored.segments = vec![segment],
+            Write::Replace(first, segment) => {
+                stored.segments.truncate(first);
+                stored.segments.push(segment);
+            }
         }
         assert_eq!(stored.segments.len(), assembly.segments());
         stored.derive(&call.key, &assembly, false)
