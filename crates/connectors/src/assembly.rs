@@ -103,7 +103,7 @@ impl Assembly {
         self.segments.len()
     }
 
-    /// What its facts say together: [`derive`].
+    /// What its facts say together: [`derive()`].
     #[must_use]
     pub fn derive(&self, identity: &Identity, told: &Told, is_idle: bool, naming: ProviderNaming) -> Option<Derived> {
         derive(identity, &self.facts, told, is_idle, naming)

@@ -10,7 +10,7 @@ mod sessions;
 
 pub use errors::{ErrorId, Told, ToldFault};
 
-use crate::facts::{AssemblyKey, Event, Fact};
+use crate::facts::{AssemblyKey, Context, Event, Fact};
 use crate::report::{CallReport, EndCategory, WorkflowReport};
 use callscope_domain::{CALL_DURATION_MAX, CallStatus, ProviderType, SLUG_MAX};
 use chrono::{DateTime, Utc};
@@ -95,6 +95,9 @@ pub fn derive(
     report.end_category = report.end_reason.as_deref().map(end_category);
     report.workflow = workflow(&facts);
     report.agent = agent(&facts);
+    report.agent_version = first(&facts, |context| context.agent_version.as_deref());
+    report.environment = first(&facts, |context| context.environment.as_deref());
+    report.language = first(&facts, |context| context.language.as_deref());
     figures::write(&mut report, framework, &facts, &sessions, naming);
     let (errors, told) = errors::list(&facts, &sessions, &life, told, naming);
     report.errors = errors;
@@ -187,6 +190,11 @@ fn external_id(facts: &[&Fact], key: &AssemblyKey) -> String {
     facts.iter().find_map(|fact| own_id(fact)).unwrap_or(&key.key).to_owned()
 }
 
+/// What the earliest fact whose context says it says.
+fn first(facts: &[&Fact], of: fn(&Context) -> Option<&str>) -> Option<String> {
+    facts.iter().find_map(|fact| of(&fact.context)).map(str::to_owned)
+}
+
 /// The agent of the earliest session, or else of the earliest turn that names one.
 fn agent(facts: &[&Fact]) -> Option<String> {
     let of_session = facts.iter().find_map(|fact| match &fact.event {
@@ -207,12 +215,13 @@ fn agent(facts: &[&Fact]) -> Option<String> {
 fn workflow(facts: &[&Fact]) -> Option<WorkflowReport> {
     let is_given =
         |service: &str| !matches!(service, "livekit-agents" | "pipecat") && !service.starts_with("unknown_service");
-    let first = |of: fn(&Fact) -> Option<&str>| facts.iter().find_map(|fact| of(fact));
-    let name = first(|fact| fact.context.workflow.as_deref())
-        .or_else(|| first(|fact| fact.context.agent_name.as_deref()))
-        .or_else(|| facts.iter().filter_map(|fact| fact.context.service_name.as_deref()).find(|name| is_given(name)))?;
-    let slug = slug(name)?;
-    Some(WorkflowReport { name: (slug != name).then(|| name.to_owned()), slug: Some(slug), id: None })
+    let of_service =
+        || facts.iter().filter_map(|fact| fact.context.service_name.as_deref()).find(|name| is_given(name));
+    let name = first(facts, |context| context.workflow.as_deref())
+        .or_else(|| first(facts, |context| context.agent_name.as_deref()))
+        .or_else(|| of_service().map(str::to_owned))?;
+    let slug = slug(&name)?;
+    Some(WorkflowReport { name: (slug != name).then_some(name), slug: Some(slug), id: None })
 }
 
 /// Lower case; runs of characters that a slug cannot have become `-`.

@@ -6,8 +6,8 @@ mod pipecat;
 
 pub use livekit::{SessionEnd, session_report};
 
-use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, MODEL_MAX, Model, NAME_MAX, Origin};
-use crate::facts::{Sample, Tokens, cut, latency_us};
+use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, LANGUAGE_MAX, MODEL_MAX, Model};
+use crate::facts::{NAME_MAX, Origin, Sample, Tokens, cut, latency_us};
 use crate::otlp::{self, Attributes, Encoding, RECORDS_PER_REQUEST_MAX, Reading, Span, Unreadable};
 use callscope_domain::{EXTERNAL_ID_MAX, MESSAGE_MAX, ProviderType, WORKFLOW_NAME_MAX};
 use chrono::{DateTime, Utc};
@@ -150,12 +150,17 @@ impl<'s> Extractor<'s> {
 
     fn context(&mut self, resource: Option<&Attributes<'_>>, attributes: &Attributes<'_>) -> Arc<Context> {
         let name = |name| attributes.text(name).and_then(|text| cut(text, NAME_MAX));
+        let of_resource = |name| resource.and_then(|resource| cut(resource.text(name)?, NAME_MAX));
         let workflow = self.settings.workflow_attributes.iter().find_map(|name| attributes.text(name));
         let context = Context {
             job: name("job_id").or_else(|| name("lk.job_id")),
-            service_name: resource.and_then(|resource| cut(resource.text("service.name")?, NAME_MAX)),
+            service_name: of_resource("service.name"),
             workflow: workflow.and_then(|workflow| cut(workflow, WORKFLOW_NAME_MAX)),
             agent_name: name("lk.agent_name"),
+            // The second name is the one of older conventions; Pipecat uses it.
+            environment: of_resource("deployment.environment.name").or_else(|| of_resource("deployment.environment")),
+            agent_version: of_resource("service.version"),
+            language: attributes.text("language").filter(|tag| is_language_tag(tag)).map(Arc::from),
         };
         shared(&mut self.contexts, context)
     }
@@ -199,6 +204,14 @@ fn id_of(span: &Span<'_>) -> FactId {
 
 fn parent_of(span: &Span<'_>) -> Option<FactId> {
     span.parent_span_id.map(|id| FactId { origin: Origin::Trace(span.trace_id), id })
+}
+
+/// Whether a text has the form of a BCP 47 tag, such as `en-US`.
+fn is_language_tag(text: &str) -> bool {
+    let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= LANGUAGE_MAX
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.split('-').all(is_part)
 }
 
 fn fact_of(span: &Span<'_>, context: Arc<Context>, event: Event) -> Fact {

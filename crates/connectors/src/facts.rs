@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Longest name of an agent, a job, a tool, a service or a reason, in characters.
 pub const NAME_MAX: usize = 64;
+/// Longest tag of a language, in characters.
+pub const LANGUAGE_MAX: usize = 35;
 /// Longest name of a provider as it was sent, or of a model, in characters.
 pub const MODEL_MAX: usize = 128;
 
@@ -121,6 +123,12 @@ pub struct Context {
     pub workflow: Option<Arc<str>>,
     /// LiveKit's name of the agent's deployment.
     pub agent_name: Option<Arc<str>>,
+    /// The resource's environment, such as `production`.
+    pub environment: Option<Arc<str>>,
+    /// The resource's `service.version`.
+    pub agent_version: Option<Arc<str>>,
+    /// The language that the STT heard, or was told to expect.
+    pub language: Option<Arc<str>>,
 }
 
 /// A provider and its model, as the source names them.

@@ -6,7 +6,8 @@
 //! version
 //! texts     count, then length and UTF-8 each
 //! traces    count, then 16 bytes each
-//! contexts  count, then job, service name, workflow, agent name each: 0 is none, n is text n - 1
+//! contexts  count, then job, service name, workflow, agent name, environment, agent version, language each: 0 is none,
+//!           n is text n - 1
 //! models    count, then provider, name each: likewise
 //! ids       count, then origin (0 log, 1 report, n is trace n - 2) and 8 bytes each: what facts refer to
 //! facts     count, then each: tag, origin, 8 bytes of id, start as the difference to the fact before, duration, context,

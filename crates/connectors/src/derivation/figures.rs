@@ -31,7 +31,7 @@ pub fn write(
     // Turn latencies count as samples of the call.
     let room = SAMPLES_PER_CALL_MAX.saturating_sub(dialogue.samples.len());
     report.turn_latencies_ms = dialogue.latencies_us.iter().take(room).map(|micros| milliseconds(*micros)).collect();
-    report.providers = uses.providers;
+    report.providers = with_one_name_a_model(uses.providers);
     if let Some(tokens) = tokens(facts, sessions) {
         let bounded =
             |tokens: u64| i64::try_from(tokens).map_or(TOTAL_TOKENS_MAX, |tokens| tokens.min(TOTAL_TOKENS_MAX));
@@ -134,6 +134,40 @@ impl Uses {
     }
 }
 
+/// Pipecat names the model as configured in a call's first request, and in later ones the snapshot that answered:
+/// `gpt-4.1`, then `gpt-4.1-2025-04-14`. Where a call has both, they are one model.
+fn with_one_name_a_model(providers: Vec<ProviderReport>) -> Vec<ProviderReport> {
+    let (snapshots, mut named): (Vec<_>, Vec<_>) =
+        providers.into_iter().partition(|entry| entry.model.as_deref().and_then(model_of_snapshot).is_some());
+    for snapshot in snapshots {
+        let model = snapshot.model.as_deref().and_then(model_of_snapshot);
+        let is_same = |entry: &&mut ProviderReport| {
+            entry.provider_type == snapshot.provider_type
+                && entry.provider_name == snapshot.provider_name
+                && entry.model.as_deref() == model
+        };
+        match named.iter_mut().find(is_same) {
+            Some(entry) => entry.latencies_ms.extend(snapshot.latencies_ms),
+            None => named.push(snapshot),
+        }
+    }
+    named
+}
+
+/// The model of `MODEL-2025-04-14` or `MODEL-20250414`.
+fn model_of_snapshot(name: &str) -> Option<&str> {
+    let is_date = |date: &str| date.bytes().filter(u8::is_ascii_digit).count() == 8;
+    [10, 8].into_iter().find_map(|length| {
+        let (model, date) = name.split_at_checked(name.len().checked_sub(length)?)?;
+        let has_form = match length {
+            10 => date.bytes().enumerate().all(|(place, byte)| (byte == b'-') == matches!(place, 4 | 7)),
+            _ => true,
+        };
+        let model = model.strip_suffix('-')?;
+        (has_form && is_date(date) && !model.is_empty()).then_some(model)
+    })
+}
+
 /// The canonical name of a provider, within the bounds of a record.
 pub fn provider_name(naming: ProviderNaming, stage: ProviderType, model: &Model) -> String {
     let name = naming(stage, model.provider.as_deref().unwrap_or(""), model.name.as_deref().unwrap_or(""));
@@ -142,4 +176,30 @@ pub fn provider_name(naming: ProviderNaming, stage: ProviderType, model: &Model)
 
 fn milliseconds(micros: u32) -> f64 {
     f64::from(micros) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_end_in_a_date() {
+        assert_eq!(model_of_snapshot("gpt-4.1-2025-04-14"), Some("gpt-4.1"));
+        assert_eq!(model_of_snapshot("claude-sonnet-4-20250514"), Some("claude-sonnet-4"));
+        for other in ["gpt-4.1", "nova-3-general", "-2025-04-14", "2025-04-14", "gpt-2025-0414-", "é025-04-14", ""] {
+            assert_eq!(model_of_snapshot(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_counts_as_its_model_if_the_call_used_both() {
+        let of = |model: &str, latency: f64| ProviderReport {
+            provider_type: ProviderType::Llm,
+            provider_name: "openai".to_owned(),
+            model: Some(model.to_owned()),
+            latencies_ms: vec![latency],
+        };
+        let merged = with_one_name_a_model(vec![of("a-2025-01-02", 1.0), of("b-2025-01-02", 2.0), of("a", 3.0)]);
+        assert_eq!(merged, [ProviderReport { latencies_ms: vec![3.0, 1.0], ..of("a", 3.0) }, of("b-2025-01-02", 2.0)]);
+    }
 }

@@ -90,6 +90,9 @@ impl<'a> Reader<'a> {
                 service_name: reader.optional_text()?,
                 workflow: reader.optional_text()?,
                 agent_name: reader.optional_text()?,
+                environment: reader.optional_text()?,
+                agent_version: reader.optional_text()?,
+                language: reader.optional_text()?,
             };
             reader.contexts.push(Arc::new(context));
         }

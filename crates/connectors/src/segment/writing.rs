@@ -45,7 +45,7 @@ impl<T: Hash + Eq + Clone> Dictionary<T> {
 struct Writer {
     texts: Dictionary<Arc<str>>,
     traces: Dictionary<[u8; 16]>,
-    contexts: Dictionary<[u64; 4]>,
+    contexts: Dictionary<[u64; 7]>,
     models: Dictionary<[u64; 2]>,
     ids: Dictionary<(u64, [u8; 8])>,
     // Neighbours nearly always share theirs, so most facts cost no look-up.
@@ -119,8 +119,10 @@ impl Writer {
         let place = match &self.last_context {
             Some((last, place)) if Arc::ptr_eq(last, context) => *place,
             _ => {
-                let Context { job, service_name, workflow, agent_name } = &**context;
-                let places = [job, service_name, workflow, agent_name].map(|text| self.text_place(text.as_ref()));
+                let Context { job, service_name, workflow, agent_name, environment, agent_version, language } =
+                    &**context;
+                let texts = [job, service_name, workflow, agent_name, environment, agent_version, language];
+                let places = texts.map(|text| self.text_place(text.as_ref()));
                 self.contexts.place(&places)
             }
         };

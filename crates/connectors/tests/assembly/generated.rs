@@ -119,9 +119,11 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// Facts with different ids, as an assembly has them.
 fn facts() -> impl Strategy<Value = Vec<Fact>> {
-    let context = (name(), name(), name(), name()).prop_map(|(job, service_name, workflow, agent_name)| {
-        Arc::new(Context { job, service_name, workflow, agent_name })
-    });
+    let context = [name(), name(), name(), name(), name(), name(), name()].prop_map(
+        |[job, service_name, workflow, agent_name, environment, agent_version, language]| {
+            Arc::new(Context { job, service_name, workflow, agent_name, environment, agent_version, language })
+        },
+    );
     let fact = (TIME, 0_i64..90_000_000_000, context, option::of(sample()), option::of(tokens()), event());
     prop::collection::btree_map(0_u8..24, fact, 0..24).prop_map(|facts| {
         let facts = facts.into_iter().map(|(number, (start_us, duration, context, sample, tokens, event))| Fact {

@@ -1,6 +1,6 @@
 //! Each capture in its own order: what is known after each request, and the record in the end.
 
-use crate::captures::{self, Capture};
+use crate::captures::{self, Capture, Request};
 use crate::store::{Store, sample_count};
 use callscope_connectors::derivation::Derived;
 use callscope_connectors::facts::AssemblyKey;
@@ -19,6 +19,22 @@ fn each_capture_gives_its_record() {
         }
         assert_records(&capture, &store.records_if_idle());
     }
+}
+
+#[test]
+fn what_the_resource_and_the_stt_say_is_in_the_record() {
+    let mut store = Store::default();
+    store.submit_all(captures::named("pipecat_normal").requests.iter().flat_map(Request::facts));
+    let record = serde_json::to_value(&store.records_if_idle()[0].1.report).unwrap();
+    let uses: Vec<_> = record["providers"].as_array().unwrap().iter().map(|entry| entry["model"].clone()).collect();
+    let dimensions = ["environment", "language", "source", "status"].map(|name| record[name].as_str());
+    assert_eq!(dimensions, [Some("development"), Some("en"), Some("pipecat"), Some("completed")]);
+    assert_eq!(uses, ["gpt-4.1", "sonic-3.6", "nova-3-general"]);
+    assert_eq!(record["call_id"], "0339c9e1-a5be-5658-8972-8412af3ede9f");
+    assert_eq!(record["started_at"], "2026-11-22T08:16:12.157891Z");
+    // What is not known is left out.
+    assert_eq!(record.get("agent"), None);
+    assert_eq!(record.get("tool_calls"), None);
 }
 
 fn step(store: &mut Store, call: callscope_connectors::extraction::CallFacts) -> (String, Value) {
