@@ -14,5 +14,6 @@ mod golden;
 mod json;
 mod laws;
 mod measurements;
+mod rules;
 mod schema;
 mod store;
