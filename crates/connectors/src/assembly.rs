@@ -1,18 +1,19 @@
-//! Assembly: the facts of one call as they are stored, and what a request adds to them. Loading and saving, and the lock
-//! that keeps two writers of one call apart, are left to the server.
+//! Assembly: the facts of one call as they are stored, and what a request adds to them. Loading and saving, and the
+//! lock that keeps two writers of one call apart, are left to the server.
 
-use crate::derivation::{Derived, Identity, ProviderNaming, Told, derive};
+use crate::derivation::{Derived, Identity, ProviderNaming, ReportedErrors, derive};
 use crate::facts::{Event, Fact, FactId, Failure, cut};
 use crate::segment::{self, SegmentFault};
 use std::collections::HashSet;
 
-/// Most facts of a call, unless configured otherwise. LiveKit makes 5 a turn: 2 hours with a turn every 10 s make 3,600.
+/// Most facts of a call, unless configured otherwise. LiveKit makes 5 a turn: 2 hours with a turn every 10 s make
+/// 3,600.
 pub const FACTS_PER_CALL_MAX: usize = 20_000;
-/// Facts that are let in past that bound because they tell of the call's end; without them it would stay open.
+/// Facts about the call's end that are accepted beyond that bound; without them the call would stay open.
 pub const ENDING_FACTS_MAX: usize = 100;
 /// Most session reports of a call. A job makes one, and it may be as large as thousands of other facts.
 pub const REPORTS_PER_CALL_MAX: usize = 16;
-/// Most segments of a call. One more, and the last ones are written as one.
+/// Most segments of a call. Before there would be more, the newest ones are merged.
 pub const SEGMENTS_MAX: usize = 32;
 /// Most bytes of error messages that a call keeps in full: more than a record may have. Later ones are cut to
 /// [`SHORT_MESSAGE_MAX`] characters.
@@ -49,14 +50,14 @@ pub struct Appended {
     pub write: Write,
     /// New facts.
     pub added: usize,
-    /// Facts that the assembly had.
+    /// Facts that the assembly already had.
     pub repeated: usize,
     /// Facts past the bound of a call; they are dropped.
     pub refused: usize,
 }
 
 impl Assembly {
-    /// An assembly of its stored segments, oldest first.
+    /// Restores an assembly from its stored segments, oldest first.
     pub fn of_segments<'s>(segments: impl IntoIterator<Item = &'s [u8]>) -> Result<Self, SegmentFault> {
         let mut assembly = Self::default();
         for segment in segments {
@@ -71,14 +72,14 @@ impl Assembly {
         Ok(assembly)
     }
 
-    /// Adds the facts that it does not have, up to `facts_max` and [`ENDING_FACTS_MAX`], and says what to write.
+    /// Adds the facts that are new, up to `facts_max` plus [`ENDING_FACTS_MAX`], and returns what to write.
     pub fn append(&mut self, facts: impl IntoIterator<Item = Fact>, facts_max: usize) -> Appended {
         let before = self.facts.len();
         let (mut repeated, mut refused) = (0, 0);
         for mut fact in facts {
             if self.known.contains(&fact.id) {
                 repeated += 1;
-            } else if self.has_room(&fact, facts_max) {
+            } else if self.fits(&fact, facts_max) {
                 if self.message_bytes > MESSAGE_BYTES_MAX {
                     shorten(&mut fact.event);
                 }
@@ -103,14 +104,20 @@ impl Assembly {
         self.segments.len()
     }
 
-    /// What its facts say together: [`derive()`].
+    /// Derives the call's report from its facts: [`derive()`].
     #[must_use]
-    pub fn derive(&self, identity: &Identity, told: &Told, is_idle: bool, naming: ProviderNaming) -> Option<Derived> {
-        derive(identity, &self.facts, told, is_idle, naming)
+    pub fn derive(
+        &self,
+        identity: &Identity,
+        reported_errors: &ReportedErrors,
+        is_idle: bool,
+        naming: ProviderNaming,
+    ) -> Option<Derived> {
+        derive(identity, &self.facts, reported_errors, is_idle, naming)
     }
 
-    fn has_room(&self, fact: &Fact, facts_max: usize) -> bool {
-        let bound = if tells_of_end(&fact.event) { facts_max.saturating_add(ENDING_FACTS_MAX) } else { facts_max };
+    fn fits(&self, fact: &Fact, facts_max: usize) -> bool {
+        let bound = if concerns_end(&fact.event) { facts_max.saturating_add(ENDING_FACTS_MAX) } else { facts_max };
         let is_report = matches!(fact.event, Event::Report(_));
         self.facts.len() < bound && !(is_report && self.reports >= REPORTS_PER_CALL_MAX)
     }
@@ -122,9 +129,9 @@ impl Assembly {
         self.facts.push(fact);
     }
 
-    /// Writes the last `added` facts as a segment. Past [`SEGMENTS_MAX`] the newest half of the segments is merged into it,
-    /// and so is each one before them that is not larger than what is merged. So each fact is written again a few times at
-    /// most, even if each comes in a request of its own.
+    /// Writes the last `added` facts as a segment. Past [`SEGMENTS_MAX`] the newest half of the segments is merged into
+    /// it, and so is each one before them that is not larger than what is merged. So each fact is written again a few
+    /// times at most, even if each comes in a request of its own.
     fn write(&mut self, added: usize) -> Write {
         if added == 0 {
             return Write::Nothing;
@@ -145,7 +152,7 @@ impl Assembly {
     }
 }
 
-fn tells_of_end(event: &Event) -> bool {
+fn concerns_end(event: &Event) -> bool {
     match event {
         Event::Session { .. }
         | Event::SessionClose { .. }

@@ -1,14 +1,14 @@
 //! From the facts of a call to its report: a pure function of the set of facts. Neither their order, nor their
 //! distribution over requests, nor repetitions change the report.
 //!
-//! The facts are looked at in the order of their starts, so lists do not depend on the order of arrival either. Only errors
+//! Facts are processed in the order of their starts, so lists do not depend on the order of arrival either. Only errors
 //! keep the position that they were first reported with, because it is part of their id.
 
 mod errors;
 mod figures;
 mod sessions;
 
-pub use errors::{ErrorId, Told, ToldFault};
+pub use errors::{ErrorId, ReportedErrors, ReportedErrorsFault};
 
 use crate::facts::{AssemblyKey, Context, Event, Fact};
 use crate::report::{CallReport, EndCategory, WorkflowReport};
@@ -25,7 +25,8 @@ pub const CRASH_END_REASON: &str = "agent_crashed";
 /// The close reason of a session that an error closed.
 const ERROR_END_REASON: &str = "error";
 
-/// The canonical name of a provider, from its stage, its name and its model as the source sent them; either may be empty.
+/// The canonical name of a provider, from its stage, its name and its model as the source sent them; either may be
+/// empty.
 pub type ProviderNaming = fn(ProviderType, &str, &str) -> String;
 
 /// Which call a derivation is about.
@@ -33,7 +34,7 @@ pub type ProviderNaming = fn(ProviderType, &str, &str) -> String;
 pub struct Identity {
     /// The call's id.
     pub call_id: Uuid,
-    /// What its facts are collected under.
+    /// The key of its assembly.
     pub key: AssemblyKey,
 }
 
@@ -56,26 +57,27 @@ pub struct Derived {
     /// The call's record.
     pub report: CallReport,
     /// The errors of the report, for the next derivation. To be kept only if the report was accepted.
-    pub told: Told,
-    /// Different conversations that the facts name. More than one share a trace, and are one call by mistake.
+    pub reported_errors: ReportedErrors,
+    /// The number of distinct conversation ids. More than one means that several conversations share a trace and were
+    /// taken for one call.
     pub conversations: usize,
 }
 
-/// Derives the report of a call. `told` has the errors of the last accepted report; `is_idle` says that the call has not
-/// been heard of for so long that its end will not come. No fact may stand in the list twice.
+/// Derives the report of a call. `reported_errors` are those of the last accepted report. `is_idle` closes a call whose
+/// telemetry stopped. Each fact must be in the list once.
 ///
-/// `None`: nothing says that there was a call.
+/// `None`: the facts do not show that there was a call.
 #[must_use]
 pub fn derive(
     identity: &Identity,
     facts: &[Fact],
-    told: &Told,
+    reported_errors: &ReportedErrors,
     is_idle: bool,
     naming: ProviderNaming,
 ) -> Option<Derived> {
     let mut facts: Vec<&Fact> = facts.iter().collect();
     facts.sort_unstable_by_key(|fact| (fact.start_us, fact.id));
-    if !facts.iter().any(|fact| opens(fact)) {
+    if !facts.iter().any(|fact| opens_call(fact)) {
         return None;
     }
     let sessions = Sessions::of(&facts);
@@ -85,12 +87,12 @@ pub fn derive(
         (false, true) => State::Lost,
         (false, false) => State::Active,
     };
-    let life = Life::of(&ending, state);
+    let lifetime = Lifetime::of(&ending, state);
     let framework = identity.key.framework;
-    let mut report = CallReport::new(framework.source(), status_of(&ending, state), time(life.start_us));
+    let mut report = CallReport::new(framework.source(), status_of(&ending, state), time(lifetime.start_us));
     report.call_id = Some(identity.call_id);
     report.external_id = Some(external_id(&facts, &identity.key));
-    report.ended_at = life.end_us.map(time);
+    report.ended_at = lifetime.end_us.map(time);
     report.end_reason = end_reason(&ending, state).map(str::to_owned);
     report.end_category = report.end_reason.as_deref().map(end_category);
     report.workflow = workflow(&facts);
@@ -99,13 +101,13 @@ pub fn derive(
     report.environment = first(&facts, |context| context.environment.as_deref());
     report.language = first(&facts, |context| context.language.as_deref());
     figures::write(&mut report, framework, &facts, &sessions, naming);
-    let (errors, told) = errors::list(&facts, &sessions, &life, told, naming);
+    let (errors, reported_errors) = errors::list(&facts, &sessions, &lifetime, reported_errors, naming);
     report.errors = errors;
-    Some(Derived { state, report, told, conversations: conversations(&facts).len() })
+    Some(Derived { state, report, reported_errors, conversations: conversations(&facts).len() })
 }
 
-/// Whether a fact by itself says that there was a call.
-fn opens(fact: &Fact) -> bool {
+/// Whether a fact by itself shows that there was a call.
+fn opens_call(fact: &Fact) -> bool {
     match &fact.event {
         Event::Session { .. } | Event::Turn { .. } | Event::Request { .. } | Event::Crash { .. } | Event::Report(_) => {
             true
@@ -120,19 +122,19 @@ fn opens(fact: &Fact) -> bool {
     }
 }
 
-/// Whether a fact tells of the dialogue: of a turn, a latency or tokens.
-fn tells_of_dialogue(fact: &Fact) -> bool {
+/// Whether a fact has a turn, a latency or tokens.
+fn measures_dialogue(fact: &Fact) -> bool {
     matches!(fact.event, Event::Turn { .. }) || fact.sample.is_some() || fact.tokens.is_some()
 }
 
 /// A call's bounds in microseconds since 1970.
-struct Life {
+struct Lifetime {
     start_us: i64,
     /// None while the call is active.
     end_us: Option<i64>,
 }
 
-impl Life {
+impl Lifetime {
     fn of(ending: &Ending<'_>, state: State) -> Self {
         let start_us = ending.start_us;
         let end_us = ending.end_us.clamp(start_us, start_us + CALL_DURATION_MAX.as_micros());
@@ -174,7 +176,7 @@ fn end_category(reason: &str) -> EndCategory {
     }
 }
 
-/// The ids that the source gave the call, beside the key.
+/// The distinct conversation ids.
 fn conversations<'f>(facts: &[&'f Fact]) -> BTreeSet<&'f str> {
     facts.iter().filter_map(|fact| own_id(fact)).collect()
 }
@@ -190,7 +192,7 @@ fn external_id(facts: &[&Fact], key: &AssemblyKey) -> String {
     facts.iter().find_map(|fact| own_id(fact)).unwrap_or(&key.key).to_owned()
 }
 
-/// What the earliest fact whose context says it says.
+/// The value of the earliest fact that has one.
 fn first(facts: &[&Fact], of: fn(&Context) -> Option<&str>) -> Option<String> {
     facts.iter().find_map(|fact| of(&fact.context)).map(str::to_owned)
 }
@@ -210,8 +212,8 @@ fn agent(facts: &[&Fact]) -> Option<String> {
     of_session.or_else(of_turn).map(str::to_owned)
 }
 
-/// The workflow that the earliest fact with one names; else the name of the agent's deployment; else that of the service,
-/// unless it is one that an SDK gives.
+/// The first workflow attribute; else the name of the agent's deployment; else the service's name, unless it is an
+/// SDK's default.
 fn workflow(facts: &[&Fact]) -> Option<WorkflowReport> {
     let is_given =
         |service: &str| !matches!(service, "livekit-agents" | "pipecat") && !service.starts_with("unknown_service");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The attributes that name a workflow, unless configured otherwise.
 pub const WORKFLOW_ATTRIBUTES: [&str; 3] = ["callscope.workflow", "workflow", "workflow.name"];
 
-/// What of the extraction can be configured.
+/// Settings of the extraction.
 #[derive(Clone, Debug)]
 pub struct ExtractionSettings {
     /// The attributes that name a workflow; the first one that a record has counts.
@@ -42,11 +42,11 @@ pub struct Extracted {
     pub calls: Vec<CallFacts>,
     /// Records that made a fact.
     pub kept: usize,
-    /// Records that were ignored on purpose. A client is not told of them.
+    /// Records that were ignored on purpose. They are not part of `partial_success`.
     pub ignored: usize,
-    /// Records with an id or a time that is not valid. A client is told.
+    /// Records with an invalid id or time, to be reported in `partial_success`.
     pub invalid: usize,
-    /// Records past the limit of a request. A client is told.
+    /// Records past the limit of a request, to be reported in `partial_success`.
     pub beyond_limit: usize,
 }
 
@@ -106,7 +106,7 @@ fn framework_of_spans(scope: &str) -> Option<Framework> {
     }
 }
 
-/// Collects the facts of a request, and makes each text once.
+/// Collects the facts of a request. Facts share equal contexts and models.
 struct Extractor<'s> {
     settings: &'s ExtractionSettings,
     extracted: Extracted,

@@ -1,5 +1,5 @@
-//! Facts: the little that is kept of one span, one log record or one session report. Which facts a record makes is left
-//! to [`crate::extraction`], what a call's facts say together to [`crate::derivation`].
+//! Facts: the data that is kept of one span, one log record or one session report. [`crate::extraction`] makes facts of
+//! records, and [`crate::derivation`] makes a call's report of its facts.
 
 use callscope_domain::{Level, ProviderType, Service, Slug};
 use sha2::{Digest, Sha256};
@@ -38,9 +38,9 @@ impl Framework {
     }
 }
 
-/// What a call's telemetry is collected under: the room of LiveKit, or else the trace in hex. It follows from each span
-/// alone, so that every server finds the same key. The call's id is made of both fields, as of `source` and
-/// `external_id` of a record.
+/// The key of a call's telemetry: LiveKit's room, or else the trace id in hex. It is computed from a single span, so
+/// that every server computes the same key. The call's id is derived from both fields, as it is from
+/// `source` and `external_id` of a record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssemblyKey {
     /// The framework.
@@ -60,7 +60,7 @@ pub enum Origin {
     Report,
 }
 
-/// The identity of a fact: two facts with one id are one fact that came twice.
+/// The identity of a fact: a second fact with the same id is a repetition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FactId {
     /// The trace, for spans.
@@ -102,7 +102,7 @@ pub struct Fact {
     pub start_us: i64,
     /// Microseconds since 1970; not before the start.
     pub end_us: i64,
-    /// What it shares with most facts of its call.
+    /// Attributes that most facts of the call share.
     pub context: Arc<Context>,
     /// A latency that was measured.
     pub sample: Option<Sample>,
@@ -112,7 +112,7 @@ pub struct Fact {
     pub event: Event,
 }
 
-/// What most facts of one call have in common.
+/// Attributes that most facts of one call share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Context {
     /// LiveKit's job.
@@ -127,7 +127,7 @@ pub struct Context {
     pub environment: Option<Arc<str>>,
     /// The resource's `service.version`.
     pub agent_version: Option<Arc<str>>,
-    /// The language that the STT heard, or was told to expect.
+    /// The language of the STT.
     pub language: Option<Arc<str>>,
 }
 
@@ -284,19 +284,19 @@ pub enum Event {
         /// What went wrong.
         failure: Failure,
     },
-    /// A job that crashed, of which only the log tells.
+    /// A crash of a job, known from the log alone.
     Crash {
         /// What went wrong.
         failure: Failure,
     },
-    /// Nothing but a sample, tokens, or a time.
+    /// No event: the fact has a sample, tokens, or only its times.
     Measurement,
     /// What LiveKit's agent reports at the end of a session.
     Report(Box<ReportedSession>),
 }
 
-/// What LiveKit's agent reports at the end of a session. The job is in the context, and the call's start and end are the
-/// fact's.
+/// What LiveKit's agent reports at the end of a session. The job is in the context, and the call's start and end are
+/// the fact's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReportedSession {
     /// Why the session was closed, in the words of [`Event::SessionClose`].
@@ -325,13 +325,13 @@ pub struct ReportedTurn {
     pub samples: Vec<Sample>,
 }
 
-/// A latency in microseconds of one in seconds; none if it is not above 0 and at most 600 s.
+/// Converts seconds to a latency in microseconds; none unless it is above 0 and at most 600 s.
 #[must_use]
 pub fn latency_us(seconds: f64) -> Option<u32> {
     callscope_domain::Latency::from_ms(seconds * 1000.0).map(callscope_domain::Latency::as_micros)
 }
 
-/// The text with at most `max` characters and without NUL, which no database can store; none if nothing is left.
+/// Cuts a text to `max` characters and removes NUL, which PostgreSQL cannot store; none if nothing is left.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> Option<Arc<str>> {
     if text.is_empty() {

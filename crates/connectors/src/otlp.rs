@@ -1,9 +1,9 @@
-//! OTLP over HTTP: request bodies in both encodings, and the bodies of answers. What the records mean is left to the
-//! extraction of facts; routes, headers, compression and the size of a body are left to the server.
+//! OTLP over HTTP: request bodies in both encodings, and the bodies of answers. The meaning of records is left to
+//! [`crate::extraction`]; routes, headers, compression and the size of a body are left to the server.
 //!
-//! Records are read one at a time and passed on, because a body of 64 MiB can hold 30 million empty ones: what is in
-//! memory besides the body is one record, whatever the body says. Metrics are not read at all: LiveKit's repeat what its
-//! spans say, and their buckets are too coarse for percentiles.
+//! Records are decoded one at a time and passed to a callback, because a body of 64 MiB can hold 30 million empty ones:
+//! in memory there is only one record besides the body. Metrics are not decoded at all: LiveKit's repeat its spans, and
+//! their buckets are too coarse for percentiles.
 
 pub mod answer;
 mod attributes;
@@ -80,7 +80,7 @@ impl Encoding {
     }
 }
 
-/// A body that is not the request that it should be. It names no byte of the body.
+/// The body is not the expected request. The message never quotes the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not an {}", .0.request_name())]
 pub struct Unreadable(pub Signal);
@@ -90,7 +90,7 @@ pub struct Unreadable(pub Signal);
 pub struct Tally {
     /// Passed on.
     pub read: usize,
-    /// Of scopes that nobody asked for; not decoded.
+    /// Of unwanted scopes; not decoded.
     pub unwanted: usize,
     /// With an id or a time that is not valid.
     pub invalid: usize,
@@ -115,8 +115,8 @@ pub struct Reading {
     pub wants_scope: fn(&str) -> bool,
 }
 
-/// Reads the spans of wanted scopes, in order. `each` gets the attributes of the resource, the scope's name and the span.
-/// Fails when the body is not a request; the spans before that point have been passed on.
+/// Reads the spans of wanted scopes, in order. `each` gets the attributes of the resource, the scope's name and the
+/// span. Fails when the body is not a request; the spans before that point have been passed on.
 pub fn read_spans<'a>(
     body: &'a [u8],
     encoding: Encoding,
@@ -137,8 +137,8 @@ pub fn read_logs<'a>(
 }
 
 /// Whether a time, in microseconds since 1970, can be that of a record that arrived at `received_at`.
-pub(crate) fn is_believable(micros: i64, received_at: DateTime<Utc>) -> bool {
-    Times::of_arrival(received_at).believes(micros)
+pub(crate) fn is_plausible(micros: i64, received_at: DateTime<Utc>) -> bool {
+    Times::of_arrival(received_at).is_plausible(micros)
 }
 
 fn read<'a, R: Record<'a>>(

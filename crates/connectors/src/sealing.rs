@@ -11,8 +11,8 @@ pub const TOUCH_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 /// The bounds on assemblies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AssemblySettings {
-    /// An active call that has not been heard of for so long is closed. A caller on hold makes no spans, and a close that
-    /// was wrong is mended by the end.
+    /// An active call without telemetry for this time is closed. A caller on hold makes no spans, and a later
+    /// end corrects a wrong close.
     pub idle_timeout: TimeDelta,
     /// How long the facts of an ended call are kept. SDKs give up after 10 s; a collector may repeat for 5 minutes.
     pub settle_time: TimeDelta,
@@ -53,16 +53,16 @@ pub struct TenantUse {
 pub enum Admission {
     /// An assembly begins.
     Begin,
-    /// The assembly that there is takes them.
+    /// The existing assembly takes them.
     Append,
-    /// The call is sealed: they are dropped, and a client is not told.
+    /// The call is sealed: the facts are dropped, and count as ignored.
     Late,
-    /// The tenant has no room: they are dropped, and the client is told.
+    /// The tenant has reached its bounds: the facts are dropped, and count as rejected.
     Refuse,
 }
 
-/// Decides on the facts of a request. An assembly that there is takes them even when the tenant is past its bounds:
-/// otherwise its call would never end. What one call takes is bounded by itself.
+/// Decides on the facts of a request. An existing assembly takes them even when the tenant has reached its bounds:
+/// otherwise its call would never end. Each call has a bound of its own.
 #[must_use]
 pub const fn admit(has_assembly: bool, has_call: bool, tenant: TenantUse, settings: &AssemblySettings) -> Admission {
     if has_assembly {
@@ -86,13 +86,13 @@ pub fn purge_at(state: State, now: DateTime<Utc>, settings: &AssemblySettings) -
     }
 }
 
-/// Whether an active call has not been heard of for so long that its end will not come.
+/// Whether an active call has been without telemetry for so long that its end is not expected any more.
 #[must_use]
 pub fn is_idle(last_seen_at: DateTime<Utc>, now: DateTime<Utc>, settings: &AssemblySettings) -> bool {
     now - last_seen_at >= settings.idle_timeout
 }
 
-/// Whether a request without new facts is worth saving the time at which the call was heard of.
+/// Whether a request without new facts must still save the time at which the call was last seen.
 #[must_use]
 pub fn must_touch(last_seen_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     now - last_seen_at > TOUCH_INTERVAL

@@ -10,8 +10,8 @@
 //!           n is text n - 1
 //! models    count, then provider, name each: likewise
 //! ids       count, then origin (0 log, 1 report, n is trace n - 2) and 8 bytes each: what facts refer to
-//! facts     count, then each: tag, origin, 8 bytes of id, start as the difference to the fact before, duration, context,
-//!           sample, tokens, and the fields of its event
+//! facts     count, then each: tag, origin, 8 bytes of id, start as the difference to the fact before,
+//!           duration, context, sample, tokens, and the fields of its event
 //! ```
 //!
 //! The low 4 bits of a tag are the event, then follow one bit each for a sample, for tokens and for two flags of the

@@ -2,7 +2,7 @@
 
 use super::figures::provider_name;
 use super::sessions::{Close, Sessions};
-use super::{Life, ProviderNaming, time};
+use super::{Lifetime, ProviderNaming, time};
 use crate::facts::{Event, Fact, FactId, Failure, Model, cut};
 use crate::report::ErrorReport;
 use callscope_domain::{
@@ -11,34 +11,34 @@ use callscope_domain::{
 use serde_json::{Map, json};
 use std::collections::{HashMap, HashSet};
 
-/// Most bytes of the messages of one call's errors. A record may have 1 MiB of messages and details; details are some 20
-/// bytes each.
+/// Most bytes of the messages of one call's errors. A record may have 1 MiB of messages and details; details are some
+/// 20 bytes each.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
 
 /// The identity of an error among those of its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ErrorId(pub [u8; 8]);
 
-/// The errors of a report, in its order. Errors that were told keep their positions in later reports.
+/// The errors of a report, in its order. Errors that were reported keep their positions in later reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told(Vec<ErrorId>);
+pub struct ReportedErrors(Vec<ErrorId>);
 
 /// Bytes that are no list of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stored errors of a call cannot be read")]
-pub struct ToldFault;
+pub struct ReportedErrorsFault;
 
-impl Told {
+impl ReportedErrors {
     /// 8 bytes an error.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.iter().flat_map(|id| id.0).collect()
     }
 
-    /// The list of [`Told::to_bytes`].
-    pub fn of_bytes(bytes: &[u8]) -> Result<Self, ToldFault> {
+    /// The list of [`ReportedErrors::to_bytes`].
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, ReportedErrorsFault> {
         let (ids, rest) = bytes.as_chunks::<8>();
-        if rest.is_empty() { Ok(Self(ids.iter().copied().map(ErrorId).collect())) } else { Err(ToldFault) }
+        if rest.is_empty() { Ok(Self(ids.iter().copied().map(ErrorId).collect())) } else { Err(ReportedErrorsFault) }
     }
 }
 
@@ -46,28 +46,28 @@ impl Told {
 pub fn list(
     facts: &[&Fact],
     sessions: &Sessions<'_>,
-    life: &Life,
-    told: &Told,
+    lifetime: &Lifetime,
+    reported_errors: &ReportedErrors,
     naming: ProviderNaming,
-) -> (Vec<ErrorReport>, Told) {
-    let ranks = told.0.iter().enumerate().map(|(rank, id)| (*id, rank)).collect();
-    let mut errors = Errors { life, naming, ranks, services: HashSet::new(), found: Vec::new() };
+) -> (Vec<ErrorReport>, ReportedErrors) {
+    let ranks = reported_errors.0.iter().enumerate().map(|(rank, id)| (*id, rank)).collect();
+    let mut errors = Errors { lifetime, naming, ranks, services: HashSet::new(), found: Vec::new() };
     errors.of_facts(facts);
     errors.of_sessions(sessions);
-    errors.in_told_order()
+    errors.in_reported_order()
 }
 
 struct Errors<'l> {
-    life: &'l Life,
+    lifetime: &'l Lifetime,
     naming: ProviderNaming,
-    /// Positions of errors that were told.
+    /// Positions of errors that were reported before.
     ranks: HashMap<ErrorId, usize>,
     /// Services that have an error.
     services: HashSet<Service>,
     found: Vec<(ErrorId, ErrorReport)>,
 }
 
-/// An error before it is known whether there is room for it.
+/// An error before it is known whether the report has a place for it.
 #[derive(Clone, Copy)]
 struct Draft<'f> {
     service: Service,
@@ -96,8 +96,8 @@ impl Errors<'_> {
             return;
         }
         let skew = CLOCK_SKEW_MAX.as_micros();
-        let start = self.life.start_us;
-        let end = self.life.end_us.unwrap_or(start + CALL_DURATION_MAX.as_micros());
+        let start = self.lifetime.start_us;
+        let end = self.lifetime.end_us.unwrap_or(start + CALL_DURATION_MAX.as_micros());
         let message = cut(draft.message, MESSAGE_MAX);
         let error = ErrorReport {
             timestamp: time(draft.at_us.clamp(start - skew, end + skew)),
@@ -124,7 +124,7 @@ impl Errors<'_> {
     fn of_facts(&mut self, facts: &[&Fact]) {
         let attempts = Attempts::of(facts);
         let is_job_failed = facts.iter().any(|fact| matches!(fact.event, Event::Job { failure: Some(_) }));
-        let is_active = self.life.end_us.is_none();
+        let is_active = self.lifetime.end_us.is_none();
         for fact in facts {
             let id = ErrorId(fact.id.id);
             match &fact.event {
@@ -155,7 +155,7 @@ impl Errors<'_> {
         }
     }
 
-    /// What closes and reports say of services that no other error tells of.
+    /// Errors of closes and session reports, for services that have no other error.
     fn of_sessions(&mut self, sessions: &Sessions<'_>) {
         for close in sessions.closes.iter().filter(|close| close.is_error()) {
             let cause = service_of(close);
@@ -180,8 +180,8 @@ impl Errors<'_> {
         }
     }
 
-    /// Errors that were told come first, in the order in which they were told; then the others.
-    fn in_told_order(mut self) -> (Vec<ErrorReport>, Told) {
+    /// Errors that were reported before come first, at their positions; then the new ones.
+    fn in_reported_order(mut self) -> (Vec<ErrorReport>, ReportedErrors) {
         self.found.sort_by_key(|(id, _)| self.ranks.get(id).copied().unwrap_or(usize::MAX));
         self.found.truncate(ERRORS_PER_CALL_MAX);
         let mut bytes = 0;
@@ -192,7 +192,7 @@ impl Errors<'_> {
         let within = within.count();
         self.found.truncate(within);
         let (ids, errors) = self.found.into_iter().unzip();
-        (errors, Told(ids))
+        (errors, ReportedErrors(ids))
     }
 }
 

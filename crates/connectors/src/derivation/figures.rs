@@ -1,6 +1,6 @@
 //! Turns, tokens and latencies of a call.
 
-use super::{ProviderNaming, Sessions, tells_of_dialogue};
+use super::{ProviderNaming, Sessions, measures_dialogue};
 use crate::facts::{Event, Fact, Framework, MODEL_MAX, Model, Sample, Speaker, Tokens, cut};
 use crate::report::{CallReport, ProviderReport};
 use callscope_domain::{
@@ -8,8 +8,8 @@ use callscope_domain::{
 };
 use std::collections::HashMap;
 
-/// Writes them into the report. Spans count if any of them tells of the dialogue; else reports of sessions do, which
-/// have one latency a message where spans have one a request.
+/// Fills in the figures. Spans are preferred to session reports, because a report has one latency for each message and
+/// spans have one for each request.
 pub fn write(
     report: &mut CallReport,
     framework: Framework,
@@ -17,9 +17,9 @@ pub fn write(
     sessions: &Sessions<'_>,
     naming: ProviderNaming,
 ) {
-    let do_spans_tell = facts.iter().any(|fact| tells_of_dialogue(fact));
-    let dialogue = if do_spans_tell { Dialogue::of_spans(facts) } else { Dialogue::of_reports(sessions) };
-    if do_spans_tell || !sessions.roots.is_empty() || !sessions.reports.is_empty() {
+    let has_spans = facts.iter().any(|fact| measures_dialogue(fact));
+    let dialogue = if has_spans { Dialogue::of_spans(facts) } else { Dialogue::of_reports(sessions) };
+    if has_spans || !sessions.roots.is_empty() || !sessions.reports.is_empty() {
         report.turns = Some(dialogue.turns);
         report.interruptions = Some(dialogue.interruptions);
         // Pipecat has no spans of tools.
@@ -29,9 +29,10 @@ pub fn write(
     let mut uses = Uses::new(naming);
     dialogue.samples.iter().take(SAMPLES_PER_CALL_MAX).for_each(|sample| uses.add(sample));
     // Turn latencies count as samples of the call.
-    let room = SAMPLES_PER_CALL_MAX.saturating_sub(dialogue.samples.len());
-    report.turn_latencies_ms = dialogue.latencies_us.iter().take(room).map(|micros| milliseconds(*micros)).collect();
-    report.providers = with_one_name_a_model(uses.providers);
+    let remaining = SAMPLES_PER_CALL_MAX.saturating_sub(dialogue.samples.len());
+    report.turn_latencies_ms =
+        dialogue.latencies_us.iter().take(remaining).map(|micros| milliseconds(*micros)).collect();
+    report.providers = merge_snapshots(uses.providers);
     if let Some(tokens) = tokens(facts, sessions) {
         let bounded =
             |tokens: u64| i64::try_from(tokens).map_or(TOTAL_TOKENS_MAX, |tokens| tokens.min(TOTAL_TOKENS_MAX));
@@ -136,7 +137,7 @@ impl Uses {
 
 /// Pipecat names the model as configured in a call's first request, and in later ones the snapshot that answered:
 /// `gpt-4.1`, then `gpt-4.1-2025-04-14`. Where a call has both, they are one model.
-fn with_one_name_a_model(providers: Vec<ProviderReport>) -> Vec<ProviderReport> {
+fn merge_snapshots(providers: Vec<ProviderReport>) -> Vec<ProviderReport> {
     let (snapshots, mut named): (Vec<_>, Vec<_>) =
         providers.into_iter().partition(|entry| entry.model.as_deref().and_then(model_of_snapshot).is_some());
     for snapshot in snapshots {
@@ -199,7 +200,7 @@ mod tests {
             model: Some(model.to_owned()),
             latencies_ms: vec![latency],
         };
-        let merged = with_one_name_a_model(vec![of("a-2025-01-02", 1.0), of("b-2025-01-02", 2.0), of("a", 3.0)]);
+        let merged = merge_snapshots(vec![of("a-2025-01-02", 1.0), of("b-2025-01-02", 2.0), of("a", 3.0)]);
         assert_eq!(merged, [ProviderReport { latencies_ms: vec![3.0, 1.0], ..of("a", 3.0) }, of("b-2025-01-02", 2.0)]);
     }
 }

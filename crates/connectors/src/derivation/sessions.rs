@@ -1,18 +1,18 @@
 //! Which sessions a call has, whether they are over, when the call began and ended, and why.
 
-use super::{ERROR_END_REASON, tells_of_dialogue};
+use super::{ERROR_END_REASON, measures_dialogue};
 use crate::facts::{Event, Fact, FactId, ReportedSession};
 use std::collections::{HashMap, HashSet};
 
-/// The facts that sessions are known by.
+/// The sessions of a call.
 pub struct Sessions<'f> {
     /// Roots: sessions that are over, by start.
     pub roots: Vec<&'f Fact>,
     /// Reports of sessions that are over, by end.
     pub reports: Vec<(&'f Fact, &'f ReportedSession)>,
-    /// The close of each session, by start. One that names no session counts as one.
+    /// The close of each session, by start. Closes without a session count as one.
     pub closes: Vec<Close<'f>>,
-    /// Whether a session is known of that is not over.
+    /// Whether some session is not over yet.
     pub is_any_open: bool,
 }
 
@@ -124,7 +124,7 @@ impl<'f> Sessions<'f> {
     fn start(&self, facts: &[&Fact]) -> i64 {
         let of_roots = || self.roots.iter().map(|root| root.start_us).min();
         let of_reports = || self.reports.iter().map(|(fact, _)| fact.start_us).min();
-        let of_dialogue = || facts.iter().find(|fact| tells_of_dialogue(fact)).map(|fact| fact.start_us);
+        let of_dialogue = || facts.iter().find(|fact| measures_dialogue(fact)).map(|fact| fact.start_us);
         let of_any = || facts.first().map(|fact| fact.start_us);
         of_roots().or_else(of_reports).or_else(of_dialogue).or_else(of_any).unwrap_or_default()
     }

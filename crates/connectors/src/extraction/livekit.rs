@@ -3,7 +3,7 @@
 use super::{Extractor, fact_of, failure_of, key, parent_of, tokens_of};
 use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, NAME_MAX, REPORTED_TURNS_MAX};
 use crate::facts::{ReportedSession, Speaker, cut, latency_us};
-use crate::otlp::{Attributes, LogRecord, Span, is_believable};
+use crate::otlp::{Attributes, LogRecord, Span, is_plausible};
 use callscope_domain::{CALL_DURATION_MAX, EXTERNAL_ID_MAX, Level, MESSAGE_MAX, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -114,7 +114,7 @@ fn time_to_first_token(span: &Span<'_>) -> Option<f64> {
     })
 }
 
-/// The fact of a log record, if it makes one: errors of the STT and a crash before the session, of which no span tells.
+/// The fact of a log record, if it makes one: errors of the STT and a crash before the session, which are in no span.
 pub fn of_log(extractor: &mut Extractor<'_>, scope: &str, log: &LogRecord<'_>) -> Option<(AssemblyKey, Fact)> {
     let body = log.body.as_deref()?;
     let room = cut(log.attributes.text("room_id")?, EXTERNAL_ID_MAX)?;
@@ -170,7 +170,7 @@ pub struct SessionEnd<'a> {
     pub duration_us: i64,
 }
 
-/// The fact of a session's report. `None` if it names no room or no job, or if its time is not believable.
+/// The fact of a session's report. `None` if it names no room or no job, or if its time is implausible.
 #[must_use]
 pub fn session_report(
     end: &SessionEnd<'_>,
@@ -179,7 +179,7 @@ pub fn session_report(
 ) -> Option<(AssemblyKey, Fact)> {
     let key = AssemblyKey { framework: Framework::LiveKit, key: cut(end.room_id, EXTERNAL_ID_MAX)?.to_string() };
     let job = cut(end.job_id, NAME_MAX)?;
-    if !is_believable(end.ended_at_us, received_at) {
+    if !is_plausible(end.ended_at_us, received_at) {
         return None;
     }
     report.turns.truncate(REPORTED_TURNS_MAX);

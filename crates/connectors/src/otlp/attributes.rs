@@ -55,7 +55,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A number of something: what is negative or no number is 0, and parts of a whole are cut off.
+    /// A count: negative values and other types are 0, and fractions are cut off.
     #[must_use]
     pub fn count(&self, name: &str) -> u64 {
         match self.get(name) {

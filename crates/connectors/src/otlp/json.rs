@@ -1,7 +1,7 @@
 //! Requests in OTLP's JSON: ids are hex, 64-bit numbers are texts or numbers, enumerations are numbers.
 //!
-//! Names are lowerCamelCase; those of the schema, with underscores, are understood too. A list that is null or missing is
-//! empty. What cannot be understood within a record makes that record invalid, not the request.
+//! Names are lowerCamelCase; those of the schema, with underscores, are understood too. A list that is null or missing
+//! is empty. What cannot be understood within a record makes that record invalid, not the request.
 
 mod lenient;
 

@@ -19,8 +19,8 @@ pub struct Invalid;
 /// What the readers of both encodings need to know of spans and of log records.
 pub trait Record<'a>: Sized {
     const SIGNAL: Signal;
-    /// The JSON names of the list of resources, of scopes and of records: the one of the OTLP specification, and the one
-    /// of the schema, which some writers use.
+    /// The JSON names of the list of resources, of scopes and of records: the one of the OTLP specification, and the
+    /// one of the schema, which some writers use.
     const RESOURCES: [&'static str; 2];
     const SCOPES: [&'static str; 2];
     const RECORDS: [&'static str; 2];
@@ -80,7 +80,7 @@ pub struct LogRecord<'a> {
     pub span_id: Cow<'a, [u8]>,
 }
 
-/// Which times are believed.
+/// The range of plausible times.
 #[derive(Clone, Copy)]
 pub struct Times {
     max_us: i64,
@@ -94,10 +94,10 @@ impl Times {
     /// Microseconds since 1970; none if the time is 0 or absurd.
     pub fn micros(self, unix_nano: u64) -> Option<i64> {
         let micros = i64::try_from(unix_nano / 1000).ok()?;
-        self.believes(micros).then_some(micros)
+        self.is_plausible(micros).then_some(micros)
     }
 
-    pub fn believes(self, micros: i64) -> bool {
+    pub fn is_plausible(self, micros: i64) -> bool {
         (TIME_MIN_US..=self.max_us).contains(&micros)
     }
 }

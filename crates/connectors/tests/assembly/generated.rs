@@ -1,8 +1,8 @@
-//! The laws of derivation and of segments for facts that no capture has: several sessions and jobs, reports beside spans,
-//! contradictions.
+//! The laws of derivation and of segments for facts that no capture has: several sessions and jobs, reports beside
+//! spans, contradictions.
 
 use crate::store::{assert_acceptable, identity, short_name};
-use callscope_connectors::derivation::{Told, derive};
+use callscope_connectors::derivation::{ReportedErrors, derive};
 use callscope_connectors::facts::{
     AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, Model, Origin, ReportedSession, ReportedTurn,
     Sample, Speaker, Tokens,
@@ -156,7 +156,7 @@ proptest! {
         (facts, shuffled) in facts().prop_flat_map(|facts| (Just(facts.clone()), Just(facts).prop_shuffle())),
         is_idle in any::<bool>(),
     ) {
-        let of = |facts: &[Fact]| derive(&identity(&key()), facts, &Told::default(), is_idle, short_name);
+        let of = |facts: &[Fact]| derive(&identity(&key()), facts, &ReportedErrors::default(), is_idle, short_name);
         let derived = of(&facts);
         derived.iter().for_each(assert_acceptable);
         prop_assert_eq!(&derived, &of(&shuffled));
@@ -166,11 +166,11 @@ proptest! {
 
     #[test]
     fn errors_keep_their_positions(facts in facts(), first in any::<prop::sample::Index>()) {
-        let of = |facts: &[Fact], told: &Told| derive(&identity(&key()), facts, told, false, short_name);
-        let Some(before) = of(&facts[..first.index(facts.len() + 1)], &Told::default()) else { return Ok(()) };
-        let after = of(&facts, &before.told).unwrap();
-        let ids = |told: &Told| told.to_bytes().chunks(8).map(<[u8]>::to_vec).collect::<Vec<_>>();
-        let (before, after) = (ids(&before.told), ids(&after.told));
+        let of = |facts: &[Fact], reported: &ReportedErrors| derive(&identity(&key()), facts, reported, false, short_name);
+        let Some(before) = of(&facts[..first.index(facts.len() + 1)], &ReportedErrors::default()) else { return Ok(()) };
+        let after = of(&facts, &before.reported_errors).unwrap();
+        let ids = |reported: &ReportedErrors| reported.to_bytes().chunks(8).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let (before, after) = (ids(&before.reported_errors), ids(&after.reported_errors));
         // Only errors that a report counted can go, once a service has an error of its own.
         let kept: Vec<_> = before.iter().filter(|id| after.contains(id)).collect();
         prop_assert!(after.iter().take(kept.len()).eq(kept));

@@ -5,7 +5,7 @@ use crate::captures::{self, Request, spans};
 use crate::schema::AnyValueOf;
 use crate::store::{Store, identity, short_name};
 use callscope_connectors::assembly::{Assembly, FACTS_PER_CALL_MAX, Write};
-use callscope_connectors::derivation::Told;
+use callscope_connectors::derivation::ReportedErrors;
 use callscope_connectors::otlp::Encoding;
 use callscope_connectors::segment;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ fn twenty_thousand_facts_are_derived_within_20_ms() {
         let start = Instant::now();
         let assembly = Assembly::of_segments([&*stored]).unwrap();
         let restored = start.elapsed();
-        let derived = assembly.derive(&identity(&call.key), &Told::default(), false, short_name).unwrap();
+        let derived = assembly.derive(&identity(&call.key), &ReportedErrors::default(), false, short_name).unwrap();
         assert_eq!(derived.report.turns, Some(4_000));
         println!("restored after {restored:?}, derived after {:?}", start.elapsed());
         start.elapsed()

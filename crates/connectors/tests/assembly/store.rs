@@ -1,7 +1,7 @@
 //! A store in memory: what a server keeps of assemblies, and how it uses this crate.
 
 use callscope_connectors::assembly::{Assembly, FACTS_PER_CALL_MAX, Write};
-use callscope_connectors::derivation::{Derived, Identity, State, Told};
+use callscope_connectors::derivation::{Derived, Identity, ReportedErrors, State};
 use callscope_connectors::extraction::CallFacts;
 use callscope_connectors::facts::AssemblyKey;
 use callscope_connectors::report::CallReport;
@@ -17,7 +17,7 @@ pub struct Store {
 #[derive(Default)]
 struct Stored {
     segments: Vec<Vec<u8>>,
-    told: Vec<u8>,
+    reported_errors: Vec<u8>,
 }
 
 impl Store {
@@ -65,10 +65,10 @@ impl Stored {
     }
 
     fn derive(&mut self, key: &AssemblyKey, assembly: &Assembly, is_idle: bool) -> Option<Derived> {
-        let told = Told::of_bytes(&self.told).unwrap();
-        let derived = assembly.derive(&identity(key), &told, is_idle, short_name)?;
+        let reported_errors = ReportedErrors::of_bytes(&self.reported_errors).unwrap();
+        let derived = assembly.derive(&identity(key), &reported_errors, is_idle, short_name)?;
         assert_acceptable(&derived);
-        self.told = derived.told.to_bytes();
+        self.reported_errors = derived.reported_errors.to_bytes();
         Some(derived)
     }
 }
@@ -95,7 +95,7 @@ pub fn assert_acceptable(derived: &Derived) {
     assert!(report.providers.len() <= 32);
     assert!(sample_count(report) + report.turn_latencies_ms.len() <= 10_000);
     assert!(report.errors.len() <= 200);
-    assert_eq!(derived.told.to_bytes().len(), report.errors.len() * 8);
+    assert_eq!(derived.reported_errors.to_bytes().len(), report.errors.len() * 8);
     let end = report.ended_at.unwrap_or(report.started_at + chrono::TimeDelta::hours(24));
     let skew = chrono::TimeDelta::minutes(5);
     for error in &report.errors {

@@ -1,4 +1,5 @@
-//! The parts of JSON that OTLP's writers disagree about, and lists and objects that are not collected.
+//! Deserializers for the parts of OTLP's JSON that writers encode differently, and for lists and objects that are read
+//! without collecting them.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
@@ -36,10 +37,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A number, or a text that is one. What is neither is no number.
+/// A number, or a text with a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Number {
-    /// Null, missing, or nothing that can be understood.
+    /// Null, missing, or a text without a number.
     #[default]
     None,
     Unsigned(u64),
@@ -142,7 +143,8 @@ impl<'de> Deserialize<'de> for Hex {
     }
 }
 
-/// The wanted members of an object, by name; each may have several. Of a name that is given twice the last value counts.
+/// The wanted members of an object, by name; each may have several. Of a name that is given twice the last value
+/// counts.
 pub struct Members<const N: usize>([&'static [&'static str]; N]);
 
 impl<const N: usize> Members<N> {
