@@ -16,7 +16,7 @@
 //! 4. calls [`assembly::Assembly::derive`], ingests [`derivation::Derived::report`] like any record, and, if it was
 //!    accepted, stores [`derivation::Derived::reported_errors`] for the next derivation;
 //! 5. sets the time at which the facts are deleted to [`sealing::purge_at`];
-//! 6. answers with a body of [`otlp::answer`].
+//! 6. answers with [`otlp::answer::export_response`].
 //!
 //! When [`sealing::is_idle`] holds, the server derives the call again with `is_idle`. The provider names of reports
 //! come from the [`derivation::ProviderNaming`] that the server passes. `tests/assembly/store.rs` is a small server in

@@ -4,6 +4,52 @@ use crate::otlp::{Encoding, Signal};
 use prost::Message;
 use serde_json::json;
 
+/// Records that were not kept, by the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// With an id or a time that is not valid.
+    pub invalid: usize,
+    /// Past the limit of a request.
+    pub beyond_request: usize,
+    /// Past the limit of their call.
+    pub beyond_call: usize,
+    /// Of new calls of a tenant that has reached its bounds.
+    pub beyond_tenant: usize,
+}
+
+impl Rejected {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> usize {
+        self.invalid + self.beyond_request + self.beyond_call + self.beyond_tenant
+    }
+
+    fn message(&self, signal: Signal) -> String {
+        let reasons = [
+            (self.invalid, "have an invalid id or time"),
+            (self.beyond_request, "exceed the limit of a request"),
+            (self.beyond_call, "exceed the limit of their call"),
+            (self.beyond_tenant, "exceed the limit of open calls"),
+        ];
+        let reasons = reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}"));
+        let records = match signal {
+            Signal::Traces => "spans",
+            Signal::Logs => "log records",
+            Signal::Metrics => "data points",
+        };
+        format!("{} {records} were not kept: {}", self.total(), reasons.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The body of status 200: a success, or a partial success if records were rejected.
+#[must_use]
+pub fn export_response(signal: Signal, encoding: Encoding, rejected: &Rejected) -> Vec<u8> {
+    match rejected.total() {
+        0 => success(encoding),
+        total => partial_success(signal, encoding, total, &rejected.message(signal)),
+    }
+}
+
 /// The body of a success: all records were kept, or ignored on purpose. `partial_success` must be unset.
 #[must_use]
 pub fn success(encoding: Encoding) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! The bytes of answers.
 
-use callscope_connectors::otlp::answer::{self, StatusCode};
+use callscope_connectors::otlp::answer::{self, Rejected, StatusCode};
 use callscope_connectors::otlp::{Encoding, Signal};
 use serde_json::{Value, json};
 
@@ -33,6 +33,18 @@ fn a_partial_success_counts_what_was_refused() {
         let expected = json!({"partialSuccess": {name: "3", "errorMessage": message}});
         assert_eq!(json(&of(signal, Encoding::Json)), expected);
     }
+}
+
+#[test]
+fn rejected_records_are_explained_by_their_reasons() {
+    for encoding in [Encoding::Protobuf, Encoding::Json] {
+        let body = answer::export_response(Signal::Logs, encoding, &Rejected::default());
+        assert_eq!(body, answer::success(encoding));
+    }
+    let rejected = Rejected { invalid: 1, beyond_call: 4, ..Rejected::default() };
+    let message = "5 log records were not kept: 1 have an invalid id or time, 4 exceed the limit of their call";
+    let expected = json!({"partialSuccess": {"rejectedLogRecords": "5", "errorMessage": message}});
+    assert_eq!(json(&answer::export_response(Signal::Logs, Encoding::Json, &rejected)), expected);
 }
 
 #[test]
