@@ -66,9 +66,13 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Whether an attribute is there and `true`.
+    /// Whether an attribute is `true`, as a boolean or as a text.
     #[must_use]
     pub fn is_true(&self, name: &str) -> bool {
-        matches!(self.get(name), Some(Value::Bool(true)))
+        match self.get(name) {
+            Some(Value::Bool(value)) => *value,
+            Some(Value::Text(text)) => text.eq_ignore_ascii_case("true"),
+            _ => false,
+        }
     }
 }

@@ -64,10 +64,16 @@ fn telemetry_of_other_programs_makes_no_calls() {
 
 #[test]
 fn simulations_are_ignored() {
-    let mut attributes = vec![text("room_id", "RM_1")];
-    attributes.push(attribute("lk.simulation.enabled", AnyValueOf::Bool(true)));
-    let extracted = spans(&body("livekit-agents", vec![span(1, "agent_session", attributes)]), Encoding::Protobuf);
-    assert_eq!((extracted.kept, extracted.ignored), (0, 1));
+    for (value, kept) in [
+        (AnyValueOf::Bool(true), 0),
+        (AnyValueOf::Text("True".to_owned()), 0),
+        (AnyValueOf::Bool(false), 1),
+        (AnyValueOf::Int(0), 1),
+    ] {
+        let attributes = vec![text("room_id", "RM_1"), attribute("lk.simulation.enabled", value)];
+        let extracted = spans(&body("livekit-agents", vec![span(1, "agent_session", attributes)]), Encoding::Protobuf);
+        assert_eq!((extracted.kept, extracted.ignored), (kept, 1 - kept));
+    }
 }
 
 #[test]

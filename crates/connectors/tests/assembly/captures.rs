@@ -30,14 +30,14 @@ pub fn received_at() -> DateTime<Utc> {
 }
 
 pub fn all() -> Vec<Capture> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/captures");
     let captures: Vec<Capture> = sorted(&folder).iter().map(|folder| read(folder)).collect();
     assert_eq!(captures.len(), 25);
     captures
 }
 
 pub fn named(name: &str) -> Capture {
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name))
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/captures").join(name))
 }
 
 fn sorted(folder: &Path) -> Vec<PathBuf> {

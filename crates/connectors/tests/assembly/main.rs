@@ -1,6 +1,6 @@
 //! Captures of LiveKit Agents and Pipecat, from bytes to records, and the laws that an assembly obeys.
 //!
-//! `tests/data` has what the frameworks sent in 25 runs, without the attributes that are never read. `expected.json`
+//! `tests/data/captures` has what the frameworks sent in 25 runs, without the attributes that are never read. `expected.json`
 //! beside each capture is what an independent implementation makes of it.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
