@@ -1,0 +1,8 @@
+//! What voice-AI platforms send, read into what it says of calls.
+//!
+//! Everything here is a pure function over bytes and values: no I/O, no async, no clock. Routes, credentials, storage and
+//! the acceptance of a record are left to the server.
+
+#![warn(missing_docs)]
+
+pub mod report;
