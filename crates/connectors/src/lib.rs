@@ -4,5 +4,7 @@
 //! the acceptance of a record are left to the server.
 
 #![warn(missing_docs)]
+#![expect(clippy::doc_markdown, reason = "LiveKit and ElevenLabs are names of products")]
 
+pub mod mapping;
 pub mod report;
