@@ -8,3 +8,4 @@
 
 pub mod mapping;
 pub mod report;
+pub mod signature;
