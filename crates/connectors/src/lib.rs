@@ -6,6 +6,8 @@
 #![warn(missing_docs)]
 #![expect(clippy::doc_markdown, reason = "LiveKit and ElevenLabs are names of products")]
 
+mod json;
 pub mod mapping;
 pub mod report;
 pub mod signature;
+pub mod webhooks;

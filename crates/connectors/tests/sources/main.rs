@@ -1,6 +1,7 @@
 //! Vectors of signatures, payloads and words, made and checked with the vendors' own packages, against this crate.
 
 mod mapping;
+mod webhooks;
 
 use serde_json::Value;
 use std::path::PathBuf;
