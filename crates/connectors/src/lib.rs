@@ -7,6 +7,7 @@
 #![expect(clippy::doc_markdown, reason = "LiveKit and ElevenLabs are names of products")]
 
 mod json;
+pub mod livekit_upload;
 pub mod mapping;
 pub mod report;
 pub mod signature;

@@ -1,6 +1,8 @@
 //! Vectors of signatures, payloads and words, made and checked with the vendors' own packages, against this crate.
 
+mod livekit_upload;
 mod mapping;
+mod signatures;
 mod webhooks;
 
 use serde_json::Value;
