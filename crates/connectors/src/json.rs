@@ -1,10 +1,11 @@
 //! Lenient JSON: a field of another type than expected is absent, and what is not asked for is skipped without a copy.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use serde::de::{DeserializeOwned, Error, IgnoredAny, Visitor};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 /// A text that is not one JSON object.
@@ -40,6 +41,10 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lenient<T> {
     }
 }
 
+/// Elements of one list or map that are kept, so that a body of nothing but brackets stays small in memory. A call of a day
+/// with a message a second has 86,400.
+const ELEMENTS_MAX: usize = 100_000;
+
 /// A list without its elements of other types.
 #[derive(Debug)]
 pub(crate) struct Items<T>(Vec<T>);
@@ -60,8 +65,27 @@ impl<T> Deref for Items<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let elements = <Vec<&RawValue>>::deserialize(deserializer)?;
-        Ok(Self(elements.into_iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect()))
+        struct Elements<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+            type Value = Items<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<T>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(raw) = list.next_element::<&RawValue>()? {
+                    if elements.len() < ELEMENTS_MAX {
+                        elements.extend(serde_json::from_str(raw.get()).ok());
+                    }
+                }
+                Ok(Items(elements))
+            }
+        }
+
+        deserializer.deserialize_seq(Elements(PhantomData))
     }
 }
 
@@ -85,7 +109,7 @@ impl<T> Deref for Entries<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entry<T>(std::marker::PhantomData<T>);
+        struct Entry<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Entry<T> {
             type Value = Entries<T>;
@@ -94,16 +118,18 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
                 formatter.write_str("an object")
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some((key, raw)) = map.next_entry::<String, &RawValue>()? {
-                    entries.extend(serde_json::from_str(raw.get()).ok().map(|value| (key, value)));
+                    if entries.len() < ELEMENTS_MAX {
+                        entries.extend(serde_json::from_str(raw.get()).ok().map(|value| (key, value)));
+                    }
                 }
                 Ok(Entries(entries))
             }
         }
 
-        deserializer.deserialize_map(Entry(std::marker::PhantomData))
+        deserializer.deserialize_map(Entry(PhantomData))
     }
 }
 
@@ -271,6 +297,14 @@ mod tests {
         assert_eq!(body.list.iter().map(|number| number.get()).collect::<Vec<_>>(), [1.0, 2.5]);
         assert_eq!(body.map.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(body.counted.len(), 2);
+    }
+
+    #[test]
+    fn a_list_is_kept_up_to_its_bound() {
+        let list = "1,".repeat(ELEMENTS_MAX + 9);
+        let body = body(&format!(r#"{{"list": [{list}1], "name": "after it"}}"#));
+        assert_eq!(body.list.len(), ELEMENTS_MAX);
+        assert_eq!(body.name.as_deref(), Some("after it"));
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod token;
 
 pub use multipart::{MultipartFault, MultipartReader, PartSink};
 pub use recording::{
-    AUDIO_MAX, CHAT_HISTORY_MAX, HEADER_MAX, ModelUsage, Recording, RecordingFault, RecordingReader, ReportedSample,
-    ReportedTurn, Role, SessionReport,
+    CHAT_HISTORY_MAX, HEADER_MAX, ModelUsage, RECORDING_MAX, Recording, RecordingFault, RecordingReader,
+    ReportedSample, ReportedTurn, Role, SessionReport,
 };
 pub use token::{TokenFault, UploadGrant, UploadToken};
 

@@ -7,4 +7,4 @@ mod end_reasons;
 mod providers;
 
 pub use end_reasons::{End, EndOverrides, EndTable, end_category, end_of, status_of};
-pub use providers::{normalize_provider, vendor_of_model};
+pub use providers::{normalize_provider, provider_of_telemetry, vendor_of_model};

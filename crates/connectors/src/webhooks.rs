@@ -17,6 +17,7 @@ mod vapi;
 use crate::json::NotAnObject;
 use crate::mapping::EndOverrides;
 use crate::report::CallReport;
+use crate::signature::{HmacPlan, HmacScheme, Scheme};
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::str::FromStr;
@@ -55,6 +56,20 @@ impl WebhookProvider {
             Self::Bland => "bland",
             Self::Bolna => "bolna",
             Self::Tap => "tap",
+        }
+    }
+
+    /// How its messages are signed, if the connector has a secret; Vapi's by its default plan, which the user may change.
+    /// `None` if it signs nothing.
+    #[must_use]
+    pub fn signature_scheme(self) -> Option<Scheme> {
+        match self {
+            Self::Vapi => HmacScheme::try_from(HmacPlan::default()).ok().map(Scheme::Hmac),
+            Self::Retell => Some(Scheme::Retell),
+            Self::ElevenLabs => Some(Scheme::ElevenLabs),
+            Self::Bland => Some(Scheme::Bland),
+            Self::Bolna => None,
+            Self::Tap => Some(Scheme::Tap),
         }
     }
 }

@@ -279,6 +279,19 @@ mod tests {
     }
 
     proptest! {
+        /// Any bytes are data or a fault, and no more than a part's headers is kept of them.
+        #[test]
+        fn any_bytes_are_borne_with(pieces in prop::collection::vec("(--XyZ|\r\n|-|[a-z: ]|\\PC){0,30}", 0..20)) {
+            let mut reader = MultipartReader::new(CONTENT_TYPE).expect("a boundary");
+            let mut parts = Parts::default();
+            for piece in pieces {
+                if reader.push(piece.as_bytes(), &mut parts).is_err() {
+                    break;
+                }
+                prop_assert!(reader.rest.len() <= PART_HEADERS_MAX);
+            }
+        }
+
         /// Any parts, cut anywhere: they come out as they went in, and little is kept meanwhile.
         #[test]
         fn parts_do_not_depend_on_the_pieces(

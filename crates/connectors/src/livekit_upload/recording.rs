@@ -15,8 +15,10 @@ use serde::Deserialize;
 pub const HEADER_MAX: usize = 1 << 20;
 /// Bytes of the part `chat_history`. A longer one is not read, so that it does not cost the report.
 pub const CHAT_HISTORY_MAX: usize = 16 << 20;
-/// Bytes of audio, and of whatever else is thrown away.
-pub const AUDIO_MAX: u64 = 1 << 30;
+/// Bytes of a whole recording. All but the two parts above is audio and is thrown away.
+pub const RECORDING_MAX: u64 = 1 << 30;
+/// No call is longer; what a header says beyond that is cut off.
+const DURATION_MAX: TimeDelta = TimeDelta::hours(24);
 /// Characters of an agent's name.
 const NAME_MAX: usize = 64;
 /// Characters of a model's name.
@@ -42,7 +44,7 @@ pub enum RecordingFault {
     /// There is no header, or it is longer than its bound or no `MetricsRecordingHeader`.
     #[error("The recording's header is missing or malformed.")]
     Header,
-    /// More audio than is taken.
+    /// Longer than [`RECORDING_MAX`].
     #[error("The recording is too large.")]
     TooLarge,
 }
@@ -127,16 +129,21 @@ pub struct ReportedSample {
 pub struct RecordingReader {
     multipart: MultipartReader,
     parts: Parts,
+    taken: u64,
 }
 
 impl RecordingReader {
     /// A reader of a body with this `Content-Type`.
     pub fn new(content_type: &str) -> Result<Self, RecordingFault> {
-        Ok(Self { multipart: MultipartReader::new(content_type)?, parts: Parts::default() })
+        Ok(Self { multipart: MultipartReader::new(content_type)?, parts: Parts::default(), taken: 0 })
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), RecordingFault> {
+        self.taken += bytes.len() as u64;
+        if self.taken > RECORDING_MAX {
+            return Err(RecordingFault::TooLarge);
+        }
         self.multipart.push(bytes, &mut self.parts)
     }
 
@@ -161,7 +168,6 @@ struct Parts {
     header: Option<Vec<u8>>,
     /// `None` too if it was longer than its bound.
     chat_history: Option<Vec<u8>>,
-    thrown_away: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,7 +187,7 @@ impl PartSink for Parts {
             "chat_history" => Part::ChatHistory,
             _ => Part::Other,
         };
-        // A part that comes twice counts once, so that it cannot grow without bound.
+        // A part that comes again replaces the first, so that both together stay within the bound of one.
         match self.current {
             Part::Header => self.header = Some(Vec::new()),
             Part::ChatHistory => self.chat_history = Some(Vec::new()),
@@ -200,13 +206,11 @@ impl PartSink for Parts {
                 history.extend_from_slice(bytes);
                 Ok(())
             }
-            _ => {
-                if matches!(self.current, Part::ChatHistory) {
-                    self.chat_history = None;
-                }
-                self.thrown_away += bytes.len() as u64;
-                if self.thrown_away > AUDIO_MAX { Err(RecordingFault::TooLarge) } else { Ok(()) }
+            (Part::ChatHistory, ..) => {
+                self.chat_history = None;
+                Ok(())
             }
+            (Part::Header | Part::Other, ..) => Ok(()),
         }
     }
 
@@ -306,12 +310,12 @@ fn report(header: &Header, chat: &ChatHistory) -> Option<SessionReport> {
     let summary: Summary = read(&header.session_summary).unwrap_or_default();
     let last_message = || chat.items.iter().filter_map(|item| item.created_at.and_then(Number::as_unix_seconds)).max();
     let ended_at = summary.timestamp.and_then(Number::as_unix_seconds).or_else(last_message)?;
-    let duration = TimeDelta::try_milliseconds(i64::try_from(header.duration).ok()?)?;
+    let duration = i64::try_from(header.duration).ok().and_then(TimeDelta::try_milliseconds).unwrap_or(DURATION_MAX);
     let messages = chat.items.iter().filter(|item| item.r#type.as_deref() == Some("message"));
     Some(SessionReport {
         room_id: text(&header.room_id)?,
         job_id: text(&header.job_id).unwrap_or_default(),
-        started_at: ended_at.checked_sub_signed(duration)?,
+        started_at: ended_at.checked_sub_signed(duration.min(DURATION_MAX))?,
         ended_at,
         close_reason: summary.close_reason.as_deref().and_then(close_reason),
         error_counts: error_counts(&summary.errors),

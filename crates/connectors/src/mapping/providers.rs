@@ -41,6 +41,12 @@ pub fn normalize_provider(raw: &str, model: Option<&str>, stage: Option<Provider
     Cow::Borrowed(of_model.unwrap_or(UNKNOWN))
 }
 
+/// [`normalize_provider`] for telemetry, where the name, the model or both may be empty.
+#[must_use]
+pub fn provider_of_telemetry(stage: ProviderType, raw: &str, model: &str) -> String {
+    normalize_provider(raw, Some(model).filter(|model| !model.is_empty()), Some(stage)).into_owned()
+}
+
 /// The vendor of a language model, by the beginning of the model's name.
 #[must_use]
 pub fn vendor_of_model(model: &str) -> Option<&'static str> {

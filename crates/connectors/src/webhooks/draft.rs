@@ -22,6 +22,7 @@ const DAY: TimeDelta = TimeDelta::hours(24);
 /// How far outside of its call an error may be.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 /// A version is the rank times 2^48, and the message's time in milliseconds, which stays below that until the year 10889.
+/// A time that is not believed counts as none, so that one wrong clock does not outrank all later messages.
 const TIME_BITS: u32 = 48;
 
 /// How final a message is. A message of a lower rank never replaces one of a higher rank.
@@ -76,7 +77,7 @@ impl Draft<'_> {
         // The hyphenated form alone: 32 hexadecimal digits may as well be an id of another kind.
         report.call_id = (id.len() == 36).then(|| Uuid::try_parse(id).ok()).flatten();
         report.external_id = Some(id.to_owned());
-        report.version = Some(version(self.rank, self.sent_at));
+        report.version = Some(version(self.rank, sent_at));
         if let Some(ending) = self.ending {
             let ended_at = ended_at.unwrap_or(started_at).clamp(started_at, started_at + DAY);
             end(&mut report, ending, ended_at, context);
@@ -190,6 +191,8 @@ pub(super) fn deliver(mut report: CallReport) -> Delivery {
     if report.input_tokens.unwrap_or(0) + report.output_tokens.unwrap_or(0) > TOTAL_TOKENS_MAX {
         (report.input_tokens, report.output_tokens) = (None, None);
     }
+    // Cached tokens are part of the input.
+    report.cached_input_tokens = report.cached_input_tokens.filter(|cached| Some(*cached) <= report.input_tokens);
 
     report.turn_latencies_ms.retain(|ms| is_latency(*ms));
     report.turn_latencies_ms.truncate(SAMPLES_PER_CALL_MAX);

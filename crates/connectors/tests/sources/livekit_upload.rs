@@ -116,6 +116,14 @@ fn audio_is_thrown_away_as_it_arrives() {
 }
 
 #[test]
+fn a_session_is_at_most_a_day_long() {
+    let mut head = header(&[(1, b"RM_1"), (11, br#"{"timestamp": 1795551132}"#)], false);
+    head.extend_from_slice(&[3 << 3, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]);
+    let Ok(Recording::Report(report)) = read_in(&form(&[("header", &head)]), "b", 100) else { panic!("a report") };
+    assert_eq!((report.ended_at - report.started_at).num_hours(), 24);
+}
+
+#[test]
 fn without_a_summary_the_last_message_is_the_end() {
     let head = header(&[(1, b"RM_1")], false);
     let chat = br#"{"items": [{"type": "message", "role": "user", "created_at": 1795551120},

@@ -46,7 +46,9 @@ fn every_spelling_of_a_provider_has_its_canonical_name() {
         match case["raw"].as_str() {
             Some(raw) => {
                 let stage = case["stage"].as_str().map(|stage| stage.parse::<ProviderType>().expect("a stage"));
-                assert_eq!(normalize_provider(raw, model, stage), case["provider"].as_str().expect("a name"), "{case}");
+                let name = normalize_provider(raw, model, stage);
+                assert_eq!(name, case["provider"].as_str().expect("a name"), "{case}");
+                assert_eq!(normalize_provider(&name, None, stage), name, "a canonical name stays");
             }
             None => assert_eq!(vendor_of_model(model.expect("a model")), case["vendor_of_model"].as_str(), "{case}"),
         }
