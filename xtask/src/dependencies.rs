@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("callscope-bench", &["callscope-synthetic", "callscope-testkit"]),
     ("callscope-analytics", &["callscope-domain"]),
     ("callscope-persistence", &["callscope-analytics", "callscope-domain"]),
-    ("callscope-api", &["callscope-analytics", "callscope-domain"]),
+    ("callscope-api", &["callscope-analytics", "callscope-connectors", "callscope-domain"]),
     (
         "callscope-server",
         &["callscope-analytics", "callscope-api", "callscope-domain", "callscope-persistence", "callscope-synthetic"],
