@@ -2,13 +2,14 @@
 
 use crate::captures::{self, Capture, Request, received_at, spans};
 use crate::schema::{AnyValue, AnyValueOf, Array, KeyValue, Request as Message, Resources, Scope, Scopes, Span};
-use crate::store::{identity, short_name};
+use crate::store::identity;
 use callscope_connectors::assembly::{
     Assembly, ENDING_FACTS_MAX, MESSAGE_BYTES_MAX, REPORTS_PER_CALL_MAX, SEGMENTS_MAX, SHORT_MESSAGE_MAX, Write,
 };
 use callscope_connectors::derivation::{ReportedErrors, State};
 use callscope_connectors::extraction::{ExtractionSettings, SessionEnd, extract_logs, extract_spans, session_report};
 use callscope_connectors::facts::{Event, Fact, ReportedSession};
+use callscope_connectors::mapping::provider_of_telemetry;
 use callscope_connectors::otlp::Encoding;
 use callscope_connectors::segment;
 use proptest::prelude::*;
@@ -146,7 +147,7 @@ fn a_call_takes_so_many_facts_and_its_end() {
     let appended = assembly.append(facts(vec![span(20, "tts", Vec::new()), span(21, "conversation", Vec::new())]), 10);
     assert_eq!((appended.added, appended.refused), (1, 1));
     let key = spans(&body("pipecat", vec![span(1, "tts", Vec::new())]), Encoding::Protobuf).calls.remove(0).key;
-    let derived = assembly.derive(&identity(&key), &ReportedErrors::default(), false, short_name).unwrap();
+    let derived = assembly.derive(&identity(&key), &ReportedErrors::default(), false, provider_of_telemetry).unwrap();
     assert_eq!(derived.state, State::Ended);
     let roots = (30..30 + 2 * ENDING_FACTS_MAX as u64).map(|id| span(id, "conversation", Vec::new())).collect();
     assert_eq!(assembly.append(facts(roots), 10).added, ENDING_FACTS_MAX - 1);
@@ -227,7 +228,7 @@ fn a_call_that_fails_often_has_its_first_errors() {
     let mut assembly = Assembly::default();
     assembly.append(facts((0..1_000).map(failed).collect()), 10_000);
     let key = spans(&body("pipecat", vec![span(1, "tts", Vec::new())]), Encoding::Protobuf).calls.remove(0).key;
-    let derived = assembly.derive(&identity(&key), &ReportedErrors::default(), false, short_name).unwrap();
+    let derived = assembly.derive(&identity(&key), &ReportedErrors::default(), false, provider_of_telemetry).unwrap();
     crate::store::assert_acceptable(&derived);
     assert_eq!(derived.report.errors.len(), 200);
     assert!(derived.report.errors[199].message.starts_with("199 "));

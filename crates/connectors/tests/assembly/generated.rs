@@ -1,12 +1,13 @@
 //! The laws of derivation and of segments for facts that no capture has: several sessions and jobs, reports beside
 //! spans, contradictions.
 
-use crate::store::{assert_acceptable, identity, short_name};
+use crate::store::{assert_acceptable, identity};
 use callscope_connectors::derivation::{ReportedErrors, derive};
 use callscope_connectors::facts::{
     AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, Model, Origin, ReportedSession, ReportedTurn,
     Sample, Speaker, Tokens,
 };
+use callscope_connectors::mapping::provider_of_telemetry;
 use callscope_connectors::segment;
 use callscope_domain::{Level, ProviderType, Service};
 use proptest::option;
@@ -156,7 +157,7 @@ proptest! {
         (facts, shuffled) in facts().prop_flat_map(|facts| (Just(facts.clone()), Just(facts).prop_shuffle())),
         is_idle in any::<bool>(),
     ) {
-        let of = |facts: &[Fact]| derive(&identity(&key()), facts, &ReportedErrors::default(), is_idle, short_name);
+        let of = |facts: &[Fact]| derive(&identity(&key()), facts, &ReportedErrors::default(), is_idle, provider_of_telemetry);
         let derived = of(&facts);
         derived.iter().for_each(assert_acceptable);
         prop_assert_eq!(&derived, &of(&shuffled));
@@ -166,7 +167,7 @@ proptest! {
 
     #[test]
     fn errors_keep_their_positions(facts in facts(), first in any::<prop::sample::Index>()) {
-        let of = |facts: &[Fact], reported: &ReportedErrors| derive(&identity(&key()), facts, reported, false, short_name);
+        let of = |facts: &[Fact], reported: &ReportedErrors| derive(&identity(&key()), facts, reported, false, provider_of_telemetry);
         let Some(before) = of(&facts[..first.index(facts.len() + 1)], &ReportedErrors::default()) else { return Ok(()) };
         let after = of(&facts, &before.reported_errors).unwrap();
         let ids = |reported: &ReportedErrors| reported.to_bytes().chunks(8).map(<[u8]>::to_vec).collect::<Vec<_>>();

@@ -3,9 +3,10 @@
 use crate::bounds::{attribute, body, number, span, text};
 use crate::captures::{self, Request, spans};
 use crate::schema::{AnyValueOf, Span, Status};
-use crate::store::{Store, identity, short_name};
+use crate::store::{Store, identity};
 use callscope_connectors::assembly::{Assembly, FACTS_PER_CALL_MAX, Write};
 use callscope_connectors::derivation::ReportedErrors;
+use callscope_connectors::mapping::provider_of_telemetry;
 use callscope_connectors::otlp::Encoding;
 use callscope_connectors::segment;
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ fn twenty_thousand_facts_are_derived_within_20_ms() {
             let start = Instant::now();
             let assembly = Assembly::of_segments([&*stored]).unwrap();
             let restored = start.elapsed();
-            assembly.derive(&identity(&call.key), &ReportedErrors::default(), false, short_name).unwrap();
+            assembly.derive(&identity(&call.key), &ReportedErrors::default(), false, provider_of_telemetry).unwrap();
             (start.elapsed(), restored)
         });
         let (best, restored) = best.min().unwrap();

@@ -4,8 +4,9 @@ use callscope_connectors::assembly::{Assembly, FACTS_PER_CALL_MAX, Write};
 use callscope_connectors::derivation::{Derived, Identity, ReportedErrors, State};
 use callscope_connectors::extraction::CallFacts;
 use callscope_connectors::facts::AssemblyKey;
+use callscope_connectors::mapping::provider_of_telemetry;
 use callscope_connectors::report::CallReport;
-use callscope_domain::{CallId, CallStatus, ExternalId, ProviderType, TenantId};
+use callscope_domain::{CallId, CallStatus, ExternalId, TenantId};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -66,7 +67,7 @@ impl Stored {
 
     fn derive(&mut self, key: &AssemblyKey, assembly: &Assembly, is_idle: bool) -> Option<Derived> {
         let reported_errors = ReportedErrors::of_bytes(&self.reported_errors).unwrap();
-        let derived = assembly.derive(&identity(key), &reported_errors, is_idle, short_name)?;
+        let derived = assembly.derive(&identity(key), &reported_errors, is_idle, provider_of_telemetry)?;
         assert_acceptable(&derived);
         self.reported_errors = derived.reported_errors.to_bytes();
         Some(derived)
@@ -77,12 +78,6 @@ pub fn identity(key: &AssemblyKey) -> Identity {
     let external_id = ExternalId::new(key.key.as_str()).unwrap();
     let call_id = CallId::derived(TenantId(Uuid::nil()), &key.framework.slug(), &external_id).0;
     Identity { call_id, key: key.clone() }
-}
-
-/// A naming that is enough for the providers of the captures.
-pub fn short_name(_: ProviderType, provider: &str, _: &str) -> String {
-    let name = provider.trim().to_lowercase();
-    if name == "api.openai.com" { "openai".to_owned() } else { name.split_whitespace().collect::<Vec<_>>().join("_") }
 }
 
 /// What a record must be like to be accepted.
