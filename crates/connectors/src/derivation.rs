@@ -11,7 +11,8 @@ mod sessions;
 pub use errors::{ErrorId, ReportedErrors, ReportedErrorsFault};
 
 use crate::facts::{AssemblyKey, Context, Event, Fact};
-use crate::report::{CallReport, EndCategory, WorkflowReport};
+use crate::mapping::{EndTable, end_category};
+use crate::report::{CallReport, WorkflowReport};
 use callscope_domain::{CALL_DURATION_MAX, CallStatus, ProviderType, SLUG_MAX};
 use chrono::{DateTime, Utc};
 use sessions::{Ending, Sessions};
@@ -94,7 +95,7 @@ pub fn derive(
     report.external_id = Some(external_id(&facts, &identity.key));
     report.ended_at = lifetime.end_us.map(time);
     report.end_reason = end_reason(&ending, state).map(str::to_owned);
-    report.end_category = report.end_reason.as_deref().map(end_category);
+    report.end_category = report.end_reason.as_deref().map(|reason| end_category(EndTable::LiveKit, reason));
     report.workflow = workflow(&facts);
     report.agent = agent(&facts);
     report.agent_version = first(&facts, |context| context.agent_version.as_deref());
@@ -158,21 +159,6 @@ fn end_reason<'f>(ending: &Ending<'f>, state: State) -> Option<&'f str> {
         _ if ending.is_error => Some(ERROR_END_REASON),
         State::Ended => ending.close_reason,
         State::Lost => Some(LOST_END_REASON),
-    }
-}
-
-/// The category of an end reason of a framework, or of this module.
-fn end_category(reason: &str) -> EndCategory {
-    match reason {
-        "participant_disconnected" => EndCategory::CallerHangup,
-        // The agent's program ended the session.
-        "user_initiated" => EndCategory::AgentHangup,
-        "task_completed" => EndCategory::TaskCompleted,
-        "job_shutdown" => EndCategory::Shutdown,
-        ERROR_END_REASON => EndCategory::ProviderError,
-        CRASH_END_REASON => EndCategory::AgentError,
-        LOST_END_REASON => EndCategory::Lost,
-        _ => EndCategory::Unknown,
     }
 }
 
@@ -247,6 +233,14 @@ fn time(micros: i64) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::EndCategory;
+
+    #[test]
+    fn end_reasons_that_callscope_gives_have_a_category() {
+        for reason in [LOST_END_REASON, CRASH_END_REASON, ERROR_END_REASON] {
+            assert_ne!(end_category(EndTable::LiveKit, reason), EndCategory::Unknown, "{reason}");
+        }
+    }
 
     #[test]
     fn slugs_have_only_what_a_slug_may_have() {

@@ -27,7 +27,7 @@ pub enum EndTable {
     ElevenLabsFailure,
     /// ElevenLabs's `metadata.termination_reason`.
     ElevenLabsTermination,
-    /// LiveKit's close reasons, and what callscope says of an end that no span tells.
+    /// LiveKit's close reasons, and the end reasons that callscope gives to calls of any framework's telemetry.
     LiveKit,
     /// Retell's `disconnection_reason`.
     Retell,
