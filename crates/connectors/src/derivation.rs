@@ -233,7 +233,7 @@ fn time(micros: i64) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::EndCategory;
+    use callscope_domain::EndCategory;
 
     #[test]
     fn end_reasons_that_callscope_gives_have_a_category() {

@@ -1,9 +1,9 @@
 //! What a source says of a call, in the shape of a call record. How a report becomes a stored call, and whether the
 //! record is acceptable, is left to the server.
 
-use callscope_domain::{CallStatus, Level, ProviderType, Service};
+use callscope_domain::{CallStatus, Direction, EndCategory, Level, Outcome, ProviderType, Service};
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use uuid::Uuid;
@@ -36,10 +36,10 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_reason: Option<String>,
     /// Why the call ended, in words that are the same for all sources.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_word")]
     pub end_category: Option<EndCategory>,
     /// Whether the call reached its goal.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_word")]
     pub outcome: Option<Outcome>,
     /// The workflow that the call ran through.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub struct CallReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     /// Who called whom.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_word")]
     pub direction: Option<Direction>,
     /// The language, as a BCP 47 tag of at most 35 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,82 +188,16 @@ pub struct ErrorReport {
     pub agent: Option<String>,
 }
 
-/// Why a call ended, in words that are the same for all sources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndCategory {
-    /// The caller hung up.
-    CallerHangup,
-    /// The agent hung up.
-    AgentHangup,
-    /// The agent ended the call because its task was done.
-    TaskCompleted,
-    /// The call went on with somebody else.
-    Transferred,
-    /// An answering machine.
-    Voicemail,
-    /// The caller said nothing for too long.
-    Silence,
-    /// The longest duration that the source allows was reached.
-    MaxDuration,
-    /// The agent's process was shut down.
-    Shutdown,
-    /// The call ended, and the source does not say why.
-    Unknown,
-    /// The call was not answered.
-    NoAnswer,
-    /// The line was busy.
-    Busy,
-    /// The callee declined.
-    Declined,
-    /// The callee could not be reached.
-    Unreachable,
-    /// The call was canceled before it was answered.
-    Canceled,
-    /// The call was blocked.
-    Blocked,
-    /// A quota, a subscription or a concurrency limit.
-    Limit,
-    /// A provider of STT, LLM or TTS failed.
-    ProviderError,
-    /// The agent's program failed.
-    AgentError,
-    /// The source's platform failed.
-    PlatformError,
-    /// The telephone network failed.
-    TelephonyError,
-    /// The call stayed active for too long and was closed.
-    Timeout,
-    /// The call's telemetry stopped before its end.
-    Lost,
-}
-
-/// Who called whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// The user called the agent.
-    Inbound,
-    /// The agent called the user.
-    Outbound,
-    /// The call came over the web, without a telephone.
-    Web,
-}
-
-/// Whether a call reached its goal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It did.
-    Success,
-    /// It did not.
-    Failure,
-    /// The source cannot tell.
-    Unknown,
-}
-
 fn as_word<S: Serializer>(word: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(word)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn as_optional_word<W: Display, S: Serializer>(word: &Option<W>, serializer: S) -> Result<S::Ok, S::Error> {
+    match word {
+        Some(word) => as_word(word, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// RFC 3339 in UTC. callscope keeps microseconds, so finer digits are cut off.

@@ -1,9 +1,11 @@
 //! Categories of end reasons, from `mapping/end_reasons.toml`, and a tenant's own categories over them.
 
-use crate::report::EndCategory;
-use callscope_domain::{CallStatus, Service};
+use callscope_domain::{CallStatus, EndCategory, Service};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 static TABLES: LazyLock<HashMap<String, Vec<Rule>>> = LazyLock::new(|| {
@@ -181,10 +183,11 @@ impl<S: Into<String>, R: Into<String>> FromIterator<(S, R, EndCategory)> for End
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
+    #[serde(deserialize_with = "word")]
     category: EndCategory,
-    #[serde(default, deserialize_with = "word")]
+    #[serde(default, deserialize_with = "some_word")]
     status: Option<CallStatus>,
-    #[serde(default, deserialize_with = "word")]
+    #[serde(default, deserialize_with = "some_word")]
     service: Option<Service>,
     #[serde(default)]
     reasons: Vec<String>,
@@ -213,10 +216,13 @@ fn contains(text: &str, pattern: &str) -> bool {
 }
 
 /// A word of one of the domain's vocabularies.
-fn word<'de, D: Deserializer<'de>, W: std::str::FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<Option<W>, D::Error> {
-    String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
+fn word<'de, D: Deserializer<'de>, W: FromStr<Err: Display>>(deserializer: D) -> Result<W, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+/// A word that may be left out.
+fn some_word<'de, D: Deserializer<'de>, W: FromStr<Err: Display>>(deserializer: D) -> Result<Option<W>, D::Error> {
+    word(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use super::draft::{Draft, Ending, Rank, deliver, named_workflow, to_micro_dollar
 use super::{Delivery, WebhookContext, WebhookFault, WebhookProvider};
 use crate::json::{Lenient, Maybe, Number, Text, Time, read};
 use crate::mapping::{End, EndTable, end_of};
-use crate::report::{Direction, EndCategory};
-use callscope_domain::CallStatus;
+use callscope_domain::{CallStatus, Direction, EndCategory};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 

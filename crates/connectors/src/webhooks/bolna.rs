@@ -7,8 +7,8 @@ use super::draft::{Draft, Ending, Rank, Uses, deliver, direction, workflow_by_id
 use super::{Delivery, Ignored, WebhookContext, WebhookFault, WebhookProvider};
 use crate::json::{Entries, Id, Items, Lenient, Maybe, Number, Text, Time, read};
 use crate::mapping::{End, EndTable, end_of, normalize_provider};
-use crate::report::{CallReport, EndCategory, ProviderReport};
-use callscope_domain::{CallStatus, ProviderType};
+use crate::report::{CallReport, ProviderReport};
+use callscope_domain::{CallStatus, EndCategory, ProviderType};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 

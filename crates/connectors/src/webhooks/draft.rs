@@ -2,10 +2,11 @@
 
 use super::{Delivery, WebhookContext, WebhookFault, WebhookProvider};
 use crate::mapping::End;
-use crate::report::{CallReport, Direction, ErrorReport, ProviderReport, WorkflowReport};
+use crate::report::{CallReport, ErrorReport, ProviderReport, WorkflowReport};
 use callscope_domain::{
-    AGENT_MAX, CallStatus, END_REASON_MAX, ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, LATENCY_MAX_MS, Level, MESSAGE_MAX,
-    PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, SLUG_MAX, Service, TOKENS_MAX, WORKFLOW_NAME_MAX,
+    AGENT_MAX, CallStatus, Direction, END_REASON_MAX, ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, LATENCY_MAX_MS, Level,
+    MESSAGE_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, SLUG_MAX, Service, TOKENS_MAX,
+    WORKFLOW_NAME_MAX,
 };
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use std::borrow::Cow;

@@ -9,8 +9,8 @@ use super::draft::{
 use super::{Delivery, Ignored, WebhookContext, WebhookFault, WebhookProvider};
 use crate::json::{Counted, Entries, Items, Lenient, Maybe, Number, Text, read};
 use crate::mapping::{End, EndTable, end_of, normalize_provider, vendor_of_model};
-use crate::report::{CallReport, Direction, EndCategory, WorkflowReport};
-use callscope_domain::{ProviderType, Service};
+use crate::report::{CallReport, WorkflowReport};
+use callscope_domain::{Direction, EndCategory, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};

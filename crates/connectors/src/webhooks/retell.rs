@@ -9,8 +9,8 @@ use super::draft::{
 use super::{Delivery, Ignored, WebhookContext, WebhookFault, WebhookProvider};
 use crate::json::{Items, Lenient, Maybe, Number, Text, read};
 use crate::mapping::{End, EndTable, end_of, normalize_provider, vendor_of_model};
-use crate::report::{CallReport, Direction, ProviderReport};
-use callscope_domain::{ProviderType, Service};
+use crate::report::{CallReport, ProviderReport};
+use callscope_domain::{Direction, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::borrow::Cow;

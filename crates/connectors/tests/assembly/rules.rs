@@ -8,8 +8,8 @@ use callscope_connectors::derivation::{Derived, State};
 use callscope_connectors::extraction::{CallFacts, SessionEnd, session_report};
 use callscope_connectors::facts::{ReportedSession, Tokens};
 use callscope_connectors::otlp::Encoding;
-use callscope_connectors::report::{CallReport, EndCategory};
-use callscope_domain::{CallStatus, Level, Service};
+use callscope_connectors::report::CallReport;
+use callscope_domain::{CallStatus, EndCategory, Level, Service};
 
 /// A span of LiveKit's, of one room and job.
 fn livekit(id: u64, name: &str, parent: Option<u64>, attributes: Vec<KeyValue>) -> Span {

@@ -2,9 +2,9 @@
 
 use crate::{data, json, names};
 use callscope_connectors::mapping::EndOverrides;
-use callscope_connectors::report::{CallReport, EndCategory};
+use callscope_connectors::report::CallReport;
 use callscope_connectors::webhooks::{Delivery, Ignored, WebhookContext, WebhookFault, WebhookProvider, parse};
-use callscope_domain::CallStatus;
+use callscope_domain::{CallStatus, EndCategory};
 use chrono::DateTime;
 use serde_json::{Value, json as value};
 
@@ -43,7 +43,7 @@ fn as_vector(report: &CallReport) -> Value {
         "source": report.source, "external_id": report.external_id, "version": report.version,
         "status": written["status"], "started_us": micros(&report.started_at),
         "ended_us": report.ended_at.as_ref().map(micros), "end_reason": report.end_reason,
-        "end_category": report.end_category, "agent": report.agent, "direction": report.direction,
+        "end_category": written["end_category"], "agent": report.agent, "direction": written["direction"],
         "language": report.language, "cost_microusd": cost, "input_tokens": report.input_tokens,
         "output_tokens": report.output_tokens, "cached_input_tokens": report.cached_input_tokens,
         "total_tokens": total, "interruptions": report.interruptions,
