@@ -8,7 +8,8 @@
 //! Telemetry comes in pieces, so a call's record is assembled. For each request, a server
 //!
 //! 1. reads the body with [`extraction::extract_spans`] or [`extraction::extract_logs`], which give the facts by
-//!    [`facts::AssemblyKey`]; a LiveKit session report makes a fact with [`extraction::session_report`];
+//!    [`facts::AssemblyKey`]; a LiveKit recording makes a fact with
+//!    [`livekit_upload::SessionReport::to_fact`];
 //! 2. derives the call's id from the key, loads the call's segments under the tenant's lock, and asks
 //!    [`sealing::admit`] whether to accept the facts;
 //! 3. restores the [`assembly::Assembly`] from the segments, and appends the facts: [`assembly::Appended::write`] is
@@ -19,7 +20,7 @@
 //! 6. answers with [`otlp::answer::export_response`].
 //!
 //! When [`sealing::is_idle`] holds, the server derives the call again with `is_idle`. The provider names of reports
-//! come from the [`derivation::ProviderNaming`] that the server passes. `tests/assembly/store.rs` is a small server in
+//! come from the [`derivation::ProviderNaming`] that the server passes: [`mapping::provider_of_telemetry`]. `tests/assembly/store.rs` is a small server in
 //! memory.
 
 #![warn(missing_docs)]

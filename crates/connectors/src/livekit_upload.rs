@@ -1,10 +1,11 @@
 //! LiveKit's observability upload: the recording's multipart body, the session report in it, and the agent's JWT.
 //!
 //! The upload's traces and logs are OTLP like any other and are read by the OTLP modules. Which connector a token belongs
-//! to, and turning a report into a call together with its spans, is left to the server and to assembly.
+//! to is left to the server. [`SessionReport::to_fact`] makes the fact that assembly adds to those of the call's spans.
 
 mod multipart;
 mod recording;
+mod session;
 mod token;
 
 pub use multipart::{MultipartFault, MultipartReader, PartSink};

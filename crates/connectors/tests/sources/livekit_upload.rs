@@ -1,6 +1,6 @@
 //! Recordings as livekit-agents 1.8.9 posts them.
 
-use crate::data;
+use crate::{data, names};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use callscope_connectors::livekit_upload::{
@@ -15,7 +15,9 @@ fn read_in(body: &[u8], boundary: &str, piece: usize) -> Result<Recording, Recor
 }
 
 fn captured(name: &str) -> (Vec<u8>, String) {
-    let body = data(&format!("livekit/{name}.bin"));
+    let folder = format!("captures/livekit_observability_{name}");
+    let file = names(&folder).into_iter().find(|file| file.ends_with("_recording.bin")).expect("a recording");
+    let body = data(&format!("{folder}/{file}"));
     let line = body.split(|byte| *byte == b'\r').next().expect("a first line");
     let boundary = String::from_utf8(line[2..].to_vec()).expect("ASCII");
     (body, boundary)
