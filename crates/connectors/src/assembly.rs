@@ -2,8 +2,9 @@
 //! lock that keeps two writers of one call apart, are left to the server.
 
 use crate::derivation::{Derived, Identity, ProviderNaming, ReportedErrors, derive};
-use crate::facts::{Event, Fact, FactId, Failure, cut};
+use crate::facts::{Event, Fact, FactId, Failure};
 use crate::segment::{self, SegmentFault};
+use crate::text::cut;
 use std::collections::HashSet;
 
 /// Most facts of a call, unless configured otherwise. LiveKit makes 5 a turn: 2 hours with a turn every 10 s make

@@ -13,7 +13,8 @@ pub use errors::{ErrorId, ReportedErrors, ReportedErrorsFault};
 use crate::facts::{AssemblyKey, Context, Event, Fact};
 use crate::mapping::{EndTable, end_category};
 use crate::report::{CallReport, WorkflowReport};
-use callscope_domain::{CALL_DURATION_MAX, CallStatus, ProviderType, SLUG_MAX};
+use crate::text::slug;
+use callscope_domain::{CALL_DURATION_MAX, CallStatus, ProviderType};
 use chrono::{DateTime, Utc};
 use sessions::{Ending, Sessions};
 use std::collections::BTreeSet;
@@ -212,20 +213,6 @@ fn workflow(facts: &[&Fact]) -> Option<WorkflowReport> {
     Some(WorkflowReport { name: (slug != name).then_some(name), slug: Some(slug), id: None })
 }
 
-/// Lower case; runs of characters that a slug cannot have become `-`.
-fn slug(name: &str) -> Option<String> {
-    let mut slug = String::new();
-    for character in name.chars().flat_map(char::to_lowercase) {
-        if character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '-' | '_') {
-            slug.push(character);
-        } else if !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    let slug: String = slug.trim_matches(['-', '_']).chars().take(SLUG_MAX).collect();
-    (!slug.is_empty()).then_some(slug)
-}
-
 fn time(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
@@ -240,13 +227,5 @@ mod tests {
         for reason in [LOST_END_REASON, CRASH_END_REASON, ERROR_END_REASON] {
             assert_ne!(end_category(EndTable::LiveKit, reason), EndCategory::Unknown, "{reason}");
         }
-    }
-
-    #[test]
-    fn slugs_have_only_what_a_slug_may_have() {
-        assert_eq!(slug("Daily Check-up / Bérlin").as_deref(), Some("daily-check-up-b-rlin"));
-        assert_eq!(slug("--_x_--").as_deref(), Some("x"));
-        assert_eq!(slug("日本"), None);
-        assert_eq!(slug(&"a".repeat(100)).map(|slug| slug.len()), Some(SLUG_MAX));
     }
 }

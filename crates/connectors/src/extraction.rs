@@ -6,10 +6,11 @@ mod pipecat;
 
 pub use livekit::{SessionEnd, session_report};
 
-use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, LANGUAGE_MAX, MODEL_MAX, Model};
-use crate::facts::{NAME_MAX, Origin, Sample, Tokens, cut, latency_us};
+use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, Model};
+use crate::facts::{NAME_MAX, Origin, Sample, Tokens, latency_us};
 use crate::otlp::{self, Attributes, Encoding, RECORDS_PER_REQUEST_MAX, Reading, Span, Unreadable};
-use callscope_domain::{EXTERNAL_ID_MAX, MESSAGE_MAX, ProviderType, WORKFLOW_NAME_MAX};
+use crate::text::{cut, is_language_tag};
+use callscope_domain::{EXTERNAL_ID_MAX, MESSAGE_MAX, MODEL_MAX, ProviderType, WORKFLOW_NAME_MAX};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -194,7 +195,7 @@ fn shared<T: std::hash::Hash + Eq>(known: &mut HashSet<Arc<T>>, value: T) -> Arc
 
 fn key(framework: Framework, room: Option<&str>, trace_id: &[u8; 16]) -> AssemblyKey {
     let room = room.and_then(|room| cut(room, EXTERNAL_ID_MAX));
-    let key = room.map_or_else(|| format!("{:032x}", u128::from_be_bytes(*trace_id)), |room| room.to_string());
+    let key = room.unwrap_or_else(|| format!("{:032x}", u128::from_be_bytes(*trace_id)));
     AssemblyKey { framework, key }
 }
 
@@ -204,14 +205,6 @@ fn id_of(span: &Span<'_>) -> FactId {
 
 fn parent_of(span: &Span<'_>) -> Option<FactId> {
     span.parent_span_id.map(|id| FactId { origin: Origin::Trace(span.trace_id), id })
-}
-
-/// Whether a text has the form of a BCP 47 tag, such as `en-US`.
-fn is_language_tag(text: &str) -> bool {
-    let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    text.len() <= LANGUAGE_MAX
-        && text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.split('-').all(is_part)
 }
 
 fn fact_of(span: &Span<'_>, context: Arc<Context>, event: Event) -> Fact {

@@ -7,10 +7,6 @@ use std::sync::Arc;
 
 /// Longest name of an agent, a job, a tool, a service or a reason, in characters.
 pub const NAME_MAX: usize = 64;
-/// Longest tag of a language, in characters.
-pub const LANGUAGE_MAX: usize = 35;
-/// Longest name of a provider as it was sent, or of a model, in characters.
-pub const MODEL_MAX: usize = 128;
 
 /// The framework whose telemetry a call is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -329,17 +325,4 @@ pub struct ReportedTurn {
 #[must_use]
 pub fn latency_us(seconds: f64) -> Option<u32> {
     callscope_domain::Latency::from_ms(seconds * 1000.0).map(callscope_domain::Latency::as_micros)
-}
-
-/// Cuts a text to `max` characters and removes NUL, which PostgreSQL cannot store; none if nothing is left.
-#[must_use]
-pub fn cut(text: &str, max: usize) -> Option<Arc<str>> {
-    if text.is_empty() {
-        return None;
-    }
-    if text.len() <= max && !text.as_bytes().contains(&0) {
-        return Some(text.into());
-    }
-    let cut: String = text.chars().filter(|character| *character != '\0').take(max).collect();
-    (!cut.is_empty()).then(|| cut.into())
 }

@@ -38,4 +38,5 @@ pub mod report;
 pub mod sealing;
 pub mod segment;
 pub mod signature;
+mod text;
 pub mod webhooks;

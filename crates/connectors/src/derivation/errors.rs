@@ -3,8 +3,9 @@
 use super::figures::provider_name;
 use super::sessions::{Close, Sessions};
 use super::{Lifetime, ProviderNaming, time};
-use crate::facts::{Event, Fact, FactId, Failure, Model, cut};
+use crate::facts::{Event, Fact, FactId, Failure, Model};
 use crate::report::ErrorReport;
+use crate::text::cut;
 use callscope_domain::{
     CALL_DURATION_MAX, CLOCK_SKEW_MAX, ERRORS_PER_CALL_MAX, Level, MESSAGE_MAX, ProviderType, Service,
 };
@@ -98,13 +99,12 @@ impl Errors<'_> {
         let skew = CLOCK_SKEW_MAX.as_micros();
         let start = self.lifetime.start_us;
         let end = self.lifetime.end_us.unwrap_or(start + CALL_DURATION_MAX.as_micros());
-        let message = cut(draft.message, MESSAGE_MAX);
         let error = ErrorReport {
             timestamp: time(draft.at_us.clamp(start - skew, end + skew)),
             service: draft.service,
             level: draft.level,
             provider_name: self.provider_name(draft.service, draft.model),
-            message: message.map_or_else(|| "no message".to_owned(), |message| message.to_string()),
+            message: cut(draft.message, MESSAGE_MAX).unwrap_or_else(|| "no message".to_owned()),
             details: draft.detail.map(|(name, number)| Map::from_iter([(name.to_owned(), json!(number))])),
             agent: None,
         };

@@ -1,9 +1,12 @@
 //! Turns, tokens and latencies of a call.
 
 use super::{ProviderNaming, Sessions, measures_dialogue};
-use crate::facts::{Event, Fact, Framework, MODEL_MAX, Model, Sample, Speaker, Tokens, cut};
+use crate::facts::{Event, Fact, Framework, Model, Sample, Speaker, Tokens};
 use crate::report::{CallReport, ProviderReport};
-use callscope_domain::{PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX};
+use crate::text::cut;
+use callscope_domain::{
+    MODEL_MAX, PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX,
+};
 use std::collections::HashMap;
 
 /// Fills in the figures. Spans are preferred to session reports, because a report has one latency for each message and
@@ -116,7 +119,7 @@ impl Uses {
 
     fn place(&mut self, sample: &Sample) -> Option<usize> {
         let provider_name = provider_name(self.naming, sample.stage, &sample.model);
-        let model = sample.model.name.as_deref().and_then(|name| cut(name, MODEL_MAX)).map(|name| name.to_string());
+        let model: Option<String> = sample.model.name.as_deref().and_then(|name| cut(name, MODEL_MAX));
         let is_same = |known: &ProviderReport| {
             known.provider_type == sample.stage && known.provider_name == provider_name && known.model == model
         };
@@ -169,7 +172,7 @@ fn model_of_snapshot(name: &str) -> Option<&str> {
 /// The canonical name of a provider, within the bounds of a record.
 pub fn provider_name(naming: ProviderNaming, stage: ProviderType, model: &Model) -> String {
     let name = naming(stage, model.provider.as_deref().unwrap_or(""), model.name.as_deref().unwrap_or(""));
-    cut(&name, PROVIDER_NAME_MAX).map_or_else(|| "unknown".to_owned(), |name| name.to_string())
+    cut(&name, PROVIDER_NAME_MAX).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn milliseconds(micros: u32) -> f64 {

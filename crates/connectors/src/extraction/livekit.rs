@@ -2,8 +2,9 @@
 
 use super::{Extractor, fact_of, failure_of, key, parent_of, tokens_of};
 use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, NAME_MAX, REPORTED_TURNS_MAX};
-use crate::facts::{ReportedSession, Speaker, cut, latency_us};
+use crate::facts::{ReportedSession, Speaker, latency_us};
 use crate::otlp::{Attributes, LogRecord, Span, is_plausible};
+use crate::text::cut;
 use callscope_domain::{CALL_DURATION_MAX, EXTERNAL_ID_MAX, Level, MESSAGE_MAX, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -117,7 +118,7 @@ fn time_to_first_token(span: &Span<'_>) -> Option<f64> {
 /// The fact of a log record, if it makes one: errors of the STT and a crash before the session, which are in no span.
 pub fn of_log(extractor: &mut Extractor<'_>, scope: &str, log: &LogRecord<'_>) -> Option<(AssemblyKey, Fact)> {
     let body = log.body.as_deref()?;
-    let room = cut(log.attributes.text("room_id")?, EXTERNAL_ID_MAX)?;
+    let room: String = cut(log.attributes.text("room_id")?, EXTERNAL_ID_MAX)?;
     if log.severity < SEVERITY_WARN {
         return None;
     }
@@ -152,7 +153,7 @@ pub fn of_log(extractor: &mut Extractor<'_>, scope: &str, log: &LogRecord<'_>) -
         tokens: None,
         event,
     };
-    Some((AssemblyKey { framework: Framework::LiveKit, key: room.to_string() }, fact))
+    Some((AssemblyKey { framework: Framework::LiveKit, key: room }, fact))
 }
 
 /// When and where a session was reported.
@@ -177,8 +178,8 @@ pub fn session_report(
     mut report: ReportedSession,
     received_at: DateTime<Utc>,
 ) -> Option<(AssemblyKey, Fact)> {
-    let key = AssemblyKey { framework: Framework::LiveKit, key: cut(end.room_id, EXTERNAL_ID_MAX)?.to_string() };
-    let job = cut(end.job_id, NAME_MAX)?;
+    let key = AssemblyKey { framework: Framework::LiveKit, key: cut(end.room_id, EXTERNAL_ID_MAX)? };
+    let job: Arc<str> = cut(end.job_id, NAME_MAX)?;
     if !is_plausible(end.ended_at_us, received_at) {
         return None;
     }

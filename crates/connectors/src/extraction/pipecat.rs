@@ -1,8 +1,9 @@
 //! Pipecat: which of its spans make which fact.
 
 use super::{Extractor, fact_of, failure_of, key, parent_of, tokens_of};
-use crate::facts::{AssemblyKey, Event, Fact, Failure, Framework, Speaker, Tokens, cut, latency_us};
+use crate::facts::{AssemblyKey, Event, Fact, Failure, Framework, Speaker, Tokens, latency_us};
 use crate::otlp::{Attributes, Span};
+use crate::text::cut;
 use callscope_domain::{EXTERNAL_ID_MAX, Level, ProviderType, Service};
 
 /// The fact of a span, if it makes one.

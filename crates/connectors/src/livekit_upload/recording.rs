@@ -4,9 +4,11 @@
 //! Of the chat history only roles, times and metrics are read; the text is skipped. The audio is thrown away as it arrives.
 
 use super::multipart::{MultipartFault, MultipartReader, PartSink};
+use crate::facts::NAME_MAX;
 use crate::json::{Items, Lenient, Maybe, Number, Text, read};
 use crate::mapping::normalize_provider;
-use callscope_domain::{LATENCY_MAX_MS, ProviderType, SAMPLES_PER_CALL_MAX, Service};
+use crate::text::cut;
+use callscope_domain::{LATENCY_MAX_MS, MODEL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service};
 use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
 use serde::Deserialize;
@@ -19,10 +21,6 @@ pub const CHAT_HISTORY_MAX: usize = 16 << 20;
 pub const RECORDING_MAX: u64 = 1 << 30;
 /// No call is longer; what a header says beyond that is cut off.
 const DURATION_MAX: TimeDelta = TimeDelta::hours(24);
-/// Characters of an agent's name.
-const NAME_MAX: usize = 64;
-/// Characters of a model's name.
-const MODEL_MAX: usize = 128;
 
 /// What a recording says.
 #[derive(Clone, Debug, PartialEq)]
@@ -319,7 +317,7 @@ fn report(header: &Header, chat: &ChatHistory) -> Option<SessionReport> {
         ended_at,
         close_reason: summary.close_reason.as_deref().and_then(close_reason),
         error_counts: error_counts(&summary.errors),
-        agent_name: summary.agent_name.as_deref().map(|name| cut(name, NAME_MAX)),
+        agent_name: summary.agent_name.as_deref().and_then(|name| cut(name, NAME_MAX)),
         usage: summary.usage.iter().filter_map(usage).collect(),
         turns: messages.take(SAMPLES_PER_CALL_MAX).map(turn).collect(),
     })
@@ -348,7 +346,7 @@ fn usage(usage: &Usage) -> Option<ModelUsage> {
     let count = |number: &Maybe<Number>| number.map_or(0, Number::count);
     (usage.r#type.as_deref() == Some("llm_usage")).then(|| ModelUsage {
         provider: normalize(usage.provider.as_deref(), model, ProviderType::Llm),
-        model: model.map(|model| cut(model, MODEL_MAX)),
+        model: model.and_then(|model| cut(model, MODEL_MAX)),
         input_tokens: count(&usage.input_tokens),
         output_tokens: count(&usage.output_tokens),
         cached_input_tokens: count(&usage.input_cached_tokens),
@@ -368,7 +366,7 @@ fn turn(item: &Item) -> ReportedTurn {
         Some(ReportedSample {
             stage,
             provider: normalize(metadata.model_provider.as_deref(), model, stage),
-            model: model.map(|model| cut(model, MODEL_MAX)),
+            model: model.and_then(|model| cut(model, MODEL_MAX)),
             latency_ms: latency_ms(seconds)?,
             at: at?,
         })
@@ -388,8 +386,4 @@ fn latency_ms(seconds: &Maybe<Number>) -> Option<f64> {
 
 fn normalize(raw: Option<&str>, model: Option<&str>, stage: ProviderType) -> String {
     normalize_provider(raw.unwrap_or_default(), model, Some(stage)).into_owned()
-}
-
-fn cut(text: &str, max: usize) -> String {
-    text.chars().take(max).collect()
 }

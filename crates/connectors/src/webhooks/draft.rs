@@ -3,19 +3,16 @@
 use super::{Delivery, WebhookContext, WebhookFault, WebhookProvider};
 use crate::mapping::End;
 use crate::report::{CallReport, ErrorReport, ProviderReport, WorkflowReport};
+use crate::text::{cut, is_language_tag, slug};
 use callscope_domain::{
     AGENT_MAX, CallStatus, Direction, END_REASON_MAX, ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, LATENCY_MAX_MS, Level,
-    MESSAGE_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, SLUG_MAX, Service, TOKENS_MAX,
+    MESSAGE_MAX, MODEL_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service, TOKENS_MAX,
     WORKFLOW_NAME_MAX,
 };
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// Characters of a model's name.
-const MODEL_MAX: usize = 128;
-/// Characters of a language tag.
-const LANGUAGE_MAX: usize = 35;
 /// The dearest call that is believed, in US dollars.
 const COST_USD_MAX: f64 = 1_000_000.0;
 /// The longest call, and how far ahead of the server's clock one may start.
@@ -109,7 +106,7 @@ pub(super) fn error(timestamp: DateTime<Utc>, service: Service, message: String)
 
 /// A workflow that has a name.
 pub(super) fn named_workflow(name: &str) -> Option<WorkflowReport> {
-    let name = cut(name.trim(), WORKFLOW_NAME_MAX)?;
+    let name: String = cut(name.trim(), WORKFLOW_NAME_MAX)?;
     // A name without a letter that a slug can have gets its slug from the server, which knows the tenant.
     Some(WorkflowReport { slug: slug(&name), name: Some(name), id: None })
 }
@@ -117,22 +114,6 @@ pub(super) fn named_workflow(name: &str) -> Option<WorkflowReport> {
 /// A workflow of which only an id is known.
 pub(super) fn workflow_by_id(id: &str) -> Option<WorkflowReport> {
     slug(id).map(|slug| WorkflowReport { slug: Some(slug), name: None, id: None })
-}
-
-/// Lower case, runs of other characters than `[a-z0-9_-]` as `-`, trimmed.
-fn slug(name: &str) -> Option<String> {
-    let mut slug = String::new();
-    for character in name.to_lowercase().chars() {
-        if matches!(character, 'a'..='z' | '0'..='9' | '_' | '-') {
-            slug.push(character);
-        } else if !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    // All that is left is ASCII, so characters are bytes.
-    let slug = slug.trim_matches(['-', '_']);
-    let slug = slug[..slug.len().min(SLUG_MAX)].to_owned();
-    (!slug.is_empty()).then_some(slug)
 }
 
 /// A direction in a source's words.
@@ -182,7 +163,7 @@ impl Uses {
 /// The report within the bounds of a record, so that no field costs the rest.
 pub(super) fn deliver(mut report: CallReport) -> Delivery {
     report.agent = report.agent.and_then(|agent| cut(&agent, AGENT_MAX));
-    report.language = report.language.filter(|tag| is_language(tag));
+    report.language = report.language.filter(|tag| is_language_tag(tag));
     report.cost_usd = report.cost_usd.filter(|cost| (0.0..=COST_USD_MAX).contains(cost));
     for tokens in
         [&mut report.total_tokens, &mut report.input_tokens, &mut report.output_tokens, &mut report.cached_input_tokens]
@@ -235,16 +216,6 @@ fn is_latency(ms: f64) -> bool {
     ms > 0.0 && ms <= f64::from(LATENCY_MAX_MS)
 }
 
-fn is_language(tag: &str) -> bool {
-    tag.len() <= LANGUAGE_MAX && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-}
-
-/// The first `max` characters; `None` if there are none.
-fn cut(text: &str, max: usize) -> Option<String> {
-    let cut: String = text.chars().filter(|character| *character != '\0').take(max).collect();
-    (!cut.is_empty()).then_some(cut)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,13 +227,6 @@ mod tests {
         assert!(version(Rank::Active, at(2)) < version(Rank::Active, at(3)));
         assert!(version(Rank::Active, at(i64::from(u32::MAX) * 1000)) < version(Rank::Ended, None));
         assert!(version(Rank::Ended, at(-5)) >= version(Rank::Ended, None));
-    }
-
-    #[test]
-    fn a_slug_is_made_of_any_name() {
-        assert_eq!(slug("Clinic  receptionist (v2)").as_deref(), Some("clinic-receptionist-v2"));
-        assert_eq!(slug("_Größe_").as_deref(), Some("gr-e"));
-        assert_eq!(slug("東京"), None);
     }
 
     #[test]
