@@ -106,6 +106,7 @@ pub fn error(encoding: Encoding, code: StatusCode, message: &str) -> Vec<u8> {
 }
 
 /// The body of an error after which LiveKit's agent sends its recording again: a status in protobuf with a `RetryInfo`.
+/// Without it the agent gives the recording up, whatever the status and headers of the answer.
 #[must_use]
 pub fn error_with_retry(code: StatusCode, message: &str, delay_s: i64) -> Vec<u8> {
     let retry = RetryInfo { retry_delay: Some(Duration { seconds: delay_s }) };

@@ -1,10 +1,8 @@
 //! Recordings as livekit-agents 1.8.9 posts them.
 
 use crate::{data, names};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use callscope_connectors::livekit_upload::{
-    CHAT_HISTORY_MAX, HEADER_MAX, Recording, RecordingFault, RecordingReader, Role, SessionReport, recording_retry_body,
+    CHAT_HISTORY_MAX, HEADER_MAX, Recording, RecordingFault, RecordingReader, Role, SessionReport,
 };
 use callscope_domain::{ProviderType, Service};
 
@@ -157,11 +155,4 @@ fn a_bad_header_is_refused_and_a_bad_chat_history_is_left_out() {
         let Ok(Recording::Report(report)) = read_in(&body, "b", 1 << 16) else { panic!("a report") };
         assert_eq!(report.turns, []);
     }
-}
-
-#[test]
-fn the_answer_that_asks_for_a_repetition_is_a_status_with_its_delay() {
-    // As the vendor's own protobuf classes write it.
-    let expected = "CA4SHXRoZSBzZXJ2ZXIgaGFzIHRvbyBtdWNoIHRvIGRvGjAKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SBAoCCAE=";
-    assert_eq!(BASE64_STANDARD.encode(recording_retry_body("the server has too much to do", 1)), expected);
 }
