@@ -1,5 +1,9 @@
 //! Lenient JSON: a field of another type than expected is absent, and what is not asked for is skipped without a copy.
 
+mod scalar;
+
+pub(crate) use scalar::Scalar;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -169,10 +173,11 @@ impl Deref for Id {
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_any(Scalar)? {
-            ScalarValue::Integer(number) => Ok(Self(number.to_string())),
-            ScalarValue::Text(text) => Ok(Self(text)),
-            ScalarValue::Float(_) => Err(D::Error::custom("not an id")),
+        match Scalar::deserialize(deserializer)? {
+            Scalar::Unsigned(number) => Ok(Self(number.to_string())),
+            Scalar::Signed(number) => Ok(Self(number.to_string())),
+            Scalar::Text(text) => Ok(Self(text.into_owned())),
+            Scalar::Float(_) | Scalar::Null => Err(D::Error::custom("not an id")),
         }
     }
 }
@@ -183,45 +188,14 @@ pub(crate) struct Number(f64);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = match deserializer.deserialize_any(Scalar)? {
-            ScalarValue::Integer(number) => number as f64,
-            ScalarValue::Float(number) => number,
-            ScalarValue::Text(text) => text.trim().parse().map_err(D::Error::custom)?,
+        let number = match Scalar::deserialize(deserializer)? {
+            Scalar::Unsigned(number) => number as f64,
+            Scalar::Signed(number) => number as f64,
+            Scalar::Float(number) => number,
+            Scalar::Text(text) => text.trim().parse().map_err(D::Error::custom)?,
+            Scalar::Null => return Err(D::Error::custom("not a number")),
         };
         if number.is_finite() { Ok(Self(number)) } else { Err(D::Error::custom("not a number")) }
-    }
-}
-
-/// A number or a string. Lists and objects are refused before anything of them is held.
-struct Scalar;
-
-enum ScalarValue {
-    Integer(i64),
-    Float(f64),
-    Text(String),
-}
-
-impl Visitor<'_> for Scalar {
-    type Value = ScalarValue;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a number or a string")
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<ScalarValue, E> {
-        Ok(ScalarValue::Integer(number))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<ScalarValue, E> {
-        Ok(i64::try_from(number).map_or(ScalarValue::Float(number as f64), ScalarValue::Integer))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<ScalarValue, E> {
-        Ok(ScalarValue::Float(number))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<ScalarValue, E> {
-        Ok(ScalarValue::Text(text.to_owned()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Deserializers for the parts of OTLP's JSON that writers encode differently, and for lists and objects that are read
 //! without collecting them.
 
+use crate::json::Scalar;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
@@ -13,27 +14,11 @@ pub struct Text<'a>(pub Option<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string or null")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Some(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Some(Cow::Owned(text.to_owned()))))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text(None))
-            }
+        match Scalar::deserialize(deserializer)? {
+            Scalar::Null => Ok(Self(None)),
+            Scalar::Text(text) => Ok(Self(Some(text))),
+            Scalar::Unsigned(_) | Scalar::Signed(_) | Scalar::Float(_) => Err(D::Error::custom("no text")),
         }
-        deserializer.deserialize_any(TextVisitor)
     }
 }
 
@@ -92,35 +77,13 @@ impl Number {
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberVisitor;
-        impl Visitor<'_> for NumberVisitor {
-            type Value = Number;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a number, a string or null")
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Number, E> {
-                Ok(Number::Unsigned(number))
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Number, E> {
-                Ok(Number::Signed(number))
-            }
-
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Number, E> {
-                Ok(Number::Float(number))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Number, E> {
-                Ok(Number::of_text(text))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Number, E> {
-                Ok(Number::None)
-            }
-        }
-        deserializer.deserialize_any(NumberVisitor)
+        Ok(match Scalar::deserialize(deserializer)? {
+            Scalar::Null => Self::None,
+            Scalar::Unsigned(number) => Self::Unsigned(number),
+            Scalar::Signed(number) => Self::Signed(number),
+            Scalar::Float(number) => Self::Float(number),
+            Scalar::Text(text) => Self::of_text(&text),
+        })
     }
 }
 
