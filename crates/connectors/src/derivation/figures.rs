@@ -5,7 +5,7 @@ use crate::facts::{Event, Fact, Framework, Model, Sample, Speaker, Tokens};
 use crate::report::{CallReport, ProviderReport};
 use crate::text::cut;
 use callscope_domain::{
-    MODEL_MAX, PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX,
+    COUNT_MAX, MODEL_MAX, PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX,
 };
 use std::collections::HashMap;
 
@@ -21,11 +21,12 @@ pub fn write(
     let has_spans = facts.iter().any(|fact| measures_dialogue(fact));
     let dialogue = if has_spans { Dialogue::of_spans(facts) } else { Dialogue::of_reports(sessions) };
     if has_spans || !sessions.roots.is_empty() || !sessions.reports.is_empty() {
-        report.turns = Some(dialogue.turns);
-        report.interruptions = Some(dialogue.interruptions);
+        report.turns = Some(bounded_count(dialogue.turns));
+        report.interruptions = Some(bounded_count(dialogue.interruptions));
         // Pipecat has no spans of tools.
         let tools = facts.iter().filter(|fact| matches!(fact.event, Event::Tool { .. })).count();
-        report.tool_calls = (framework == Framework::LiveKit).then(|| u32::try_from(tools).unwrap_or(u32::MAX));
+        report.tool_calls =
+            (framework == Framework::LiveKit).then(|| bounded_count(u32::try_from(tools).unwrap_or(u32::MAX)));
     }
     let mut uses = Uses::new(naming);
     dialogue.samples.iter().take(SAMPLES_PER_CALL_MAX).for_each(|sample| uses.add(sample));
@@ -175,6 +176,11 @@ pub fn provider_name(naming: ProviderNaming, stage: ProviderType, model: &Model)
     cut(&name, PROVIDER_NAME_MAX).unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Session reports of many jobs may have more turns than a record can say.
+fn bounded_count(count: u32) -> u32 {
+    u32::try_from(COUNT_MAX).map_or(count, |max| count.min(max))
+}
+
 fn milliseconds(micros: u32) -> f64 {
     f64::from(micros) / 1000.0
 }
@@ -182,6 +188,12 @@ fn milliseconds(micros: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_stays_within_the_bounds_of_a_record() {
+        assert_eq!(bounded_count(7), 7);
+        assert_eq!(i64::from(bounded_count(u32::MAX)), COUNT_MAX);
+    }
 
     #[test]
     fn snapshots_end_in_a_date() {

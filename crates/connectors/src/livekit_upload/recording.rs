@@ -4,11 +4,11 @@
 //! Of the chat history only roles, times and metrics are read; the text is skipped. The audio is thrown away as it arrives.
 
 use super::multipart::{MultipartFault, MultipartReader, PartSink};
-use crate::facts::NAME_MAX;
+use crate::facts::{NAME_MAX, latency_us};
 use crate::json::{Items, Lenient, Maybe, Number, Text, read};
 use crate::mapping::normalize_provider;
 use crate::text::cut;
-use callscope_domain::{LATENCY_MAX_MS, MODEL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service};
+use callscope_domain::{CALL_DURATION_MAX, MODEL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service};
 use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub const CHAT_HISTORY_MAX: usize = 16 << 20;
 /// Bytes of a whole recording. All but the two parts above is audio and is thrown away.
 pub const RECORDING_MAX: u64 = 1 << 30;
 /// No call is longer; what a header says beyond that is cut off.
-const DURATION_MAX: TimeDelta = TimeDelta::hours(24);
+const DURATION_MAX: TimeDelta = TimeDelta::microseconds(CALL_DURATION_MAX.as_micros());
 
 /// What a recording says.
 #[derive(Clone, Debug, PartialEq)]
@@ -380,8 +380,7 @@ fn turn(item: &Item) -> ReportedTurn {
 }
 
 fn latency_ms(seconds: &Maybe<Number>) -> Option<f64> {
-    let ms = seconds.map(|seconds| (seconds.get() * 1e6).round() / 1e3)?;
-    (ms > 0.0 && ms <= f64::from(LATENCY_MAX_MS)).then_some(ms)
+    seconds.and_then(|seconds| latency_us(seconds.get())).map(|micros| f64::from(micros) / 1e3)
 }
 
 fn normalize(raw: Option<&str>, model: Option<&str>, stage: ProviderType) -> String {

@@ -5,20 +5,22 @@ use crate::mapping::End;
 use crate::report::{CallReport, ErrorReport, ProviderReport, WorkflowReport};
 use crate::text::{cut, is_language_tag, slug};
 use callscope_domain::{
-    AGENT_MAX, CallStatus, Direction, END_REASON_MAX, ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, LATENCY_MAX_MS, Level,
-    MESSAGE_MAX, MODEL_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service, TOKENS_MAX,
-    WORKFLOW_NAME_MAX,
+    AGENT_MAX, CALL_DURATION_MAX, CLOCK_SKEW_MAX, COST_MAX, COUNT_MAX, CallStatus, Direction, END_REASON_MAX,
+    ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, FUTURE_START_MAX, Latency, Level, MESSAGE_MAX, MODEL_MAX,
+    PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service, TOKENS_MAX, WORKFLOW_NAME_MAX,
 };
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The dearest call that is believed, in US dollars.
-const COST_USD_MAX: f64 = 1_000_000.0;
-/// The longest call, and how far ahead of the server's clock one may start.
-const DAY: TimeDelta = TimeDelta::hours(24);
+const COST_USD_MAX: f64 = COST_MAX as f64 / 1e6;
+/// The longest call.
+const DURATION: TimeDelta = TimeDelta::microseconds(CALL_DURATION_MAX.as_micros());
+/// How far ahead of the server's clock a call may start.
+const FUTURE: TimeDelta = TimeDelta::microseconds(FUTURE_START_MAX.as_micros());
 /// How far outside of its call an error may be.
-const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+const CLOCK_SKEW: TimeDelta = TimeDelta::microseconds(CLOCK_SKEW_MAX.as_micros());
 /// A version is the rank times 2^48, and the message's time in milliseconds, which stays below that until the year 10889.
 /// A time that is not believed counts as none, so that one wrong clock does not outrank all later messages.
 const TIME_BITS: u32 = 48;
@@ -66,7 +68,7 @@ impl Draft<'_> {
     /// A report with everything that follows from these alone.
     pub(super) fn into_report(self, context: &WebhookContext<'_>) -> Result<CallReport, WebhookFault> {
         let id = self.id.filter(|id| is_id(id)).ok_or(WebhookFault::NoCallId)?;
-        let is_believable = |time: &DateTime<Utc>| (earliest()..=context.received_at + DAY).contains(time);
+        let is_believable = |time: &DateTime<Utc>| (earliest()..=context.received_at + FUTURE).contains(time);
         let [started_at, ended_at, sent_at] =
             [self.started_at, self.ended_at, self.sent_at].map(|time| time.filter(is_believable));
         let started_at = started_at.or(ended_at).or(sent_at).unwrap_or(context.received_at);
@@ -77,7 +79,7 @@ impl Draft<'_> {
         report.external_id = Some(id.to_owned());
         report.version = Some(version(self.rank, sent_at));
         if let Some(ending) = self.ending {
-            let ended_at = ended_at.unwrap_or(started_at).clamp(started_at, started_at + DAY);
+            let ended_at = ended_at.unwrap_or(started_at).clamp(started_at, started_at + DURATION);
             end(&mut report, ending, ended_at, context);
         }
         Ok(report)
@@ -173,6 +175,9 @@ pub(super) fn deliver(mut report: CallReport) -> Delivery {
     if report.input_tokens.unwrap_or(0) + report.output_tokens.unwrap_or(0) > TOKENS_MAX {
         (report.input_tokens, report.output_tokens) = (None, None);
     }
+    for count in [&mut report.turns, &mut report.interruptions, &mut report.tool_calls] {
+        *count = count.filter(|count| i64::from(*count) <= COUNT_MAX);
+    }
     // Cached tokens are part of the input.
     report.cached_input_tokens = report.cached_input_tokens.filter(|cached| Some(*cached) <= report.input_tokens);
 
@@ -185,7 +190,7 @@ pub(super) fn deliver(mut report: CallReport) -> Delivery {
     }
 
     report.errors.truncate(ERRORS_PER_CALL_MAX);
-    let latest = report.ended_at.unwrap_or(report.started_at + DAY) + CLOCK_SKEW;
+    let latest = report.ended_at.unwrap_or(report.started_at + DURATION) + CLOCK_SKEW;
     for error in &mut report.errors {
         error.timestamp = error.timestamp.clamp(report.started_at - CLOCK_SKEW, latest);
         error.message = cut(&error.message, MESSAGE_MAX).unwrap_or_else(|| "failed".to_owned());
@@ -213,7 +218,7 @@ fn is_id(id: &str) -> bool {
 }
 
 fn is_latency(ms: f64) -> bool {
-    ms > 0.0 && ms <= f64::from(LATENCY_MAX_MS)
+    Latency::from_ms(ms).is_some()
 }
 
 #[cfg(test)]
@@ -246,6 +251,6 @@ mod tests {
         assert_eq!(draft(Some(DateTime::UNIX_EPOCH), absurd), (received_at, Some(received_at)));
         let earlier = received_at - TimeDelta::hours(30);
         assert_eq!(draft(Some(received_at), Some(earlier)), (received_at, Some(received_at)));
-        assert_eq!(draft(Some(earlier), Some(received_at)), (earlier, Some(earlier + DAY)));
+        assert_eq!(draft(Some(earlier), Some(received_at)), (earlier, Some(earlier + DURATION)));
     }
 }
