@@ -1,8 +1,8 @@
 //! Single calls: lists of them, and one whole.
 
-use crate::ports::{CallPosition, LoggedError, StoreError};
+use crate::call_reader::{Sort, WantedCalls};
+use crate::ports::{CallPosition, LoggedError};
 use crate::service::{Analytics, ServiceError};
-use async_trait::async_trait;
 use callscope_domain::{
     Axis, CallFacts, CallFilter, CallId, CallStatus, Dimension, Distribution, Filter, Measure, Metric, Question, Slugs,
     Span, TenantId, Window, WorkflowId, WorkflowLabel,
@@ -16,83 +16,6 @@ const LOOKED_AT_MAX: usize = 20_000;
 const CHUNK_MIN: u32 = 200;
 /// How far around a call its window of comparison reaches.
 const COMPARED_SPAN: Span = Span::from_hours(24);
-
-/// What lists of calls need of a database.
-#[async_trait]
-pub trait CallReader: Send + Sync {
-    /// The next calls of a window in the order of their starts, ties by id: those that the conditions on columns let
-    /// through. Conditions on uses of providers and on tags are left to the caller.
-    async fn list_calls(
-        &self,
-        tenant: TenantId,
-        wanted: &WantedCalls,
-        after: Option<CallPosition>,
-        limit: u32,
-    ) -> Result<Vec<CallFacts>, StoreError>;
-
-    /// One call, with the errors of it that the log has.
-    async fn find_call(
-        &self,
-        tenant: TenantId,
-        id: CallId,
-    ) -> Result<Option<(CallFacts, Vec<LoggedError>)>, StoreError>;
-
-    /// The labels of some workflows; of all without any.
-    async fn load_labels(
-        &self,
-        tenant: TenantId,
-        ids: &[WorkflowId],
-    ) -> Result<HashMap<WorkflowId, WorkflowLabel>, StoreError>;
-}
-
-/// Which calls a list is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedCalls {
-    /// Those that started in it.
-    pub window: Window,
-    /// Those that every filter lets through.
-    pub filters: Vec<Filter>,
-    /// Those of a status.
-    pub status: Option<CallStatus>,
-    /// Those that lasted at least so long.
-    pub min_duration: Option<Span>,
-    /// Those with errors, or without any.
-    pub has_errors: Option<bool>,
-    /// Those with this id, their own or that of their source.
-    pub search: Option<Box<str>>,
-    /// What they are ordered by.
-    pub sort: Sort,
-    /// Whether the greatest comes first.
-    pub descends: bool,
-}
-
-/// What a list is ordered by. Ties are ordered by start, then by id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// Their start.
-    #[default]
-    StartedAt,
-    /// How long they lasted.
-    Duration,
-    /// What they cost.
-    Cost,
-    /// The longest latency of a turn.
-    WorstTurn,
-}
-
-impl Sort {
-    /// The value of a call that it is ordered by; less than all others where it is unknown.
-    #[must_use]
-    pub fn value(self, call: &CallFacts) -> i64 {
-        let of = match self {
-            Self::StartedAt => Some(call.started_at.as_micros()),
-            Self::Duration => call.duration().map(Span::as_micros),
-            Self::Cost => call.numbers.get(callscope_domain::NumberFact::CostMicrousd),
-            Self::WorstTurn => call.turn_latencies.iter().max().map(|latency| latency.as_micros().into()),
-        };
-        of.unwrap_or(-1)
-    }
-}
 
 /// A place in a list: the value that it is ordered by, and the call.
 pub type ListPosition = (i64, CallPosition);
@@ -160,7 +83,7 @@ impl Analytics {
         let chunk = u32::try_from(limit + 1).unwrap_or(u32::MAX);
         let mut next_chunk = if filter.needs_calls() { chunk.max(CHUNK_MIN) } else { chunk };
         loop {
-            let calls = self.store().list_calls(tenant, wanted, position, next_chunk).await?;
+            let calls = self.calls().list_calls(tenant, wanted, position, next_chunk).await?;
             let is_last = calls.len() < next_chunk as usize;
             looked_at += calls.len();
             for call in calls {
@@ -207,7 +130,7 @@ impl Analytics {
         let by_start = WantedCalls { sort: Sort::StartedAt, descends: false, ..wanted.clone() };
         loop {
             const CHUNK: u32 = 5_000;
-            let calls = self.store().list_calls(tenant, &by_start, position, CHUNK).await?;
+            let calls = self.calls().list_calls(tenant, &by_start, position, CHUNK).await?;
             let is_last = calls.len() < CHUNK as usize;
             position = calls.last().map(|last| (last.started_at, last.id));
             found.extend(calls.into_iter().filter(|call| is_after(call) && filter.lets_through(call)));
@@ -248,7 +171,7 @@ impl Analytics {
 
     /// One call whole, and how it compares to others of its time and workflow.
     pub async fn find_call(&self, tenant: TenantId, id: CallId) -> Result<Option<WholeCall>, ServiceError> {
-        let Some((facts, errors)) = self.store().find_call(tenant, id).await? else { return Ok(None) };
+        let Some((facts, errors)) = self.calls().find_call(tenant, id).await? else { return Ok(None) };
         let labels = self.labels(tenant, std::slice::from_ref(&facts)).await?;
         let label = facts.workflow_id.and_then(|id| labels.get(&id).cloned());
         let compared_window = Window::new(facts.started_at - COMPARED_SPAN, facts.started_at + COMPARED_SPAN).ok();
@@ -277,7 +200,7 @@ impl Analytics {
         let mut ids: Vec<WorkflowId> = calls.iter().filter_map(|call| call.workflow_id).collect();
         ids.sort_unstable();
         ids.dedup();
-        if ids.is_empty() { Ok(HashMap::new()) } else { Ok(self.store().load_labels(tenant, &ids).await?) }
+        if ids.is_empty() { Ok(HashMap::new()) } else { Ok(self.calls().load_labels(tenant, &ids).await?) }
     }
 
     /// The slugs of the tenant's workflows, where a filter names one. The database has looked at them already, but a call
@@ -287,7 +210,7 @@ impl Analytics {
         if !wanted.filters.iter().any(|filter| filter.axis == workflow) {
             return Ok(Slugs::new());
         }
-        let labels = self.store().load_labels(tenant, &[]).await?;
+        let labels = self.calls().load_labels(tenant, &[]).await?;
         Ok(labels.into_iter().map(|(id, label)| (id, label.slug)).collect())
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod call_list;
+pub mod call_reader;
 pub mod clock;
 pub mod deltas;
 pub mod event_pruner;

@@ -4,7 +4,6 @@
 
 #![warn(missing_docs)]
 
-use crate::call_list::CallReader;
 use crate::kept::{BoundsMet, KeptCounts};
 use crate::rollup_deltas::{RollupDeltas, RollupKey};
 use async_trait::async_trait;
@@ -80,7 +79,7 @@ pub struct LoggedError {
 
 /// What the read endpoints ask.
 #[async_trait]
-pub trait AnalyticsStore: CallReader {
+pub trait AnalyticsStore: Send + Sync {
     /// Reads what a plan needs.
     async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError>;
 

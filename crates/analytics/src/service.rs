@@ -1,6 +1,7 @@
 //! Answers questions about one tenant at a time: plans, loads and folds. The endpoints of the reference are presets of
 //! one kind of question.
 
+use crate::call_reader::CallReader;
 use crate::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
     Axis, CallFacts, Cut, Dimension, ErrorKind, Figures, FiguresRow, Filter, Folding, GroupValue, Interval, Level,
@@ -45,6 +46,7 @@ pub enum ServiceError {
 #[derive(Clone)]
 pub struct Analytics {
     store: Arc<dyn AnalyticsStore>,
+    calls: Arc<dyn CallReader>,
     limits: CallLimits,
 }
 
@@ -104,8 +106,9 @@ fn provider_latency() -> Vec<Metric> {
 impl Analytics {
     /// A service over a store.
     #[must_use]
-    pub fn new(store: Arc<dyn AnalyticsStore>, limits: CallLimits) -> Self {
-        Self { store, limits }
+    pub fn new<S: AnalyticsStore + CallReader + 'static>(store: Arc<S>, limits: CallLimits) -> Self {
+        let calls = Arc::clone(&store);
+        Self { store, calls, limits }
     }
 
     /// Answers any question.
@@ -149,9 +152,9 @@ impl Analytics {
         if calls > max { Err(ServiceError::TooManyCalls { calls, max }) } else { Ok(()) }
     }
 
-    /// The store, for what is asked of it in other files.
-    pub(crate) fn store(&self) -> &dyn AnalyticsStore {
-        &*self.store
+    /// The calls themselves.
+    pub(crate) fn calls(&self) -> &dyn CallReader {
+        &*self.calls
     }
 
     /// The figures of the calls of a window that filters let through.

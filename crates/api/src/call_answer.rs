@@ -1,7 +1,7 @@
 //! Calls, as they are written on the wire.
 
+use crate::call_cursor::cursor_text;
 use crate::error_details::ErrorDetails;
-use crate::resources::calls::cursor_text;
 use crate::responses::{duration_seconds, rfc3339, rounded};
 use crate::words;
 use callscope_analytics::call_list::{CallPage, WholeCall};

@@ -9,6 +9,7 @@ mod authenticator;
 mod body;
 mod cache;
 mod call_answer;
+mod call_cursor;
 mod cors;
 mod error_details;
 mod failed_credentials;

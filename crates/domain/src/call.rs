@@ -1,9 +1,8 @@
 //! A call: what a record may say of it.
 
-use crate::dimension::{Dimension, Grouping, OTHER};
 use crate::errors::{CallError, ErrorKind};
 use crate::fact::{EndCategory, NumberFact, Numbers, TextFact, Texts};
-use crate::ids::{CallId, TenantId, WorkflowId};
+use crate::ids::{CallId, WorkflowId};
 use crate::provider::{Latency, ProviderUse};
 use crate::text::{TagKey, TagValue, Text};
 use crate::time::{Span, Timestamp};
@@ -234,16 +233,10 @@ impl Call {
         Ok(Self { facts, workflow: fields.workflow, errors: fields.errors })
     }
 
-    /// Moves it to the group `(other)` of a dimension of calls.
-    pub(crate) fn join_other(&mut self, dimension: Dimension, tenant: TenantId) {
-        match dimension.row().grouping {
-            Grouping::Workflow => {
-                self.facts.workflow_id = Some(Workflow::other_id(tenant));
-                self.workflow = Some(Workflow::other(tenant));
-            }
-            Grouping::Text(fact) => self.facts.texts.set(fact, Some(OTHER.into())),
-            Grouping::Tenant | Grouping::Use(..) | Grouping::Error(_) => {}
-        }
+    /// Gives it another workflow.
+    pub(crate) fn set_workflow(&mut self, workflow: Workflow) {
+        self.facts.workflow_id = Some(workflow.id);
+        self.workflow = Some(workflow);
     }
 
     pub(crate) const fn facts_mut(&mut self) -> &mut CallFacts {

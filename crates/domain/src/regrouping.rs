@@ -1,8 +1,9 @@
 //! How a call moves to the group `(other)` of a dimension whose bound is reached.
 
 use crate::call::{Call, merge_same};
-use crate::dimension::{Dimension, Group, Grouping};
+use crate::dimension::{Dimension, Group, Grouping, OTHER};
 use crate::ids::TenantId;
+use crate::workflow::Workflow;
 
 impl Call {
     /// The same call with each value that is not kept in the group `(other)` of its dimension, and how many calls and uses
@@ -22,7 +23,7 @@ impl Call {
                     if let Some(value) = dimension.value_of(self.facts())
                         && !is_kept(Group { dimension, value })
                     {
-                        call.get_or_insert_with(|| self.clone()).join_other(dimension, tenant);
+                        join_other(call.get_or_insert_with(|| self.clone()), dimension, tenant);
                         count += 1;
                     }
                 }
@@ -51,5 +52,14 @@ impl Call {
         let facts = call.facts_mut();
         facts.providers = merge_same(std::mem::take(&mut facts.providers));
         Some((call, moved))
+    }
+}
+
+/// Moves a call to the group `(other)` of a dimension of calls.
+fn join_other(call: &mut Call, dimension: Dimension, tenant: TenantId) {
+    match dimension.row().grouping {
+        Grouping::Workflow => call.set_workflow(Workflow::other(tenant)),
+        Grouping::Text(fact) => call.facts_mut().texts.set(fact, Some(OTHER.into())),
+        Grouping::Tenant | Grouping::Use(..) | Grouping::Error(_) => {}
     }
 }

@@ -8,7 +8,7 @@ use crate::schema::workflows;
 use crate::sql::{Id, Time};
 use crate::statement::Statement;
 use async_trait::async_trait;
-use callscope_analytics::call_list::{CallReader, WantedCalls};
+use callscope_analytics::call_reader::{CallReader, WantedCalls};
 use callscope_analytics::ports::{CallPosition, LoggedError, StoreError};
 use callscope_domain::{
     Axis, CallFacts, CallId, Dimension, Filter, Grouping, Operator, ReadPlan, Slug, Span, TenantId, Window, WorkflowId,

@@ -2,6 +2,7 @@
 
 use crate::asked::{Asked, answer, plain_answer};
 use crate::call_answer::{CallDetail, CallListResponse};
+use crate::call_cursor::cursor;
 use crate::field::{FieldCode, Rule};
 use crate::filters::FilterParams;
 use crate::params::{NoParams, Query, QueryParams, WindowParams, boolean, number};
@@ -11,20 +12,18 @@ use crate::reading::uuid;
 use crate::state::ApiState;
 use crate::words;
 use actix_web::{HttpResponse, get, web};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callscope_analytics::call_list::{ListPosition, Sort, WantedCalls};
-use callscope_domain::{CallId, CallStatus, EXTERNAL_ID_MAX, ExternalId, Span, Timestamp};
+use callscope_analytics::call_list::ListPosition;
+use callscope_analytics::call_reader::{Sort, WantedCalls};
+use callscope_domain::{CallId, CallStatus, EXTERNAL_ID_MAX, ExternalId, Span};
 use std::str::FromStr;
 use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
-use uuid::Uuid;
 
 /// Most calls of one page.
-pub const CALLS_MAX: u32 = 200;
+const CALLS_MAX: u32 = 200;
 const CALLS_DEFAULT: u32 = 50;
 /// Longest duration that can be asked for: that of the longest call.
-pub const DURATION_MAX: u32 = 86_400;
+const DURATION_MAX: u32 = 86_400;
 
 type State = web::Data<ApiState>;
 type Answered = Result<HttpResponse, Problem>;
@@ -109,29 +108,6 @@ fn sort(text: &str) -> Result<(Sort, bool), Rule> {
         }
     };
     Ok((sort, descends))
-}
-
-/// A place in a list, as clients send it back: the value that it is ordered by, the start and the id.
-fn cursor(text: &str) -> Result<ListPosition, Rule> {
-    let rule = Rule::new(FieldCode::InvalidFormat, "must be the next_cursor of a page of the same list");
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| rule.clone())?;
-    let (value, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| rule.clone())?;
-    let (start, id) = rest.split_first_chunk::<8>().ok_or_else(|| rule.clone())?;
-    let id = Uuid::from_slice(id).map_err(|_| rule.clone())?;
-    let start = Timestamp::from_micros(i64::from_be_bytes(*start));
-    if !start.is_nameable() {
-        return Err(rule);
-    }
-    Ok((i64::from_be_bytes(*value), (start, CallId(id))))
-}
-
-/// The text of a place in a list.
-pub fn cursor_text((value, (start, id)): ListPosition) -> String {
-    let mut bytes = Vec::with_capacity(32);
-    bytes.extend_from_slice(&value.to_be_bytes());
-    bytes.extend_from_slice(&start.as_micros().to_be_bytes());
-    bytes.extend_from_slice(id.0.as_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Calls of a window, newest first

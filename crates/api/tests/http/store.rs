@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use callscope_analytics::access::AccessStore;
-use callscope_analytics::call_list::{CallReader, WantedCalls};
+use callscope_analytics::call_reader::{CallReader, WantedCalls};
 use callscope_analytics::ports::{
     AnalyticsStore, CallPosition, CallStore, CallTransaction, ErrorFilter, LockedCalls, LoggedError, Page, StoreError,
     TenantChanges, TenantStore,

@@ -23,7 +23,7 @@ on_each_backend!(
 fn a_falsified_rollup_is_found_and_rebuilt(backend: Backend) {
     let fixture = Fixture::new(backend);
     let keys = ["clinic", "bakery"].map(|slug| fixture.create_tenant(slug));
-    let server = fixture.serve(&[]);
+    let server = fixture.serve(&[("CALLSCOPE__INGEST__ACTIVE_CALL_TIMEOUT", "0s")]);
     let mut random = StdRng::seed_from_u64(3);
     let from = "2025-06-01T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     let to = from + chrono::TimeDelta::days(3);
