@@ -51,6 +51,7 @@ pub fn run(extent: Extent) -> anyhow::Result<()> {
     super::dependencies::check()?;
     super::modules::check()?;
     super::openapi::run(true)?;
+    super::metrics::run(true)?;
     FORMAT.run()?;
     CLIPPY.run()?;
     match extent {

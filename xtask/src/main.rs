@@ -7,6 +7,7 @@ mod examples;
 mod fuzz;
 mod licenses;
 mod lint;
+mod metrics;
 mod modules;
 mod openapi;
 mod program;
@@ -36,6 +37,12 @@ enum Task {
         /// Write nothing; check the file by the recommended rules of Redocly and Spectral. Needs node and npm.
         #[arg(long, conflicts_with = "check")]
         lint: bool,
+    },
+    /// Write docs/metrics.md from the tables of metrics and dimensions.
+    Metrics {
+        /// Write nothing; fail if the file is not what would be written.
+        #[arg(long)]
+        check: bool,
     },
     /// Check that crates depend on one another, and modules of a crate import one another, in one direction only.
     Dependencies,
@@ -79,6 +86,7 @@ fn main() -> anyhow::Result<()> {
     match CommandLine::parse().task {
         Task::Openapi { lint: true, .. } => lint::run(),
         Task::Openapi { check, .. } => openapi::run(check),
+        Task::Metrics { check } => metrics::run(check),
         Task::Dependencies => dependencies::check().and_then(|()| modules::check()),
         Task::Deny => deny::run(),
         Task::Licenses { check } => licenses::run(check),

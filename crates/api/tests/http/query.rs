@@ -89,16 +89,18 @@ fn value_of(record: &Value, dimension: &str) -> Value {
     let provider = &record["providers"][0];
     match dimension {
         "tag.campaign" => record["tags"]["campaign"].clone(),
-        "provider" if provider.is_object() => json!(format!("llm:{}", provider["provider_name"].as_str().unwrap())),
-        "model" if provider.is_object() => json!(format!("llm:{}", provider["model"].as_str().unwrap())),
+        "provider" if provider.is_object() => {
+            json!(format!("llm:{}", provider["provider_name"].as_str().expect("a text")))
+        }
+        "model" if provider.is_object() => json!(format!("llm:{}", provider["model"].as_str().expect("a text"))),
         "provider" | "model" => Value::Null,
         name => record[name].clone(),
     }
 }
 
 fn lets_through(record: &Value, filter: &Value) -> bool {
-    let value = value_of(record, filter["dimension"].as_str().unwrap());
-    let values = filter["values"].as_array().unwrap();
+    let value = value_of(record, filter["dimension"].as_str().expect("a text"));
+    let values = filter["values"].as_array().expect("a list");
     let is_one = values.iter().any(|wanted| if wanted == "(none)" { value.is_null() } else { *wanted == value });
     is_one == (filter["operator"] == "is")
 }
@@ -134,8 +136,8 @@ fn metric(records: &[&Value], name: &str) -> Option<f64> {
     };
     let durations = || records.iter().map(|record| seconds(record)).collect::<Vec<f64>>();
     let turns = || {
-        let of = |record: &&Value| record["turn_latencies_ms"].as_array().unwrap().clone();
-        records.iter().flat_map(of).map(|latency| latency.as_f64().unwrap()).collect::<Vec<f64>>()
+        let of = |record: &&Value| record["turn_latencies_ms"].as_array().expect("a list").clone();
+        records.iter().flat_map(of).map(|latency| latency.as_f64().expect("a number")).collect::<Vec<f64>>()
     };
     match name {
         "total_calls" => Some(records.len() as f64),
@@ -166,7 +168,7 @@ fn metric(records: &[&Value], name: &str) -> Option<f64> {
 }
 
 fn seconds(record: &Value) -> f64 {
-    let at = |field: &str| crate::records::instant(record[field].as_str().unwrap()).as_micros() as f64;
+    let at = |field: &str| crate::records::instant(record[field].as_str().expect("a text")).as_micros() as f64;
     (at("ended_at") - at("started_at")) / 1e6
 }
 
@@ -187,7 +189,8 @@ async fn random_questions_are_answered_as_the_records_say(backend: Backend) {
     acme.given(&records).await;
     // Each once more, and some of them corrected to what they are.
     acme.given(&records).await;
-    let calls: Vec<Value> = records.iter().map(|record| serde_json::from_str(&record.to_string()).unwrap()).collect();
+    let calls: Vec<Value> =
+        records.iter().map(|record| serde_json::from_str(&record.to_string()).expect("JSON")).collect();
     let names = ["agent", "environment", "direction", "outcome", "language", "provider", "model", "tag.campaign"];
     for round in 0..60 {
         let mut pick = |count: usize| {
@@ -234,7 +237,7 @@ async fn random_questions_are_answered_as_the_records_say(backend: Backend) {
         if dimensions.is_empty() {
             groups = BTreeMap::from([(Vec::new(), matching.clone())]);
         }
-        let rows = answer["rows"].as_array().unwrap();
+        let rows = answer["rows"].as_array().expect("a list");
         assert_eq!(rows.len(), groups.len(), "{context}");
         for row in rows {
             let key: Vec<String> = dimensions.iter().map(|name| row["dimensions"][name].to_string()).collect();
@@ -244,7 +247,8 @@ async fn random_questions_are_answered_as_the_records_say(backend: Backend) {
             }
             assert_link(&acme, row, group.len(), &context).await;
         }
-        let coverage = matching.iter().map(|call| call["turn_latencies_ms"].as_array().unwrap().len()).sum::<usize>();
+        let coverage =
+            matching.iter().map(|call| call["turn_latencies_ms"].as_array().expect("a list").len()).sum::<usize>();
         assert_eq!(answer["coverage"]["p95_turn_latency_ms"], coverage, "{context}");
     }
 }
@@ -257,7 +261,7 @@ async fn assert_link(tenant: &TenantClient, row: &Value, count: usize, context: 
         let page = tenant.send(&Request::get(target.clone())).await;
         assert_eq!(page.status, 200, "{target}: {}", page.text());
         let page = page.value();
-        found += page["items"].as_array().unwrap().len();
+        found += page["items"].as_array().expect("a list").len();
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         target = format!("{}&limit=200&cursor={cursor}", row["calls"].as_str().expect("a link"));
     }
@@ -311,7 +315,7 @@ async fn a_week_is_compared_with_the_one_before(backend: Backend) {
         "started_after": "2026-01-01T00:00:00Z", "started_before": "2026-01-20T00:00:00Z"
     });
     let answer = self::answer(&acme, &hours).await;
-    let rows = answer["rows"].as_array().unwrap();
+    let rows = answer["rows"].as_array().expect("a list");
     let counted: Vec<(usize, u64)> = rows
         .iter()
         .enumerate()
@@ -393,7 +397,7 @@ async fn filters_narrow_the_six_endpoints(backend: Backend) {
             .error(crate::records::error("2026-01-17T10:00:30Z", "stt", "error", agent))
     };
     acme.given(&[of(1, "ada", "production"), of(2, "bob", "production"), of(3, "ada", "test")]).await;
-    let total = async |query: &str| acme.summary(query).await.value()["total_calls"].as_u64().unwrap();
+    let total = async |query: &str| acme.summary(query).await.value()["total_calls"].as_u64().expect("a number");
     assert_eq!(total("?agent=ada").await, 2);
     assert_eq!(total("?agent=ada,bob").await, 3);
     assert_eq!(total("?agent=!ada").await, 1);
@@ -403,14 +407,17 @@ async fn filters_narrow_the_six_endpoints(backend: Backend) {
     assert_eq!(total("?language=!(none)").await, 0);
     assert_eq!(total("?tag.campaign=spring").await, 0);
     assert_eq!(acme.workflow_stats("?agent=bob").await.value()[0]["total_calls"], 1);
-    assert_eq!(acme.provider_latency("?environment=test").await.value().as_array().unwrap().len(), 1);
+    assert_eq!(acme.provider_latency("?environment=test").await.value().as_array().expect("a list").len(), 1);
     assert_eq!(acme.provider_latency("?environment=test").await.value()[0]["avg_latency_ms"], 300.0);
     let log = acme.errors("?agent=ada&environment=production").await.value();
-    assert_eq!((log["total"].as_u64(), log["items"].as_array().unwrap().len()), (Some(1), 1));
+    assert_eq!((log["total"].as_u64(), log["items"].as_array().expect("a list").len()), (Some(1), 1));
     let log = acme.errors("?agent=ada&service=stt").await.value();
-    assert_eq!((log["total"].as_u64(), log["items"].as_array().unwrap().len()), (Some(2), 2));
+    assert_eq!((log["total"].as_u64(), log["items"].as_array().expect("a list").len()), (Some(2), 2));
     let volume = acme.call_volume("?interval=day&agent=ada").await.value();
-    assert_eq!(volume["data"].as_array().unwrap().iter().filter_map(|cell| cell["total"].as_u64()).sum::<u64>(), 2);
+    assert_eq!(
+        volume["data"].as_array().expect("a list").iter().filter_map(|cell| cell["total"].as_u64()).sum::<u64>(),
+        2
+    );
     let values = acme.send(&Request::get("/api/v1/analytics/dimensions/agent?search=AD".to_owned())).await.value();
     assert_eq!(values["values"], json!([{"value": "ada", "calls": 2}]));
 }
@@ -423,12 +430,12 @@ async fn a_tenant_asks_about_its_own_calls_alone(backend: Backend) {
     for dimension in ["agent", "tag.campaign"] {
         let question = json!({"metrics": ["total_calls"], "dimensions": [dimension]});
         assert_eq!(answer(&globex, &question).await["rows"], json!([]));
-        assert_eq!(answer(&acme, &question).await["rows"].as_array().unwrap().len(), 1);
+        assert_eq!(answer(&acme, &question).await["rows"].as_array().expect("a list").len(), 1);
     }
     let list = async |tenant: &TenantClient| {
         tenant.send(&Request::get("/api/v1/analytics/calls".to_owned())).await.value()["items"].clone()
     };
-    assert_eq!((list(&acme).await.as_array().unwrap().len(), list(&globex).await), (1, json!([])));
+    assert_eq!((list(&acme).await.as_array().expect("a list").len(), list(&globex).await), (1, json!([])));
     let id = crate::records::call_id(1);
     let of =
         async |tenant: &TenantClient| tenant.send(&Request::get(format!("/api/v1/analytics/calls/{id}"))).await.status;
