@@ -14,7 +14,7 @@ mod processes;
 pub mod reads;
 
 use crate::database::Engine;
-use crate::records::{self, Records};
+use crate::records::{self, Fields, Records};
 use crate::report::{Report, short};
 use crate::server::{Instance, Program, build};
 use anyhow::Context;
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Most calls that are sent over HTTP: of a larger tenant, only reads are measured.
     #[arg(long, default_value_t = 1_000_000)]
     sent_calls: usize,
+    /// The fields of the records.
+    #[arg(long, value_enum, default_value_t = Fields::Full)]
+    records: Fields,
     /// Questions per endpoint and size.
     #[arg(long, default_value_t = 200)]
     questions: usize,
@@ -52,7 +55,7 @@ pub struct Arguments {
     /// Another build of the server, such as one of an earlier commit. Measures only how this build compares with it.
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
-    /// The folder for records and SQLite files, some three kilobytes a call; the temporary folder if not given.
+    /// The folder for records and SQLite files, some four kilobytes a call; the temporary folder if not given.
     /// PostgreSQL's files are in /tmp.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -174,6 +177,7 @@ impl Bench<'_> {
 
     /// The calls of the measured tenant.
     fn records(&self) -> Records {
-        Records::in_order(self.end, self.arguments.calls.min(self.arguments.sent_calls))
+        let calls = self.arguments.calls.min(self.arguments.sent_calls);
+        Records { fields: self.arguments.records, ..Records::in_order(self.end, calls) }
     }
 }

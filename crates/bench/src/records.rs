@@ -2,8 +2,9 @@
 
 use crate::client::Batch;
 use anyhow::Context;
-use callscope_synthetic::{CallRecord, Generator, Profile, even_start_times, write_ndjson};
+use callscope_synthetic::{CallRecord, Detail, Generator, Profile, even_start_times, write_ndjson};
 use chrono::{DateTime, TimeDelta, Utc};
+use clap::ValueEnum;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
@@ -19,7 +20,7 @@ pub const SAMPLES: usize = 18;
 /// Workflows of a tenant, where nothing else is said.
 const WORKFLOWS: usize = 8;
 /// A record with [`SAMPLES`] has fewer bytes.
-const RECORD_BYTES: usize = 1000;
+const RECORD_BYTES: usize = 1500;
 
 /// The order in which records are sent.
 #[derive(Clone, Copy)]
@@ -28,6 +29,15 @@ pub enum Order {
     Time,
     /// None.
     Shuffled,
+}
+
+/// How much each record says.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Fields {
+    /// Status, times, workflow, agent, tokens, latencies and errors.
+    Plain,
+    /// Every field of a record.
+    Full,
 }
 
 /// Calls that are spread evenly over 30 days.
@@ -40,13 +50,14 @@ pub struct Records {
     pub order: Order,
     /// Over how many workflows they are spread.
     pub workflows: usize,
+    pub fields: Fields,
     /// Other seeds give other calls.
     pub seed: u64,
 }
 
 impl Records {
     pub fn in_order(end: DateTime<Utc>, calls: usize) -> Self {
-        Self { end, calls, order: Order::Time, workflows: WORKFLOWS, seed: 1 }
+        Self { end, calls, order: Order::Time, workflows: WORKFLOWS, fields: Fields::Full, seed: 1 }
     }
 
     /// Makes them, one by one.
@@ -55,7 +66,12 @@ impl Records {
         if matches!(self.order, Order::Shuffled) {
             starts.shuffle(&mut Xoshiro256PlusPlus::seed_from_u64(self.seed));
         }
-        let profile = Profile { workflows: self.workflows, samples_per_call: Some(SAMPLES), ..Profile::default() };
+        let detail = match self.fields {
+            Fields::Plain => Detail::Plain,
+            Fields::Full => Detail::Full,
+        };
+        let workflows = self.workflows;
+        let profile = Profile { workflows, samples_per_call: Some(SAMPLES), detail, ..Profile::default() };
         let mut generator = Generator::new(self.seed, profile);
         starts.into_iter().map(move |start| generator.call(start))
     }
@@ -73,7 +89,12 @@ impl Records {
             Order::Time => "ordered",
             Order::Shuffled => "shuffled",
         };
-        let path = folder.join(format!("{order}-{}-{}-{}.ndjson", self.calls, self.workflows, self.seed));
+        let fields = match self.fields {
+            Fields::Plain => "plain",
+            Fields::Full => "full",
+        };
+        let name = format!("{order}-{fields}-{}-{}-{}.ndjson", self.calls, self.workflows, self.seed);
+        let path = folder.join(name);
         if !path.exists() {
             self.write(File::create(&path)?)?;
         }

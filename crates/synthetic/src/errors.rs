@@ -4,9 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::draws::{Draws, Weighted, whole_ms};
-use crate::providers::ChosenProviders;
+use crate::outcomes::EndReason;
+use crate::providers::{ChosenProviders, Provider};
 use crate::record::ErrorRecord;
-use crate::words::{ErrorLevel, ErrorService};
+use crate::words::{EndCategory, ErrorLevel, ErrorService};
 
 /// What stands in a message for the provider of the service that failed.
 const PROVIDER: &str = "{provider}";
@@ -131,6 +132,15 @@ pub(crate) static MODEL_OUTAGE: Kind = Kind {
     details: |draws| json!({"timeout_ms": 8000, "attempts": draws.within(2..=4), "region": "us-east"}),
 };
 
+/// What a model that got slower looks like: the calls go on.
+pub(crate) static LATE_TOKENS: Kind = Kind {
+    service: ErrorService::Llm,
+    level: ErrorLevel::Warning,
+    weight: 1.0,
+    message: "{provider} is slow: no token within 3 s",
+    details: |draws| json!({"latency_ms": draws.within(3001..=9500), "threshold_ms": 3000}),
+};
+
 /// What a workflow does that was released with a fault.
 pub(crate) static BROKEN_RELEASE: Kind = Kind {
     service: ErrorService::Workflow,
@@ -171,6 +181,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) providers: ChosenProviders,
     /// The agents that may be speaking; never empty.
     pub(crate) agents: &'a [&'static str],
+    /// Whether an error of a stage names its provider in a field of its own.
+    pub(crate) names_providers: bool,
 }
 
 /// All kinds of errors.
@@ -204,7 +216,7 @@ impl Errors {
     }
 
     /// Draws `count` errors, at least one, of which the last ends the call, and the reason of its end.
-    pub(crate) fn fatal(&self, draws: &mut Draws, scene: Scene<'_>, count: usize) -> (Vec<ErrorRecord>, &'static str) {
+    pub(crate) fn fatal(&self, draws: &mut Draws, scene: Scene<'_>, count: usize) -> (Vec<ErrorRecord>, EndReason) {
         let mut errors = self.survived(draws, scene, count - 1);
         let last = self.fatal.pick(draws);
         errors.push(record(draws, scene, last, 1.0));
@@ -220,7 +232,7 @@ pub(crate) fn add(
     errors: &mut Vec<ErrorRecord>,
     kind: &Kind,
     is_fatal: bool,
-) -> &'static str {
+) -> EndReason {
     let elapsed = if is_fatal { 1.0 } else { draws.fraction() };
     errors.push(record(draws, scene, kind, elapsed));
     errors.sort_by_key(|error| error.timestamp);
@@ -229,34 +241,37 @@ pub(crate) fn add(
 
 /// `elapsed` is the fraction of the call that is over.
 fn record(draws: &mut Draws, scene: Scene<'_>, kind: &Kind, elapsed: f64) -> ErrorRecord {
+    let provider = serving(scene.providers, kind.service);
     let after_ms = scene.duration.num_milliseconds() as f64 * elapsed;
     ErrorRecord {
         timestamp: scene.started_at + TimeDelta::milliseconds(whole_ms(after_ms)),
         service: kind.service,
         level: kind.level,
-        message: message(kind, scene.providers),
+        provider_name: provider.filter(|_| scene.names_providers).map(|provider| provider.name),
+        message: provider
+            .map_or_else(|| kind.message.to_owned(), |provider| kind.message.replace(PROVIDER, provider.label)),
         details: Some((kind.details)(draws)),
         agent: Some(draws.one_of(scene.agents).to_owned()),
     }
 }
 
 /// Why a call ended that this service broke.
-fn end_reason(service: ErrorService) -> &'static str {
+const fn end_reason(service: ErrorService) -> EndReason {
     match service {
-        ErrorService::Stt => "stt_failure",
-        ErrorService::Llm => "llm_failure",
-        ErrorService::Tts => "tts_failure",
-        ErrorService::Workflow => "workflow_error",
-        ErrorService::Tool => "tool_failure",
+        ErrorService::Stt => EndReason::new("stt_failure", EndCategory::ProviderError),
+        ErrorService::Llm => EndReason::new("llm_failure", EndCategory::ProviderError),
+        ErrorService::Tts => EndReason::new("tts_failure", EndCategory::ProviderError),
+        ErrorService::Workflow => EndReason::new("workflow_error", EndCategory::AgentError),
+        ErrorService::Tool => EndReason::new("tool_failure", EndCategory::AgentError),
     }
 }
 
-fn message(kind: &Kind, [stt, llm, tts]: ChosenProviders) -> String {
-    let provider = match kind.service {
-        ErrorService::Stt => stt,
-        ErrorService::Llm => llm,
-        ErrorService::Tts => tts,
-        ErrorService::Workflow | ErrorService::Tool => return kind.message.to_owned(),
-    };
-    kind.message.replace(PROVIDER, provider.label)
+/// The provider of the stage that a service is, if it is one.
+fn serving([stt, llm, tts]: ChosenProviders, service: ErrorService) -> Option<&'static Provider> {
+    match service {
+        ErrorService::Stt => Some(stt),
+        ErrorService::Llm => Some(llm),
+        ErrorService::Tts => Some(tts),
+        ErrorService::Workflow | ErrorService::Tool => None,
+    }
 }

@@ -1,16 +1,16 @@
 //! Puts calls together from their parts: workflow, outcome, length, turns, latencies and errors.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 
 use crate::draws::{Draws, whole_ms};
 use crate::errors::{self, Errors, Scene};
-use crate::outcomes::{Ending, Odds, Outcome, Outcomes};
-use crate::profile::Profile;
+use crate::facts::{Facts, Held};
+use crate::outcomes::{EndReason, Ending, Odds, Outcome, Outcomes};
+use crate::profile::{Detail, Profile};
 use crate::providers::{Providers, StageSamples};
-use crate::record::{CallRecord, ErrorRecord, WorkflowRef};
+use crate::record::{CallRecord, ErrorRecord};
 use crate::schedule::floor_to_ms;
-use crate::story::{self, Episode, Story};
+use crate::story::{Fate, Story};
 use crate::words::CallStatus;
 use crate::workflows::{Workflow, Workflows};
 
@@ -35,13 +35,15 @@ pub struct Generator {
     /// Of calls that a story has no rate for.
     odds: Odds,
     conversations: Conversations,
+    /// Of full records.
+    facts: Option<Facts>,
     story: Option<Story>,
 }
 
 /// One call seen twice: while it goes on, and when it is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveCall {
-    /// As it starts: no end, no tokens, no providers, no errors.
+    /// As it starts: no end, no turns, no tokens, no providers, no errors.
     pub active: CallRecord,
     /// The same call with its end.
     pub finished: CallRecord,
@@ -57,6 +59,10 @@ impl Generator {
             outcomes: Outcomes::new(&profile),
             odds: Odds::new(profile.error_rate, profile.failure_rate),
             conversations: Conversations::new(&profile, false),
+            facts: match profile.detail {
+                Detail::Plain => None,
+                Detail::Full => Some(Facts::new(seed)),
+            },
             profile,
             story: None,
         }
@@ -76,49 +82,36 @@ impl Generator {
         let call_id = draws.uuid();
         let workflow = self.workflows.pick(draws, self.profile.workflowless_rate);
         let slug = workflow.reference.as_ref().map(|workflow| workflow.slug.as_str());
-        let failure_rate = self.story.as_ref().and_then(|_| story::failure_rate(slug?));
-        let odds = failure_rate.map_or(self.odds, |rate| Odds::new(self.profile.error_rate, rate));
+        let [agent, ..] = workflow.agents else { unreachable!("a workflow has an agent") };
+        let fate = self.story.as_ref().map_or(Fate::ORDINARY, |story| story.fate(started_at, slug, agent));
+        let odds = fate.failure_rate.map_or(self.odds, |rate| Odds::new(self.profile.error_rate, rate));
         let outcome = self.outcomes.draw(draws, odds);
-        let episode = self.story.as_ref().and_then(|story| story.episode(started_at, slug));
-        let agent = workflow.agents.first().map(|&agent| agent.to_owned());
-        let opening = opening(call_id, floor_to_ms(started_at), workflow.reference.clone(), agent);
+        let mut opening = CallRecord::active(call_id, floor_to_ms(started_at));
+        opening.workflow.clone_from(&workflow.reference);
+        opening.agent = Some((*agent).to_owned());
+        if let Some(facts) = &mut self.facts {
+            facts.start(&mut opening, workflow, &fate, matches!(outcome, Outcome::Answered(_)));
+        }
         match outcome {
-            Outcome::Unanswered { end_reason } => CallRecord {
-                status: CallStatus::Failed,
-                ended_at: Some(opening.started_at),
-                end_reason: Some(end_reason.to_owned()),
-                ..opening
-            },
-            Outcome::Answered(ending) => self.conversations.hold(draws, opening, workflow, ending, episode),
+            Outcome::Unanswered { end_reason } => {
+                opening.status = CallStatus::Failed;
+                opening.ended_at = Some(opening.started_at);
+                opening.end_reason = Some(end_reason.word.to_owned());
+                if self.facts.is_some() {
+                    Facts::end_unanswered(&mut opening, end_reason);
+                }
+                opening
+            }
+            Outcome::Answered(ending) => {
+                self.conversations.hold(draws, self.facts.as_mut(), opening, workflow, ending, &fate)
+            }
         }
     }
 
     /// The next call, both as it starts and finished; `finished` is what [`call`](Self::call) would have given.
     pub fn live_call(&mut self, started_at: DateTime<Utc>) -> LiveCall {
         let finished = self.call(started_at);
-        let active = opening(finished.call_id, finished.started_at, finished.workflow.clone(), finished.agent.clone());
-        LiveCall { active, finished }
-    }
-}
-
-/// A call that has just started.
-fn opening(
-    call_id: Uuid,
-    started_at: DateTime<Utc>,
-    workflow: Option<WorkflowRef>,
-    agent: Option<String>,
-) -> CallRecord {
-    CallRecord {
-        call_id,
-        status: CallStatus::Active,
-        started_at,
-        ended_at: None,
-        end_reason: None,
-        workflow,
-        agent,
-        total_tokens: 0,
-        providers: Vec::new(),
-        errors: Vec::new(),
+        LiveCall { active: finished.at_start(), finished }
     }
 }
 
@@ -148,20 +141,29 @@ impl Conversations {
     fn hold(
         &self,
         draws: &mut Draws,
+        mut facts: Option<&mut Facts>,
         opening: CallRecord,
         workflow: &Workflow,
         ending: Ending,
-        episode: Option<&Episode>,
+        fate: &Fate<'_>,
     ) -> CallRecord {
         let duration = duration(draws, workflow, ending);
         let (turns, samples) = self.turns(draws, duration);
         let chosen = self.providers.choose(draws);
-        let slowdown = episode.and_then(Episode::slowdown);
-        let providers = self.providers.latencies(draws, chosen, samples, self.fallback_rate, slowdown);
-        let scene = Scene { started_at: opening.started_at, duration, providers: chosen, agents: workflow.agents };
+        let models = facts.as_mut().map(|facts| facts.choose_models(chosen, fate.is_expensive));
+        let slowdown = |provider: &_, model: Option<&_>| fate.slowdown(provider, model, opening.environment);
+        let providers = self.providers.latencies(draws, chosen, models, samples, self.fallback_rate, slowdown);
+        let scene = Scene {
+            started_at: opening.started_at,
+            duration,
+            providers: chosen,
+            agents: workflow.agents,
+            names_providers: facts.is_some(),
+        };
         let mut end = self.end(draws, scene, ending);
-        if let Some(episode) = episode
-            && chosen.iter().any(|provider| episode.affects(provider.name))
+        let mut used = (0..chosen.len()).map(|stage| (chosen[stage], models.map(|models| models[stage])));
+        if let Some(episode) = fate.episode
+            && used.any(|(provider, model)| episode.affects(provider, model))
             && draws.chance(episode.error_rate())
         {
             let is_fatal = draws.chance(episode.fatal_share());
@@ -171,15 +173,20 @@ impl Conversations {
             }
         }
         let (status, end_reason, errors) = end;
-        CallRecord {
+        let mut record = CallRecord {
             status,
             ended_at: Some(opening.started_at + duration),
-            end_reason: Some(end_reason.to_owned()),
-            total_tokens: tokens(draws, turns),
+            end_reason: Some(end_reason.word.to_owned()),
+            total_tokens: tokens(draws, turns) * fate.token_factor,
             providers,
             errors,
             ..opening
+        };
+        if let (Some(facts), Some(models)) = (facts, models) {
+            let (tool_rate, interruption_factor) = (workflow.tool_rate, fate.interruption_factor);
+            facts.end(&mut record, Held { turns, models, end_reason, tool_rate, interruption_factor });
         }
+        record
     }
 
     /// The turns of a call, at least one, and the samples that they leave.
@@ -193,7 +200,7 @@ impl Conversations {
         (turns, StageSamples::of_turns(turns))
     }
 
-    fn end(&self, draws: &mut Draws, scene: Scene<'_>, ending: Ending) -> (CallStatus, &'static str, Vec<ErrorRecord>) {
+    fn end(&self, draws: &mut Draws, scene: Scene<'_>, ending: Ending) -> (CallStatus, EndReason, Vec<ErrorRecord>) {
         match ending {
             Ending::Completed { end_reason, error_count } => {
                 let errors = self.errors.survived(draws, scene, error_count);

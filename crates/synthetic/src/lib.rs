@@ -20,6 +20,7 @@
 
 mod draws;
 mod errors;
+mod facts;
 mod generator;
 mod ndjson;
 mod outcomes;
@@ -36,9 +37,9 @@ mod tests;
 
 pub use generator::{Generator, LiveCall};
 pub use ndjson::write_ndjson;
-pub use profile::{Profile, WORKFLOWS_MAX};
+pub use profile::{Detail, Profile, WORKFLOWS_MAX};
 pub use providers::SLOW_MODEL_NAME;
-pub use record::{CallRecord, ErrorRecord, ProviderUse, WorkflowRef};
+pub use record::{CallRecord, ErrorRecord, ProviderUse, Tags, WorkflowRef};
 pub use schedule::{even_start_times, start_times};
 pub use story::Story;
-pub use words::{CallStatus, ErrorLevel, ErrorService, ProviderType};
+pub use words::{CallOutcome, CallStatus, Direction, EndCategory, ErrorLevel, ErrorService, ProviderType};

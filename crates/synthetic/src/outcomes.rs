@@ -2,15 +2,41 @@
 
 use crate::draws::{Draws, Weighted};
 use crate::profile::Profile;
+use crate::words::EndCategory;
 
-const COMPLETED_REASONS: [(&str, f64); 4] =
-    [("user_hangup", 46.0), ("agent_hangup", 40.0), ("transferred", 8.0), ("silence_timeout", 6.0)];
+/// Why a call ended: in the words of the platform, and in the server's vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndReason {
+    pub(crate) word: &'static str,
+    pub(crate) category: EndCategory,
+}
+
+impl EndReason {
+    pub(crate) const fn new(word: &'static str, category: EndCategory) -> Self {
+        Self { word, category }
+    }
+}
+
+const COMPLETED_REASONS: [(EndReason, f64); 4] = [
+    (EndReason::new("user_hangup", EndCategory::CallerHangup), 46.0),
+    (EndReason::new("agent_hangup", EndCategory::AgentHangup), 40.0),
+    (EndReason::new("transferred", EndCategory::Transferred), 8.0),
+    (EndReason::new("silence_timeout", EndCategory::Silence), 6.0),
+];
 
 /// Reasons of answered calls that failed although nothing reported an error.
-const DROPPED_REASONS: [(&str, f64); 4] =
-    [("connection_lost", 45.0), ("carrier_error", 25.0), ("user_unresponsive", 20.0), ("transfer_failed", 10.0)];
+const DROPPED_REASONS: [(EndReason, f64); 4] = [
+    (EndReason::new("connection_lost", EndCategory::TelephonyError), 45.0),
+    (EndReason::new("carrier_error", EndCategory::TelephonyError), 25.0),
+    (EndReason::new("user_unresponsive", EndCategory::Unreachable), 20.0),
+    (EndReason::new("transfer_failed", EndCategory::TelephonyError), 10.0),
+];
 
-const UNANSWERED_REASONS: [(&str, f64); 3] = [("no_answer", 78.0), ("busy", 16.0), ("rejected", 6.0)];
+const UNANSWERED_REASONS: [(EndReason, f64); 3] = [
+    (EndReason::new("no_answer", EndCategory::NoAnswer), 78.0),
+    (EndReason::new("busy", EndCategory::Busy), 16.0),
+    (EndReason::new("rejected", EndCategory::Declined), 6.0),
+];
 
 /// How many errors a call with errors has.
 const ERROR_COUNTS: [(usize, f64); 3] = [(1, 70.0), (2, 22.0), (3, 8.0)];
@@ -22,7 +48,7 @@ const FAILURE_RATE_WITH_ERRORS: f64 = 0.4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was not answered, and has no length.
-    Unanswered { end_reason: &'static str },
+    Unanswered { end_reason: EndReason },
     /// There was a conversation.
     Answered(Ending),
 }
@@ -31,11 +57,11 @@ pub(crate) enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// It did what it was for, perhaps after some errors.
-    Completed { end_reason: &'static str, error_count: usize },
+    Completed { end_reason: EndReason, error_count: usize },
     /// The last of its errors ended it; there is at least one.
     Broken { error_count: usize },
     /// It failed without an error.
-    Dropped { end_reason: &'static str },
+    Dropped { end_reason: EndReason },
 }
 
 /// How often calls have errors, and how often they fail with and without them.
@@ -62,9 +88,9 @@ impl Odds {
 pub(crate) struct Outcomes {
     unanswered_share: f64,
     error_counts: Weighted<usize>,
-    completed: Weighted<&'static str>,
-    dropped: Weighted<&'static str>,
-    unanswered: Weighted<&'static str>,
+    completed: Weighted<EndReason>,
+    dropped: Weighted<EndReason>,
+    unanswered: Weighted<EndReason>,
 }
 
 impl Outcomes {
@@ -95,14 +121,14 @@ impl Outcomes {
             return Outcome::Answered(self.completed(draws, 0));
         }
         if draws.chance(self.unanswered_share) {
-            let end_reason = self.unanswered.pick(draws);
+            let end_reason = *self.unanswered.pick(draws);
             return Outcome::Unanswered { end_reason };
         }
-        let end_reason = self.dropped.pick(draws);
+        let end_reason = *self.dropped.pick(draws);
         Outcome::Answered(Ending::Dropped { end_reason })
     }
 
     fn completed(&self, draws: &mut Draws, error_count: usize) -> Ending {
-        Ending::Completed { end_reason: self.completed.pick(draws), error_count }
+        Ending::Completed { end_reason: *self.completed.pick(draws), error_count }
     }
 }

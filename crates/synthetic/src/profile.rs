@@ -24,6 +24,18 @@ pub struct Profile {
     pub workflowless_rate: f64,
     /// For each stage of a call of two turns or more: how often a second provider takes over part of the way through.
     pub fallback_rate: f64,
+    /// How much each record says.
+    pub detail: Detail,
+}
+
+/// How much a record says. With the same seed, a plain record is the full one without the further fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Status, times, end reason, workflow, agent, total tokens, latencies and errors.
+    Plain,
+    /// Every field of [`CallRecord`](crate::CallRecord).
+    #[default]
+    Full,
 }
 
 impl Default for Profile {
@@ -36,6 +48,7 @@ impl Default for Profile {
             error_rate: 0.07,
             workflowless_rate: 0.01,
             fallback_rate: 0.02,
+            detail: Detail::Full,
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc, Weekday};
 
-use crate::{CallRecord, CallStatus, ErrorLevel, Generator, Profile, even_start_times, start_times, write_ndjson};
+use crate::{
+    CallRecord, CallStatus, Detail, ErrorLevel, Generator, Profile, even_start_times, start_times, write_ndjson,
+};
 
+mod facts;
 mod records;
 mod schedule;
 mod story;

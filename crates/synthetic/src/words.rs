@@ -45,6 +45,62 @@ wire_words! {
 }
 
 wire_words! {
+    /// Which way a call went.
+    Direction {
+        /// A person called the agent.
+        Inbound = "inbound",
+        /// The agent called a person.
+        Outbound = "outbound",
+        /// From a browser or an app.
+        Web = "web",
+    }
+}
+
+wire_words! {
+    /// Whether a call reached its goal, which is not the same as its status.
+    CallOutcome {
+        /// It did.
+        Success = "success",
+        /// It did not.
+        Failure = "failure",
+        /// It cannot be told.
+        Unknown = "unknown",
+    }
+}
+
+wire_words! {
+    /// Why a call ended, in the server's vocabulary; the generator uses only these words of it.
+    EndCategory {
+        /// The caller hung up.
+        CallerHangup = "caller_hangup",
+        /// The agent hung up.
+        AgentHangup = "agent_hangup",
+        /// The agent hung up because its task was done.
+        TaskCompleted = "task_completed",
+        /// The call went on with a person.
+        Transferred = "transferred",
+        /// A machine answered.
+        Voicemail = "voicemail",
+        /// The caller said nothing any more.
+        Silence = "silence",
+        /// The callee did not pick up.
+        NoAnswer = "no_answer",
+        /// The line was busy.
+        Busy = "busy",
+        /// The callee refused the call.
+        Declined = "declined",
+        /// The callee could not be reached.
+        Unreachable = "unreachable",
+        /// A provider of a stage failed.
+        ProviderError = "provider_error",
+        /// The agent's workflow or one of its tools failed.
+        AgentError = "agent_error",
+        /// The line failed.
+        TelephonyError = "telephony_error",
+    }
+}
+
+wire_words! {
     /// The stage of a turn that a provider works for, in the order in which a turn passes them.
     ProviderType {
         /// Speech to text.

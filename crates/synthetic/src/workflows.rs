@@ -3,6 +3,7 @@
 use crate::draws::{Draws, Weighted};
 use crate::profile::WORKFLOWS_MAX;
 use crate::record::WorkflowRef;
+use crate::words::Direction;
 
 /// A workflow with a name of its own.
 struct Named {
@@ -11,6 +12,8 @@ struct Named {
     agents: &'static [&'static str],
     typical_s: f64,
     weight: f64,
+    direction: Direction,
+    tool_rate: f64,
 }
 
 const NAMED: [Named; 8] = [
@@ -20,6 +23,8 @@ const NAMED: [Named; 8] = [
         agents: &["greeter-agent", "meal-agent", "medication-agent"],
         typical_s: 150.0,
         weight: 30.0,
+        direction: Direction::Outbound,
+        tool_rate: 0.10,
     },
     Named {
         slug: "appointment-reminder",
@@ -27,14 +32,26 @@ const NAMED: [Named; 8] = [
         agents: &["reminder-agent"],
         typical_s: 70.0,
         weight: 22.0,
+        direction: Direction::Outbound,
+        tool_rate: 0.12,
     },
-    Named { slug: "order-status", name: "Order Status", agents: &["order-agent"], typical_s: 95.0, weight: 14.0 },
+    Named {
+        slug: "order-status",
+        name: "Order Status",
+        agents: &["order-agent"],
+        typical_s: 95.0,
+        weight: 14.0,
+        direction: Direction::Inbound,
+        tool_rate: 0.25,
+    },
     Named {
         slug: "onboarding",
         name: "Customer Onboarding",
         agents: &["greeter-agent", "profile-agent"],
         typical_s: 260.0,
         weight: 10.0,
+        direction: Direction::Web,
+        tool_rate: 0.15,
     },
     Named {
         slug: "tech-support",
@@ -42,6 +59,8 @@ const NAMED: [Named; 8] = [
         agents: &["triage-agent", "support-agent"],
         typical_s: 290.0,
         weight: 9.0,
+        direction: Direction::Inbound,
+        tool_rate: 0.22,
     },
     Named {
         slug: "billing-inquiry",
@@ -49,6 +68,8 @@ const NAMED: [Named; 8] = [
         agents: &["billing-agent"],
         typical_s: 200.0,
         weight: 6.0,
+        direction: Direction::Inbound,
+        tool_rate: 0.20,
     },
     Named {
         slug: "lead-qualification",
@@ -56,6 +77,8 @@ const NAMED: [Named; 8] = [
         agents: &["sales-agent", "scheduling-agent"],
         typical_s: 170.0,
         weight: 5.0,
+        direction: Direction::Outbound,
+        tool_rate: 0.08,
     },
     Named {
         slug: "satisfaction-survey",
@@ -63,6 +86,8 @@ const NAMED: [Named; 8] = [
         agents: &["survey-agent"],
         typical_s: 110.0,
         weight: 4.0,
+        direction: Direction::Outbound,
+        tool_rate: 0.02,
     },
 ];
 
@@ -78,6 +103,10 @@ pub(crate) struct Workflow {
     pub(crate) agents: &'static [&'static str],
     /// The median length of an answered call, in seconds.
     pub(crate) typical_s: f64,
+    /// Which way most of the calls go.
+    pub(crate) direction: Direction,
+    /// The mean number of tool calls of a turn.
+    pub(crate) tool_rate: f64,
 }
 
 /// All workflows of a profile.
@@ -94,7 +123,13 @@ impl Workflows {
         let unnamed = (NAMED.len() + 1..=WORKFLOWS_MAX).map(unnamed_workflow);
         Self {
             workflows: Weighted::new(named.chain(unnamed).take(count.clamp(1, WORKFLOWS_MAX))),
-            none: Workflow { reference: None, agents: &["default-agent"], typical_s: 90.0 },
+            none: Workflow {
+                reference: None,
+                agents: &["default-agent"],
+                typical_s: 90.0,
+                direction: Direction::Inbound,
+                tool_rate: 0.1,
+            },
         }
     }
 
@@ -109,6 +144,8 @@ fn named_workflow(named: &Named) -> (Workflow, f64) {
         reference: Some(reference(named.slug.to_owned(), named.name.to_owned())),
         agents: named.agents,
         typical_s: named.typical_s,
+        direction: named.direction,
+        tool_rate: named.tool_rate,
     };
     (workflow, named.weight)
 }
@@ -119,6 +156,8 @@ fn unnamed_workflow(rank: usize) -> (Workflow, f64) {
         agents: &["greeter-agent", "task-agent"],
         // Between 80 and 240 s, different for neighbours: 37 has no common factor with 160.
         typical_s: (80 + rank * 37 % 160) as f64,
+        direction: Direction::Inbound,
+        tool_rate: 0.12,
     };
     (workflow, UNNAMED_WEIGHT / rank as f64)
 }

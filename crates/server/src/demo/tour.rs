@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 pub fn print(address: SocketAddr, key: &str, story: &Story) {
-    let ask = |question: &str| println!("  curl -H 'X-API-Key: {key}' 'http://{address}/api/v1/analytics/{question}'");
+    let curl = |path: &str| format!("  curl -H 'X-API-Key: {key}' 'http://{address}/api/v1/analytics/{path}'");
+    let ask = |question: &str| println!("{}", curl(question));
+    let query = |query: &str| println!("{} -H 'Content-Type: application/json' -d '{query}'", curl("query"));
     println!("\nThe demo serves at http://{address}\n");
     println!("Swagger UI  http://{address}{SWAGGER_PATH}   (Authorize with the key)");
     println!("API key     {key}");
@@ -30,7 +32,55 @@ pub fn print(address: SocketAddr, key: &str, story: &Story) {
             ask(question);
         }
     }
+    let found = things_to_find(story).len() + 1;
+    for (number, (what, question)) in things_to_query(story).into_iter().enumerate() {
+        println!("\n{}. {what}", found + number);
+        query(&question);
+    }
     println!("\nCtrl-C ends it.");
+}
+
+/// What happened, and the query that shows it.
+fn things_to_query(story: &Story) -> [(String, String); 4] {
+    let slowdown = story.model_slowdown();
+    let query = |metrics: &str, dimension: &str, window: &str| {
+        format!(r#"{{"metrics": [{metrics}], "dimensions": ["{dimension}"], {window}}}"#)
+    };
+    let [from, to] = [slowdown.start, slowdown.end].map(text);
+    let hours_of_slowdown =
+        format!(r#""started_after": "{from}", "started_before": "{to}", "compare": "previous_week""#);
+    [
+        (
+            format!(
+                "{}: the model {} was slow. The other one of its provider was not. Compare with the week before.",
+                hours(&slowdown),
+                story.slowed_model()
+            ),
+            query(r#""p95_llm_latency_ms", "total_calls""#, "model", &hours_of_slowdown),
+        ),
+        (
+            format!(
+                "Callers interrupt {} {} more often than the version before; it was released on {}.",
+                story.interrupted_agent(),
+                story.interrupted_version(),
+                story.interrupted_since().format("%A, %-d %B")
+            ),
+            query(r#""interruptions_per_turn", "turns""#, "agent_version", r#""period": "7d""#),
+        ),
+        (
+            format!("A successful call of {} costs far more than one of the other agents.", story.expensive_agent()),
+            query(
+                r#""cost_per_successful_call_usd", "outcome_success_rate", "unpriced_calls""#,
+                "agent",
+                r#""period": "30d""#,
+            ),
+        ),
+        (
+            "Test calls are slower than those of production, and distort the figures that do not leave them out."
+                .to_owned(),
+            query(r#""p95_turn_latency_ms", "total_calls""#, "environment", r#""period": "30d""#),
+        ),
+    ]
 }
 
 /// What happened, and the requests that show it.
@@ -75,6 +125,9 @@ fn hours(times: &Range<DateTime<Utc>>) -> String {
 }
 
 fn window(times: &Range<DateTime<Utc>>) -> String {
-    let text = |instant: DateTime<Utc>| instant.to_rfc3339_opts(SecondsFormat::Secs, true);
     format!("started_after={}&started_before={}", text(times.start), text(times.end))
+}
+
+fn text(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

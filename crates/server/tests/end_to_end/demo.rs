@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 /// Enough for the story to show.
-const CALLS: u64 = 8000;
+const CALLS: u64 = 4000;
 /// Enough to look at.
 const FEW_CALLS: &str = "1000";
 
@@ -21,8 +21,9 @@ fn the_demo_prints_a_tour_that_works() {
     let key = &key(&server);
     let commands: Vec<&String> = tour.iter().filter(|line| line.trim_start().starts_with("curl ")).collect();
     let answers: Vec<Value> = commands.iter().map(|command| answer_of(&server, key, command)).collect();
-    assert_eq!(answers.len(), 15, "{tour:?}");
-    assert_story_shows(&answers[6..]);
+    assert_eq!(answers.len(), 19, "{tour:?}");
+    assert_story_shows(&answers[6..15]);
+    assert_queries_show(&answers[15..]);
 
     let client = server.client(key);
     let total = || client.ask("summary?period=30d")["total_calls"].as_u64().unwrap();
@@ -42,10 +43,14 @@ fn the_demo_prints_a_tour_that_works() {
 
 /// What a printed request answers.
 fn answer_of(server: &Server, key: &str, command: &str) -> Value {
-    let [_, header, _, url, ..] = command.split('\'').collect::<Vec<_>>()[..] else { panic!("{command}") };
+    let [_, header, _, url, ref rest @ ..] = command.split('\'').collect::<Vec<_>>()[..] else { panic!("{command}") };
     let (host, question) = url.split_at(server.url().len());
     assert_eq!((host, header), (server.url().as_str(), format!("X-API-Key: {key}").as_str()));
-    let answer = Client::new(host, Some(key)).get(question);
+    let client = Client::new(host, Some(key));
+    let answer = match rest {
+        [_, _, _, body, _] => client.post(question, "application/json", body.as_bytes()),
+        _ => client.get(question),
+    };
     assert_eq!(answer.status, 200, "{command}: {answer:?}");
     assert!(answer.text.len() > 2, "{command} answers nothing: {answer:?}");
     answer.json()
@@ -79,6 +84,27 @@ fn assert_story_shows(answers: &[Value]) {
     let week = |days: &[u64]| days.iter().sum::<u64>();
     assert!(week(&days[days.len() - 8..days.len() - 1]) > week(&days[1..8]), "{days:?}");
     assert!(p50(providers, "self-hosted") > 2.0 * p50(providers, "anthropic"), "{providers}");
+}
+
+/// What the printed queries are to show: a slow model, a release that is interrupted, an expensive agent, slow tests.
+fn assert_queries_show(answers: &[Value]) {
+    let [models, versions, agents, environments] = answers else { panic!("{answers:?}") };
+    let row = |answer: &Value, dimension: &str, value: &str| {
+        let rows = answer["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["dimensions"][dimension] == value).unwrap_or_else(|| panic!("{answer}")).clone()
+    };
+    let figure = |row: &Value, metric: &str| row["metrics"][metric].as_f64().unwrap_or_else(|| panic!("{row}"));
+    let slow = row(models, "model", "llm:claude-haiku-4-5");
+    assert!(slow["change_percent"]["p95_llm_latency_ms"].as_f64() > Some(50.0), "{slow}");
+    let [before, since] =
+        ["3.1.0", "3.2.0"].map(|version| figure(&row(versions, "agent_version", version), "interruptions_per_turn"));
+    assert!(since > 1.8 * before, "{versions}");
+    let [expensive, other] = ["sales-agent", "triage-agent"]
+        .map(|agent| figure(&row(agents, "agent", agent), "cost_per_successful_call_usd"));
+    assert!(expensive > 1.5 * other, "{agents}");
+    let [test, production] = ["test", "production"]
+        .map(|environment| figure(&row(environments, "environment", environment), "p95_turn_latency_ms"));
+    assert!(test > 1.2 * production, "{environments}");
 }
 
 #[test]

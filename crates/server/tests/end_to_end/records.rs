@@ -40,7 +40,10 @@ pub fn vary(random: &mut StdRng, record: &CallRecord) -> Value {
     }
     vary_workflow(random, &mut json["workflow"], record.started_at);
     if random.random_bool(0.05) {
-        json.as_object_mut().unwrap().remove("total_tokens");
+        // Without a total, the server adds up its parts.
+        for field in ["total_tokens", "input_tokens", "output_tokens"] {
+            json.as_object_mut().unwrap().remove(field);
+        }
     }
     if random.random_bool(0.01) {
         json["status"] = "active".into();

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{CallRecord, CallStatus, ErrorLevel, Generator, Profile, TimeDelta, calls, instant, monday, write_ndjson};
-use crate::{ErrorRecord, ErrorService, ProviderType, ProviderUse, WorkflowRef};
+use crate::{
+    CallOutcome, Direction, EndCategory, ErrorRecord, ErrorService, ProviderType, ProviderUse, Tags, WorkflowRef,
+};
 
 fn is_slug(slug: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -65,52 +67,89 @@ fn a_live_call_finishes_as_the_call_it_stands_for() {
         assert_eq!(call.active.status, CallStatus::Active);
         assert_eq!((call.active.ended_at, call.active.end_reason), (None, None));
         assert!(call.active.providers.is_empty());
+        assert_eq!((&call.active.external_id, &call.active.tags), (&call.finished.external_id, &call.finished.tags));
+        assert_eq!((call.active.turns, call.active.outcome, call.active.cost_usd), (None, None, None));
     }
 }
 
 #[test]
 fn a_record_has_the_shape_of_the_wire() {
     let record = CallRecord {
-        call_id: "31c02e4f-12e0-4af0-869b-aab222503a09".parse().unwrap(),
+        source: Some("livekit"),
+        external_id: Some("RM_x2yGmRa".to_owned()),
         status: CallStatus::Completed,
-        started_at: instant("2026-01-17T10:30:00Z"),
         ended_at: Some(instant("2026-01-17T10:33:00.25Z")),
         end_reason: Some("user_hangup".to_owned()),
+        end_category: Some(EndCategory::CallerHangup),
+        outcome: Some(CallOutcome::Success),
         workflow: Some(WorkflowRef {
             slug: "daily-call".to_owned(),
             name: Some("Daily Health Check".to_owned()),
             id: None,
         }),
         agent: Some("greeter-agent".to_owned()),
+        agent_version: Some("2026-01-12"),
+        environment: Some("production"),
+        direction: Some(Direction::Inbound),
+        language: Some("en-US"),
+        tags: Some(Tags { campaign: Some("spring"), ..Tags::default() }),
+        turns: Some(9),
+        interruptions: Some(1),
+        tool_calls: Some(2),
+        turn_latencies_ms: vec![812.0, 1040.5],
         total_tokens: 1500,
+        input_tokens: Some(1320),
+        output_tokens: Some(180),
+        cached_input_tokens: Some(900),
+        cost_usd: Some(0.0431),
         providers: vec![ProviderUse {
             provider_type: ProviderType::Stt,
             provider_name: "deepgram".to_owned(),
+            model: Some("nova-3"),
             latencies_ms: vec![118.2, 131.5],
         }],
         errors: vec![ErrorRecord {
             timestamp: instant("2026-01-17T10:31:00Z"),
             service: ErrorService::Stt,
             level: ErrorLevel::Error,
+            provider_name: Some("deepgram"),
             message: "Connection timeout to Deepgram".to_owned(),
             details: Some(json!({"timeout_ms": 5000})),
             agent: Some("meal-agent".to_owned()),
         }],
+        ..CallRecord::active("31c02e4f-12e0-4af0-869b-aab222503a09".parse().unwrap(), instant("2026-01-17T10:30:00Z"))
     };
     let expected = json!({
         "call_id": "31c02e4f-12e0-4af0-869b-aab222503a09",
+        "source": "livekit",
+        "external_id": "RM_x2yGmRa",
         "status": "completed",
         "started_at": "2026-01-17T10:30:00Z",
         "ended_at": "2026-01-17T10:33:00.250Z",
         "end_reason": "user_hangup",
+        "end_category": "caller_hangup",
+        "outcome": "success",
         "workflow": {"slug": "daily-call", "name": "Daily Health Check"},
         "agent": "greeter-agent",
+        "agent_version": "2026-01-12",
+        "environment": "production",
+        "direction": "inbound",
+        "language": "en-US",
+        "tags": {"campaign": "spring"},
+        "turns": 9,
+        "interruptions": 1,
+        "tool_calls": 2,
+        "turn_latencies_ms": [812.0, 1040.5],
         "total_tokens": 1500,
+        "input_tokens": 1320,
+        "output_tokens": 180,
+        "cached_input_tokens": 900,
+        "cost_usd": 0.0431,
         "providers": [
-            {"provider_type": "stt", "provider_name": "deepgram", "latencies_ms": [118.2, 131.5]},
+            {"provider_type": "stt", "provider_name": "deepgram", "model": "nova-3", "latencies_ms": [118.2, 131.5]},
         ],
         "errors": [{
-            "timestamp": "2026-01-17T10:31:00Z", "service": "stt", "level": "error",
+            "timestamp": "2026-01-17T10:31:00Z", "service": "stt", "level": "error", "provider_name": "deepgram",
             "message": "Connection timeout to Deepgram", "details": {"timeout_ms": 5000},
             "agent": "meal-agent",
         }],

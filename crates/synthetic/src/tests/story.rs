@@ -1,7 +1,7 @@
 //! The story shows in the figures: those that the six endpoints give, computed anew from the records.
 
 use super::{CallRecord, CallStatus, DateTime, Generator, TimeDelta, Utc, instant, share};
-use crate::{ProviderType, SLOW_MODEL_NAME, Story};
+use crate::{CallOutcome, ProviderType, SLOW_MODEL_NAME, Story};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -69,7 +69,10 @@ fn what_happens_lies_on_weekdays_of_the_past_week_and_apart() {
         let (incident, burst) = (story.incident(), &story.burst());
         assert_eq!(incident.end - incident.start, TimeDelta::hours(2));
         assert!(burst.end < incident.start && incident.end <= *now - TimeDelta::hours(24), "{now}");
-        assert!(burst.start >= *now - TimeDelta::days(7), "{now}: {burst:?}");
+        assert!(story.model_slowdown().end < burst.start, "{now}");
+        for start in [story.model_slowdown().start, story.interrupted_since()] {
+            assert!(start >= *now - TimeDelta::days(7), "{now}: {start}");
+        }
         assert!((9..=11).contains(&(*now - story.released_at()).num_days()), "{now}");
     }
 }
@@ -139,4 +142,96 @@ fn calls_grow_from_week_to_week_and_rest_on_weekends() {
     assert!(weeks.is_sorted_by(|earlier, later| earlier < later) && weeks[3] > weeks[0] * 5 / 4, "{weeks:?}");
     let days: BTreeSet<_> = times.iter().map(DateTime::date_naive).collect();
     assert!(days.len() >= 30);
+}
+
+/// The turns, or what else a record counts, of those that `holds` is true of.
+fn total(records: &[CallRecord], holds: impl Fn(&CallRecord) -> bool, of: impl Fn(&CallRecord) -> f64) -> f64 {
+    records.iter().filter(|record| holds(record)).map(of).sum()
+}
+
+/// The median latency of the turns of the calls that `holds` is true of.
+fn turn_median_ms(records: &[CallRecord], holds: impl Fn(&CallRecord) -> bool) -> f64 {
+    let its = records.iter().filter(|record| holds(record));
+    let mut samples: Vec<f64> = its.flat_map(|record| record.turn_latencies_ms.iter().copied()).collect();
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+fn uses_model(record: &CallRecord, model: &str) -> bool {
+    record.providers.iter().any(|used| used.model == Some(model))
+}
+
+#[test]
+fn a_model_is_slower_for_two_hours_and_the_other_of_its_provider_is_not() {
+    for Told { now, story, records } in WEEK.iter() {
+        let during = started_in(records, &story.model_slowdown());
+        let median = |records: &[CallRecord], model| turn_median_ms(records, |record| uses_model(record, model));
+        let slower = |model| median(&during, model) / median(records, model);
+        assert!(slower(story.slowed_model()) > 2.0, "{now}: {}", slower(story.slowed_model()));
+        assert!(slower("claude-sonnet-4-5") < 1.3, "{now}: {}", slower("claude-sonnet-4-5"));
+        assert!(success_rate(&during) > success_rate(records) - 0.08, "{now}: {}", success_rate(&during));
+        let warnings = errors_with(&during, "is slow");
+        assert!(warnings > 4 && warnings == errors_with(records, "is slow"), "{now}: {warnings}");
+    }
+}
+
+#[test]
+fn a_release_is_interrupted_more_often() {
+    for Told { now, story, records } in WEEK.iter() {
+        let rate = |version: &str| {
+            let is_its = |record: &CallRecord| record.agent_version == Some(version);
+            let count = |number: Option<u64>| number.unwrap() as f64;
+            total(records, is_its, |record| count(record.interruptions))
+                / total(records, is_its, |record| count(record.turns))
+        };
+        let [before, since] = [rate("3.1.0"), rate(story.interrupted_version())];
+        assert!(since > 2.0 * before, "{now}: {before} {since}");
+        for record in records.iter().filter(|record| record.agent_version == Some(story.interrupted_version())) {
+            assert!(record.started_at >= story.interrupted_since());
+            assert_eq!(record.agent.as_deref(), Some(story.interrupted_agent()));
+        }
+    }
+}
+
+#[test]
+fn the_release_that_broke_a_workflow_is_a_version_of_its_agent() {
+    let Told { story, records, .. } = &WEEK[2];
+    for record in of_workflow(records, story.released_workflow()) {
+        let is_new = record.agent_version == Some("2.4.0");
+        assert_eq!(is_new, record.started_at >= story.released_at());
+        assert!(is_new || errors_with(std::slice::from_ref(&record), "Release 2.4.0") == 0);
+    }
+}
+
+#[test]
+fn one_agent_costs_more_than_twice_as_much_as_any_other_per_success() {
+    let Told { story, records, .. } = &WEEK[2];
+    let agents: BTreeSet<&str> = records.iter().filter_map(|record| record.agent.as_deref()).collect();
+    let cost = |agent: &str| {
+        let is_its = |record: &CallRecord| record.agent.as_deref() == Some(agent) && record.cost_usd.is_some();
+        let is_success = |record: &CallRecord| is_its(record) && record.outcome == Some(CallOutcome::Success);
+        total(records, is_its, |record| record.cost_usd.unwrap()) / total(records, is_success, |_| 1.0)
+    };
+    let expensive = cost(story.expensive_agent());
+    for agent in agents.into_iter().filter(|agent| *agent != story.expensive_agent()) {
+        assert!(expensive > 2.0 * cost(agent), "{agent}: {} {expensive}", cost(agent));
+    }
+}
+
+#[test]
+fn a_model_without_a_price_leaves_its_calls_without_a_cost() {
+    let records = &WEEK[2].records;
+    let is_slow = |record: &CallRecord| uses_model(record, "llama-3.1-70b-int4");
+    assert!(records.iter().filter(|record| is_slow(record)).all(|record| record.cost_usd.is_none()));
+    let unpriced = share(records, |record| record.cost_usd.is_none());
+    assert!((0.04..0.1).contains(&unpriced), "{unpriced}");
+}
+
+#[test]
+fn test_calls_are_slower_than_those_of_production() {
+    let records = &WEEK[2].records;
+    let median = |environment| turn_median_ms(records, |record| record.environment == Some(environment));
+    assert!(median("test") > 1.4 * median("production"), "{} {}", median("test"), median("production"));
+    let tests = share(records, |record| record.environment == Some("test"));
+    assert!((0.03..0.05).contains(&tests), "{tests}");
 }
