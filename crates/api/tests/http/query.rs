@@ -286,7 +286,7 @@ async fn a_week_is_compared_with_the_one_before(backend: Backend) {
     let answer = answer(&acme, &question).await;
     let rows: Vec<Value> = answer["rows"]
         .as_array()
-        .unwrap()
+        .expect("a list")
         .iter()
         .map(|row| {
             json!([
