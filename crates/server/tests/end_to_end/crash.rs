@@ -7,7 +7,7 @@ use crate::process::Server;
 use crate::records;
 use crate::windows::windows;
 use crate::world::World;
-use callscope_synthetic::{CallRecord, Generator, Profile, even_start_times};
+use callscope_synthetic::{CallRecord, Detail, Generator, Profile, even_start_times};
 use callscope_testkit::Backend;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rand::rngs::StdRng;
@@ -65,9 +65,10 @@ fn start(fixture: &Fixture) -> Server {
     fixture.serve(&[("CALLSCOPE__INGEST__ACTIVE_CALL_TIMEOUT", "0s")])
 }
 
-/// For each call one record of its start and one of its end, in any order: the outcome does not depend on it.
+/// For each call one record of its start and one of its end, in any order: the outcome does not depend on it. Plain
+/// records, so that enough of them get through before a kill.
 pub fn records(random: &mut StdRng) -> Vec<Value> {
-    let mut generator = Generator::new(SEED, Profile { error_rate: 0.3, ..Profile::default() });
+    let mut generator = Generator::new(SEED, Profile { error_rate: 0.3, detail: Detail::Plain, ..Profile::default() });
     let first = FIRST_HOUR.parse::<DateTime<Utc>>().unwrap();
     let hours = even_start_times(first, first + TimeDelta::hours(HOURS), usize::try_from(HOURS).unwrap());
     let mut records = Vec::new();

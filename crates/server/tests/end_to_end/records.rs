@@ -1,7 +1,7 @@
 //! Records as the field sends them: late, twice, in the wrong order, corrected, with latencies that are none.
 
 use crate::world::micros;
-use callscope_synthetic::{CallRecord, Generator, Profile, start_times};
+use callscope_synthetic::{CallRecord, Detail, Generator, Profile, start_times};
 use chrono::{DateTime, FixedOffset, SecondsFormat, TimeDelta, Utc};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -21,10 +21,11 @@ const RENAMED: &str = "onboarding";
 /// A span of time, and how many calls start in it.
 pub type Stretch = (DateTime<Utc>, DateTime<Utc>, usize);
 
-/// Calls with errors and failures enough to have ties and full pages.
+/// Calls with errors and failures enough to have ties and full pages. Their records are plain: a full one changes far more
+/// groups, and these tests have bounds on the size of disks and on times.
 pub fn calls(seed: u64, stretches: &[Stretch]) -> Vec<CallRecord> {
     let profile = Profile { failure_rate: 0.15, error_rate: 0.2, workflowless_rate: 0.05, ..Profile::default() };
-    let mut generator = Generator::new(seed, Profile { fallback_rate: 0.1, ..profile });
+    let mut generator = Generator::new(seed, Profile { fallback_rate: 0.1, detail: Detail::Plain, ..profile });
     let starts = stretches.iter().flat_map(|&(from, to, count)| start_times(seed, from, to, count));
     starts.map(|start| generator.call(start)).collect()
 }
