@@ -1,7 +1,7 @@
 //! The operations: a file for each resource, with its parameters, answers and handlers.
 
 mod analytics_socket;
-mod calls;
+pub mod calls;
 mod calls_socket;
 mod calls_stream;
 mod health;

@@ -12,7 +12,9 @@ use diesel::sqlite::Sqlite;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of one SQLite statement: enough to make its cost small, few enough for its 32,766 parameters.
+/// Parameters that a statement of SQLite may have.
+const LITE_PARAMETERS_MAX: usize = 32_766;
+/// Rows of one SQLite statement, where its parameters do not demand fewer: enough to make its cost small.
 const LITE_ROWS_MAX: usize = 1000;
 /// Rows of one PostgreSQL statement that adds nothing up: some hundredths of a second of work
 /// for the thread that encodes them, on which other connections wait meanwhile.
@@ -159,7 +161,7 @@ impl<C: Columns> Insert<C> {
     pub fn statements(target: Target, tenant: Id, columns: C, is_embedded: bool) -> impl Iterator<Item = Self> {
         let count = columns.len();
         let rows_max = match target.on_conflict {
-            _ if is_embedded => LITE_ROWS_MAX,
+            _ if is_embedded => lite_rows_max::<C>(),
             OnConflict::Add => count,
             OnConflict::Fail | OnConflict::Replace => PG_ROWS_MAX,
         };
@@ -169,6 +171,11 @@ impl<C: Columns> Insert<C> {
             Self { target, tenant, columns: Arc::clone(&columns), rows, used }
         })
     }
+}
+
+/// Rows of one SQLite statement: each has its columns and the tenant.
+fn lite_rows_max<C: Columns>() -> usize {
+    (LITE_PARAMETERS_MAX / (C::NAMES.len() + 1)).min(LITE_ROWS_MAX)
 }
 
 /// The rows of each statement.
@@ -201,7 +208,7 @@ impl<C: Columns> QueryFragment<Pg> for Insert<C> {
 impl<C: Columns> QueryFragment<Sqlite> for Insert<C> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         // Only full statements come again.
-        if self.rows.len() < LITE_ROWS_MAX {
+        if self.rows.len() < lite_rows_max::<C>() {
             out.unsafe_to_cache_prepared();
         }
         let names = self.used.names(C::NAMES);
@@ -275,7 +282,7 @@ impl<C: Columns> OneOf<C> {
     pub fn split(keys: C, is_embedded: bool) -> impl Iterator<Item = Self> {
         let count = keys.len();
         let keys = Arc::new(keys);
-        slices(count, if is_embedded { LITE_ROWS_MAX } else { count })
+        slices(count, if is_embedded { lite_rows_max::<C>() } else { count })
             .map(move |rows| Self { keys: Arc::clone(&keys), rows })
     }
 }
@@ -289,7 +296,7 @@ impl<C: Columns> Keys for OneOf<C> {
     }
 
     fn walk_list<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        if self.rows.len() < LITE_ROWS_MAX {
+        if self.rows.len() < lite_rows_max::<C>() {
             out.unsafe_to_cache_prepared();
         }
         out.push_sql("VALUES ");

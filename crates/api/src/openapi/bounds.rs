@@ -4,6 +4,7 @@ use crate::filters::VALUES_MAX;
 use crate::params::{ERRORS_MAX, KEYS_MAX, WORKFLOWS_MAX};
 use crate::query_request::{DIMENSIONS_MAX, FILTERS_MAX, GROUPS_MAX, METRICS_MAX, ORDERS_MAX};
 use crate::reading::IGNORED_FIELDS_MAX;
+use crate::resources::calls::CALLS_MAX;
 use callscope_domain::{
     AGENT_MAX, AGENT_VERSION_MAX, CALL_DURATION_MAX, CLOCK_SKEW_MAX, COST_MAX, COUNT_MAX, DISPLAY_NAME_MAX, Dimension,
     END_REASON_MAX, ENVIRONMENT_MAX, ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, FUTURE_START_MAX, LANGUAGE_MAX, MESSAGE_MAX,
@@ -105,6 +106,11 @@ fn bounds_in_the_document_are_those_of_the_constants() {
             filter if filter.strip_suffix(" pattern").is_some_and(|name| Dimension::WORDS.contains(&name)) => continue,
             "offset maximum" => json!(u32::MAX),
             "limit maximum" if name.contains("/dimensions/") => json!(GROUPS_MAX),
+            "limit maximum" if name.contains("/calls") => json!(CALLS_MAX),
+            "min_duration_seconds maximum" => json!(CALL_DURATION_MAX.as_micros() / 1_000_000),
+            "search maxLength" => json!(EXTERNAL_ID_MAX),
+            // Words and forms, not bounds.
+            "sort pattern" | "cursor pattern" => continue,
             "limit maximum" if name.contains("/workflow-stats") => json!(WORKFLOWS_MAX),
             "limit maximum" if name.contains("/errors") => json!(ERRORS_MAX),
             "limit maximum" if name.contains("/keys") => json!(KEYS_MAX),

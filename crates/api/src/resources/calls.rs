@@ -20,7 +20,7 @@ use utoipa::IntoParams;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Most calls of one page.
-const CALLS_MAX: u32 = 200;
+pub const CALLS_MAX: u32 = 200;
 const CALLS_DEFAULT: u32 = 50;
 /// Longest duration that can be asked for: that of the longest call.
 const DURATION_MAX: u32 = 86_400;

@@ -12,6 +12,7 @@ use callscope_domain::{
 on_each_backend!(
     texts_come_back_as_they_were_written,
     what_a_record_leaves_out_is_absent,
+    a_batch_with_every_fact_is_as_large_as_any_other,
     the_largest_values_come_back_and_add_up,
     instants_come_back_to_the_microsecond_whatever_the_century,
     a_batch_of_many_calls_is_written_whole,
@@ -92,6 +93,27 @@ async fn what_a_record_leaves_out_is_absent(fixture: Fixture) {
     }
     let calls = fixture.calls().await;
     assert!(calls.iter().all(|call| call.workflow_id.is_none() && call.providers.is_empty()), "{calls:?}");
+    fixture.assert_sound().await;
+}
+
+async fn a_batch_with_every_fact_is_as_large_as_any_other(fixture: Fixture) {
+    let rich = |number: u32| {
+        let mut call = fields(u128::from(number) + 1, CallStatus::Completed, at(i64::from(number) * 7));
+        for &fact in NumberFact::ALL {
+            call.numbers.set(fact, Some(1));
+        }
+        for fact in FREE_TEXTS {
+            set(&mut call, fact, "same");
+        }
+        set(&mut call, TextFact::Outcome, if number % 2 == 0 { "success" } else { "failure" });
+        call.turn_latencies = vec![Latency::MIN];
+        call.providers = ProviderType::ALL.iter().map(|&stage| usage(stage, "all", &[1.0])).collect();
+        call.errors = vec![error(call.started_at, Service::Tool, Level::Warning, "odd")];
+        record(call)
+    };
+    fixture.write((0..1500).map(rich)).await;
+    let totals = fixture.totals().await;
+    assert_eq!((totals[Measure::Calls], totals[Measure::TotalTokens]), (1500, 1500));
     fixture.assert_sound().await;
 }
 
