@@ -7,6 +7,7 @@ use std::process::Command;
 /// What each crate may depend on in its shipped code, besides what everyone may: crates of the workspace first.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("callscope-domain", &[]),
+    ("callscope-connectors", &["callscope-domain"]),
     ("callscope-synthetic", &[]),
     ("callscope-testkit", &[]),
     ("callscope-bench", &["callscope-synthetic", "callscope-testkit"]),
@@ -30,7 +31,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rustls", &["callscope-persistence"]),
     ("actix-web", &["callscope-api", "callscope-bench", "callscope-server"]),
     ("utoipa", &["callscope-api"]),
-    ("serde", &["callscope-api", "callscope-server", "callscope-synthetic"]),
+    ("serde", &["callscope-api", "callscope-connectors", "callscope-server", "callscope-synthetic"]),
     (
         "tokio",
         &[

@@ -1,0 +1,206 @@
+//! Turns, tokens and latencies of a call.
+
+use super::{ProviderNaming, Sessions, measures_dialogue};
+use crate::facts::{Event, Fact, Framework, MODEL_MAX, Model, Sample, Speaker, Tokens, cut};
+use crate::report::{CallReport, ProviderReport};
+use callscope_domain::{
+    PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOTAL_TOKENS_MAX,
+};
+use std::collections::HashMap;
+
+/// Fills in the figures. Spans are preferred to session reports, because a report has one latency for each message and
+/// spans have one for each request.
+pub fn write(
+    report: &mut CallReport,
+    framework: Framework,
+    facts: &[&Fact],
+    sessions: &Sessions<'_>,
+    naming: ProviderNaming,
+) {
+    let has_spans = facts.iter().any(|fact| measures_dialogue(fact));
+    let dialogue = if has_spans { Dialogue::of_spans(facts) } else { Dialogue::of_reports(sessions) };
+    if has_spans || !sessions.roots.is_empty() || !sessions.reports.is_empty() {
+        report.turns = Some(dialogue.turns);
+        report.interruptions = Some(dialogue.interruptions);
+        // Pipecat has no spans of tools.
+        let tools = facts.iter().filter(|fact| matches!(fact.event, Event::Tool { .. })).count();
+        report.tool_calls = (framework == Framework::LiveKit).then(|| u32::try_from(tools).unwrap_or(u32::MAX));
+    }
+    let mut uses = Uses::new(naming);
+    dialogue.samples.iter().take(SAMPLES_PER_CALL_MAX).for_each(|sample| uses.add(sample));
+    // Turn latencies count as samples of the call.
+    let remaining = SAMPLES_PER_CALL_MAX.saturating_sub(dialogue.samples.len());
+    report.turn_latencies_ms =
+        dialogue.latencies_us.iter().take(remaining).map(|micros| milliseconds(*micros)).collect();
+    report.providers = merge_snapshots(uses.providers);
+    if let Some(tokens) = tokens(facts, sessions) {
+        let bounded =
+            |tokens: u64| i64::try_from(tokens).map_or(TOTAL_TOKENS_MAX, |tokens| tokens.min(TOTAL_TOKENS_MAX));
+        report.input_tokens = Some(bounded(tokens.input));
+        report.output_tokens = Some(bounded(tokens.output));
+        report.cached_input_tokens = Some(bounded(tokens.cached_input));
+        report.total_tokens = Some(bounded(tokens.total()));
+    }
+}
+
+#[derive(Default)]
+struct Dialogue<'f> {
+    turns: u32,
+    interruptions: u32,
+    latencies_us: Vec<u32>,
+    samples: Vec<&'f Sample>,
+}
+
+impl<'f> Dialogue<'f> {
+    fn of_spans(facts: &[&'f Fact]) -> Self {
+        let mut dialogue = Self::default();
+        let newest = facts.iter().filter_map(|fact| match &fact.event {
+            Event::Turn { number, .. } => Some(*number),
+            _ => None,
+        });
+        let newest = newest.max().unwrap_or(0);
+        for fact in facts {
+            dialogue.samples.extend(&fact.sample);
+            if let Event::Turn { speaker, number, is_interrupted, latency_us, .. } = &fact.event {
+                // The end of a conversation "interrupts" Pipecat's last turn.
+                let is_end = *speaker == Speaker::Both && *number == newest;
+                dialogue.interruptions += u32::from(*is_interrupted && !is_end);
+                dialogue.turns += u32::from(*speaker != Speaker::Agent);
+                dialogue.latencies_us.extend(latency_us);
+            }
+        }
+        dialogue
+    }
+
+    fn of_reports(sessions: &Sessions<'f>) -> Self {
+        let mut dialogue = Self::default();
+        for turn in sessions.reports.iter().flat_map(|(_, report)| &report.turns) {
+            dialogue.samples.extend(&turn.samples);
+            dialogue.interruptions += u32::from(turn.is_interrupted);
+            dialogue.turns += u32::from(turn.is_user);
+            dialogue.latencies_us.extend(turn.latency_us);
+        }
+        dialogue
+    }
+}
+
+/// The sums over spans, or over reports, whichever are more: each can only miss some. None if no fact tells of tokens.
+fn tokens(facts: &[&Fact], sessions: &Sessions<'_>) -> Option<Tokens> {
+    let of_spans = facts.iter().filter_map(|fact| fact.tokens).reduce(Tokens::plus);
+    let of_reports = sessions.reports.iter().map(|(_, report)| report.tokens).reduce(Tokens::plus);
+    let of_reports = of_reports.filter(|tokens| *tokens != Tokens::default());
+    match (of_spans, of_reports) {
+        (Some(spans), Some(reports)) => Some(if reports.total() > spans.total() { reports } else { spans }),
+        (spans, reports) => spans.or(reports),
+    }
+}
+
+/// The samples by stage, provider and model.
+struct Uses {
+    naming: ProviderNaming,
+    providers: Vec<ProviderReport>,
+    /// Facts share their models, so each is named once. `None`: past the bound on providers.
+    places: HashMap<(ProviderType, *const Model), Option<usize>>,
+}
+
+impl Uses {
+    fn new(naming: ProviderNaming) -> Self {
+        Self { naming, providers: Vec::new(), places: HashMap::new() }
+    }
+
+    fn add(&mut self, sample: &Sample) {
+        let key = (sample.stage, std::ptr::from_ref(&*sample.model));
+        let place = self.places.get(&key).copied().unwrap_or_else(|| self.place(sample));
+        self.places.insert(key, place);
+        if let Some(place) = place {
+            self.providers[place].latencies_ms.push(milliseconds(sample.latency_us));
+        }
+    }
+
+    fn place(&mut self, sample: &Sample) -> Option<usize> {
+        let provider_name = provider_name(self.naming, sample.stage, &sample.model);
+        let model = sample.model.name.as_deref().and_then(|name| cut(name, MODEL_MAX)).map(|name| name.to_string());
+        let is_same = |known: &ProviderReport| {
+            known.provider_type == sample.stage && known.provider_name == provider_name && known.model == model
+        };
+        if let Some(place) = self.providers.iter().position(is_same) {
+            return Some(place);
+        }
+        if self.providers.len() >= PROVIDERS_PER_CALL_MAX {
+            return None;
+        }
+        let latencies_ms = Vec::new();
+        self.providers.push(ProviderReport { provider_type: sample.stage, provider_name, model, latencies_ms });
+        Some(self.providers.len() - 1)
+    }
+}
+
+/// Pipecat names the model as configured in a call's first request, and in later ones the snapshot that answered:
+/// `gpt-4.1`, then `gpt-4.1-2025-04-14`. Where a call has both, they are one model.
+fn merge_snapshots(providers: Vec<ProviderReport>) -> Vec<ProviderReport> {
+    let (snapshots, mut named): (Vec<_>, Vec<_>) =
+        providers.into_iter().partition(|entry| entry.model.as_deref().and_then(model_of_snapshot).is_some());
+    for snapshot in snapshots {
+        let model = snapshot.model.as_deref().and_then(model_of_snapshot);
+        let is_same = |entry: &&mut ProviderReport| {
+            entry.provider_type == snapshot.provider_type
+                && entry.provider_name == snapshot.provider_name
+                && entry.model.as_deref() == model
+        };
+        match named.iter_mut().find(is_same) {
+            Some(entry) => entry.latencies_ms.extend(snapshot.latencies_ms),
+            None => named.push(snapshot),
+        }
+    }
+    named
+}
+
+/// The model of `MODEL-2025-04-14` or `MODEL-20250414`.
+fn model_of_snapshot(name: &str) -> Option<&str> {
+    let is_date = |date: &str| date.bytes().filter(u8::is_ascii_digit).count() == 8;
+    [10, 8].into_iter().find_map(|length| {
+        let (model, date) = name.split_at_checked(name.len().checked_sub(length)?)?;
+        let has_form = match length {
+            10 => date.bytes().enumerate().all(|(place, byte)| (byte == b'-') == matches!(place, 4 | 7)),
+            _ => true,
+        };
+        let model = model.strip_suffix('-')?;
+        (has_form && is_date(date) && !model.is_empty()).then_some(model)
+    })
+}
+
+/// The canonical name of a provider, within the bounds of a record.
+pub fn provider_name(naming: ProviderNaming, stage: ProviderType, model: &Model) -> String {
+    let name = naming(stage, model.provider.as_deref().unwrap_or(""), model.name.as_deref().unwrap_or(""));
+    cut(&name, PROVIDER_NAME_MAX).map_or_else(|| "unknown".to_owned(), |name| name.to_string())
+}
+
+fn milliseconds(micros: u32) -> f64 {
+    f64::from(micros) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_end_in_a_date() {
+        assert_eq!(model_of_snapshot("gpt-4.1-2025-04-14"), Some("gpt-4.1"));
+        assert_eq!(model_of_snapshot("claude-sonnet-4-20250514"), Some("claude-sonnet-4"));
+        for other in ["gpt-4.1", "nova-3-general", "-2025-04-14", "2025-04-14", "gpt-2025-0414-", "é025-04-14", ""] {
+            assert_eq!(model_of_snapshot(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_counts_as_its_model_if_the_call_used_both() {
+        let of = |model: &str, latency: f64| ProviderReport {
+            provider_type: ProviderType::Llm,
+            provider_name: "openai".to_owned(),
+            model: Some(model.to_owned()),
+            latencies_ms: vec![latency],
+        };
+        let merged = merge_snapshots(vec![of("a-2025-01-02", 1.0), of("b-2025-01-02", 2.0), of("a", 3.0)]);
+        assert_eq!(merged, [ProviderReport { latencies_ms: vec![3.0, 1.0], ..of("a", 3.0) }, of("b-2025-01-02", 2.0)]);
+    }
+}

@@ -1,0 +1,35 @@
+//! What voice-AI platforms send, read into what it says of calls.
+//!
+//! Everything here is a pure function over bytes and values: no I/O, no async, no clock. Routes, credentials, storage
+//! and the acceptance of a record are left to the server.
+//!
+//! # Telemetry
+//!
+//! Telemetry comes in pieces, so a call's record is assembled. For each request, a server
+//!
+//! 1. reads the body with [`extraction::extract_spans`] or [`extraction::extract_logs`], which give the facts by
+//!    [`facts::AssemblyKey`]; a LiveKit session report makes a fact with [`extraction::session_report`];
+//! 2. derives the call's id from the key, loads the call's segments under the tenant's lock, and asks
+//!    [`sealing::admit`] whether to accept the facts;
+//! 3. restores the [`assembly::Assembly`] from the segments, and appends the facts: [`assembly::Appended::write`] is
+//!    what to store;
+//! 4. calls [`assembly::Assembly::derive`], ingests [`derivation::Derived::report`] like any record, and, if it was
+//!    accepted, stores [`derivation::Derived::reported_errors`] for the next derivation;
+//! 5. sets the time at which the facts are deleted to [`sealing::purge_at`];
+//! 6. answers with [`otlp::answer::export_response`].
+//!
+//! When [`sealing::is_idle`] holds, the server derives the call again with `is_idle`. The provider names of reports
+//! come from the [`derivation::ProviderNaming`] that the server passes. `tests/assembly/store.rs` is a small server in
+//! memory.
+
+#![warn(missing_docs)]
+#![expect(clippy::doc_markdown, reason = "LiveKit and ElevenLabs are names of products")]
+
+pub mod assembly;
+pub mod derivation;
+pub mod extraction;
+pub mod facts;
+pub mod otlp;
+pub mod report;
+pub mod sealing;
+pub mod segment;

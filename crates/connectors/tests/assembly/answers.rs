@@ -1,0 +1,71 @@
+//! The bytes of answers.
+
+use callscope_connectors::otlp::answer::{self, Rejected, StatusCode};
+use callscope_connectors::otlp::{Encoding, Signal};
+use serde_json::{Value, json};
+
+/// What Python's `opentelemetry-proto` writes for the same answers.
+const PARTIAL_SUCCESS: &[u8] = b"\x0a\x3d\x08\x03\x129\
+    3 spans were not kept: the call has more than 20000 facts";
+const UNAVAILABLE: &[u8] = b"\x08\x0e\x12\x1dthe server has too much to do";
+const RETRY_INFO: &[u8] = b"\x1a\x30\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x01";
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn a_success_says_nothing() {
+    assert_eq!(answer::success(Encoding::Protobuf), b"");
+    assert_eq!(answer::success(Encoding::Json), b"{}");
+}
+
+#[test]
+fn a_partial_success_counts_what_was_refused() {
+    let message = "3 spans were not kept: the call has more than 20000 facts";
+    let of = |signal, encoding| answer::partial_success(signal, encoding, 3, message);
+    assert_eq!(of(Signal::Traces, Encoding::Protobuf), PARTIAL_SUCCESS);
+    for (signal, name) in [
+        (Signal::Traces, "rejectedSpans"),
+        (Signal::Logs, "rejectedLogRecords"),
+        (Signal::Metrics, "rejectedDataPoints"),
+    ] {
+        let expected = json!({"partialSuccess": {name: "3", "errorMessage": message}});
+        assert_eq!(json(&of(signal, Encoding::Json)), expected);
+    }
+}
+
+#[test]
+fn rejected_records_are_explained_by_their_reasons() {
+    for encoding in [Encoding::Protobuf, Encoding::Json] {
+        let body = answer::export_response(Signal::Logs, encoding, &Rejected::default());
+        assert_eq!(body, answer::success(encoding));
+    }
+    let rejected = Rejected { invalid: 1, beyond_call: 4, ..Rejected::default() };
+    let message = "5 log records were not kept: 1 have an invalid id or time, 4 exceed the limit of their call";
+    let expected = json!({"partialSuccess": {"rejectedLogRecords": "5", "errorMessage": message}});
+    assert_eq!(json(&answer::export_response(Signal::Logs, Encoding::Json, &rejected)), expected);
+}
+
+#[test]
+fn an_error_is_a_status() {
+    let message = "the server has too much to do";
+    assert_eq!(answer::error(Encoding::Protobuf, StatusCode::Unavailable, message), UNAVAILABLE);
+    let expected = json!({"code": 14, "message": message});
+    assert_eq!(json(&answer::error(Encoding::Json, StatusCode::Unavailable, message)), expected);
+    let expected = [UNAVAILABLE, RETRY_INFO].concat();
+    assert_eq!(answer::error_with_retry(StatusCode::Unavailable, message, 1), expected);
+}
+
+#[test]
+fn content_types_are_read_without_their_parameters() {
+    for (content_type, encoding) in [
+        ("application/x-protobuf", Some(Encoding::Protobuf)),
+        ("Application/Protobuf; charset=utf-8", Some(Encoding::Protobuf)),
+        ("application/json;charset=utf-8", Some(Encoding::Json)),
+        ("text/plain", None),
+        ("", None),
+    ] {
+        assert_eq!(Encoding::of_content_type(content_type), encoding, "{content_type}");
+    }
+}
