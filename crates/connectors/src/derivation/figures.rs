@@ -3,9 +3,7 @@
 use super::{ProviderNaming, Sessions, measures_dialogue};
 use crate::facts::{Event, Fact, Framework, MODEL_MAX, Model, Sample, Speaker, Tokens, cut};
 use crate::report::{CallReport, ProviderReport};
-use callscope_domain::{
-    PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOTAL_TOKENS_MAX,
-};
+use callscope_domain::{PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX};
 use std::collections::HashMap;
 
 /// Fills in the figures. Spans are preferred to session reports, because a report has one latency for each message and
@@ -34,8 +32,7 @@ pub fn write(
         dialogue.latencies_us.iter().take(remaining).map(|micros| milliseconds(*micros)).collect();
     report.providers = merge_snapshots(uses.providers);
     if let Some(tokens) = tokens(facts, sessions) {
-        let bounded =
-            |tokens: u64| i64::try_from(tokens).map_or(TOTAL_TOKENS_MAX, |tokens| tokens.min(TOTAL_TOKENS_MAX));
+        let bounded = |tokens: u64| i64::try_from(tokens).map_or(TOKENS_MAX, |tokens| tokens.min(TOKENS_MAX));
         report.input_tokens = Some(bounded(tokens.input));
         report.output_tokens = Some(bounded(tokens.output));
         report.cached_input_tokens = Some(bounded(tokens.cached_input));
