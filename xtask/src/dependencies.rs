@@ -11,9 +11,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("callscope-synthetic", &[]),
     ("callscope-testkit", &[]),
     ("callscope-bench", &["callscope-synthetic", "callscope-testkit"]),
-    ("callscope-analytics", &["callscope-domain"]),
+    ("callscope-analytics", &["callscope-connectors", "callscope-domain"]),
     ("callscope-persistence", &["callscope-analytics", "callscope-domain"]),
-    ("callscope-api", &["callscope-analytics", "callscope-domain"]),
+    ("callscope-api", &["callscope-analytics", "callscope-connectors", "callscope-domain"]),
     (
         "callscope-server",
         &["callscope-analytics", "callscope-api", "callscope-domain", "callscope-persistence", "callscope-synthetic"],
