@@ -2,7 +2,7 @@
 //! that they are configured with, and know no others.
 
 use super::otlp_answers::{ExportFailures, ExportRequest, ExportResult, ProtobufMessage, exported, failed};
-use crate::auth::{Authorized, CallsWrite};
+use crate::auth::{Authorized, TelemetryWrite};
 use crate::body::{self, Expected, Format, Unpacked};
 use crate::metrics::OtlpResults;
 use crate::parsing::parse;
@@ -24,7 +24,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 
 type State = web::Data<ApiState>;
 /// An exporter understands no problem document, so the handler answers for a credential that is refused.
-type Asked = Result<Authorized<CallsWrite>, Problem>;
+type Asked = Result<Authorized<TelemetryWrite>, Problem>;
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig<'_>) {

@@ -2,7 +2,7 @@
 //! documented status can be produced, each documented parameter is accepted, and each example is true.
 
 use crate::headers;
-use crate::layout::problem;
+use crate::layout::{export_failure, problem};
 use crate::schema::conforms;
 use crate::server::{KEY_RULES, Server, Setup, TenantClient};
 use crate::slow::slow_body;
@@ -226,8 +226,11 @@ async fn produce(server: &Server, client: &TenantClient, operation: Operation, s
     }
     let response = client.send(&request).await;
     server.store.set(Mode::Sound);
-    if status >= 400 && (!operation.is_export() || status == 415) {
-        problem(&response);
+    match status {
+        ..400 => {}
+        415 => drop(problem(&response)),
+        _ if operation.is_export() => drop(export_failure(&response)),
+        _ => drop(problem(&response)),
     }
     response.status
 }

@@ -1,5 +1,6 @@
 //! Telemetry over OTLP: requests of real agents become calls, and the answers are those that exporters understand.
 
+use crate::layout::export_failure;
 use crate::records::instant;
 use crate::server::{Server, Setup, TenantClient};
 use crate::store::Mode;
@@ -7,7 +8,7 @@ use crate::wire::{Request, Response};
 use callscope_analytics::assembly_sweeper::{AssemblySweep, AssemblySweeper};
 use callscope_analytics::clock::FixedClock;
 use callscope_connectors::sealing::AssemblySettings;
-use callscope_domain::Scope;
+use callscope_domain::{RateLimit, Scope};
 use callscope_testkit::Backend;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -17,10 +18,12 @@ use std::sync::Arc;
 on_each_backend!(
     captured_calls_are_in_the_figures,
     requests_in_any_order_and_twice_make_the_same_calls,
+    requests_at_one_time_make_the_same_calls,
     calls_of_other_tenants_are_apart,
     a_body_that_cannot_be_read_is_answered_in_its_encoding,
     telemetry_of_other_programs_makes_no_calls,
     a_credential_is_needed,
+    the_limit_of_requests_is_that_of_the_key_alone,
     what_may_pass_is_tried_again,
     bounds_of_calls_and_tenants_are_told,
     bodies_may_be_packed,
@@ -127,6 +130,23 @@ async fn requests_in_any_order_and_twice_make_the_same_calls(backend: Backend) {
     assert_eq!(names(&in_order), names(&reversed));
 }
 
+async fn requests_at_one_time_make_the_same_calls(backend: Backend) {
+    let server = Server::start_with(backend, setup()).await;
+    let (in_order, at_once) = (server.tenant("in-order").await, server.tenant("at-once").await);
+    for capture in CAPTURES {
+        let requests = requests(capture);
+        for request in &requests {
+            export(&in_order, request).await;
+        }
+        let sent = requests.iter().map(async |request| server.client(&at_once.key).send(request).await.status);
+        let statuses = futures_util::future::join_all(sent).await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    let (in_order, at_once) = (figures(&in_order).await, figures(&at_once).await);
+    assert_eq!(in_order["summary"], at_once["summary"]);
+    assert_eq!(in_order["providers"], at_once["providers"]);
+}
+
 async fn calls_of_other_tenants_are_apart(backend: Backend) {
     let server = Server::start_with(backend, setup()).await;
     let (acme, other) = (server.tenant("acme").await, server.tenant("other").await);
@@ -208,6 +228,21 @@ async fn a_credential_is_needed(backend: Backend) {
     let writer = server.key(acme.id, &[Scope::CallsWrite]).await;
     let request = requests("pipecat_normal").remove(0).header("Authorization", format!("Bearer {writer}"));
     assert_eq!(server.stranger().send(&request).await.status, 200);
+}
+
+async fn the_limit_of_requests_is_that_of_the_key_alone(backend: Backend) {
+    let slow = RateLimit::new(1, 1).expect("a rate");
+    let server = Server::start_with(backend, Setup { rate: slow, tenant_rate: slow, ..setup() }).await;
+    let acme = server.tenant("acme").await;
+    let empty = Request::new("POST", "/v1/traces").json("{}");
+    for _ in 0..5 {
+        assert_eq!(acme.send(&empty).await.status, 200);
+    }
+    let limited = server.key_with(acme.id, &[Scope::CallsWrite], |key| key.rate = Some(slow)).await;
+    let limited = server.client(&limited);
+    assert_eq!(limited.send(&empty).await.status, 200);
+    let refused = limited.send(&empty).await;
+    assert_eq!(export_failure(&refused), "429 8: the credential's limit of requests is reached");
 }
 
 async fn what_may_pass_is_tried_again(backend: Backend) {
