@@ -1,6 +1,8 @@
 //! The OTLP endpoints: telemetry of agent frameworks becomes records of calls. Exporters append the paths to the address
 //! that they are configured with, and know no others.
 
+#![expect(clippy::doc_markdown, reason = "the description of the endpoints is for people, and LiveKit is a product")]
+
 use super::otlp_answers::{ExportFailures, ExportRequest, ExportResult, ProtobufMessage, exported, failed};
 use crate::auth::{Authorized, TelemetryWrite};
 use crate::body::{self, Expected, Format, Unpacked};
