@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("callscope-synthetic", &[]),
     ("callscope-testkit", &[]),
     ("callscope-bench", &["callscope-synthetic", "callscope-testkit"]),
-    ("callscope-analytics", &["callscope-domain"]),
+    ("callscope-analytics", &["callscope-connectors", "callscope-domain"]),
     ("callscope-persistence", &["callscope-analytics", "callscope-domain"]),
     ("callscope-api", &["callscope-analytics", "callscope-connectors", "callscope-domain"]),
     (

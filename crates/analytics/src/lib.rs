@@ -4,6 +4,9 @@
 //! HTTP and SQL are left to other crates. What it needs of a database stands in [`ports`].
 
 pub mod access;
+pub mod assembler;
+pub mod assemblies;
+pub mod assembly_sweeper;
 pub mod call_list;
 pub mod call_reader;
 pub mod clock;

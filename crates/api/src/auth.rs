@@ -1,7 +1,7 @@
 //! Authentication and authorization of requests, as extractors. A handler that names [`Authorized`] cannot forget the check.
 
 use crate::HeadOnly;
-use crate::authenticator::{Authenticator, Credential};
+use crate::authenticator::{Authenticator, Credential, RequestLimits};
 use crate::live::{self, ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use crate::params::{NoParams, Query, QueryParams};
 use crate::problem::Problem;
@@ -23,11 +23,16 @@ const TOKEN_PARAM: &str = "access_token";
 /// A scope as a type, for the signature of a handler.
 pub trait Right {
     const SCOPE: Scope;
+    const LIMITS: RequestLimits = RequestLimits::Configured;
 }
 
 pub struct AnalyticsRead;
 
 pub struct CallsWrite;
+
+/// As [`CallsWrite`], for exporters of telemetry. Each process of an agent sends every second or so and drops what is
+/// refused for long, so the limits of requests of the settings would lose telemetry. The room for bodies bounds it.
+pub struct TelemetryWrite;
 
 pub struct KeysManage;
 
@@ -37,6 +42,11 @@ impl Right for AnalyticsRead {
 
 impl Right for CallsWrite {
     const SCOPE: Scope = Scope::CallsWrite;
+}
+
+impl Right for TelemetryWrite {
+    const SCOPE: Scope = Scope::CallsWrite;
+    const LIMITS: RequestLimits = RequestLimits::OfKey;
 }
 
 impl Right for KeysManage {
@@ -63,7 +73,7 @@ impl<R: Right, P: QueryParams> FromRequest for Authorized<R, P> {
             let authenticator = authenticator(&request)?;
             let presented = credential(request.headers())?.ok_or_else(|| Problem::unauthenticated(ABSENT))?;
             let credential = authenticator.authenticate(&request, presented).await?;
-            authenticator.authorize(&request, &credential, R::SCOPE)?;
+            authenticator.authorize(&request, &credential, R::SCOPE, R::LIMITS)?;
             let params = P::from_query_string(request.query_string())?;
             Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
         })
@@ -95,7 +105,7 @@ impl<R: Right, P: QueryParams> FromRequest for SocketAuthorized<R, P> {
             let mut query = Query::parse(request.query_string());
             let secrets = query.as_mut().map(Secrets::take).unwrap_or_default();
             let credential = secrets.authenticate(authenticator, &request).await?;
-            authenticator.authorize(&request, &credential, R::SCOPE)?;
+            authenticator.authorize(&request, &credential, R::SCOPE, R::LIMITS)?;
             let params = P::from_query(query?)?;
             Ok(Self { tenant: credential.tenant, params, credential, right: PhantomData })
         })

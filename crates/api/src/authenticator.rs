@@ -168,11 +168,12 @@ impl Authenticator {
         request: &HttpRequest,
         credential: &Credential,
         scope: Scope,
+        limits: RequestLimits,
     ) -> Result<(), Problem> {
         if let Some(connection) = Connection::of(request) {
             connection.set_tenant(credential.tenant);
         }
-        self.count_request(request, credential)?;
+        self.count_request(request, credential, limits)?;
         if credential.allows(scope) {
             return Ok(());
         }
@@ -293,11 +294,20 @@ impl Authenticator {
 
     /// Counts a request for its principal, and if that is within its limit for its tenant: keys are free, so that a limit
     /// of each alone would bound nothing.
-    fn count_request(&self, request: &HttpRequest, credential: &Credential) -> Result<(), Problem> {
+    fn count_request(
+        &self,
+        request: &HttpRequest,
+        credential: &Credential,
+        limits: RequestLimits,
+    ) -> Result<(), Problem> {
+        let (rate, tenant_rate) = match limits {
+            RequestLimits::Configured => (self.rate(credential), self.tenant_rate),
+            RequestLimits::OfKey => (credential.own_rate.unwrap_or(RateLimit::NONE), RateLimit::NONE),
+        };
         let principal = (credential.tenant, Some(credential.principal.clone()));
-        let own = self.rates.take(&principal, self.rate(credential));
+        let own = self.rates.take(&principal, rate);
         let is_refused = own.is_some_and(|allowance| allowance.retry_after_s.is_some());
-        let of_tenant = if is_refused { None } else { self.rates.take(&(credential.tenant, None), self.tenant_rate) };
+        let of_tenant = if is_refused { None } else { self.rates.take(&(credential.tenant, None), tenant_rate) };
         let tightest = own.into_iter().chain(of_tenant).reduce(Allowance::tighter);
         let Some(allowance) = tightest else { return Ok(()) };
         request.extensions_mut().insert::<Allowance>(allowance);
@@ -309,6 +319,15 @@ impl Authenticator {
             Some(seconds) => Err(Problem::too_many("the tenant's limit of requests is reached", seconds)),
         }
     }
+}
+
+/// Which limits of requests apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestLimits {
+    /// Those of the settings, or the key's own, and the tenant's.
+    Configured,
+    /// The key's own, if it has one.
+    OfKey,
 }
 
 /// The address that a client's failures are counted for.

@@ -45,6 +45,8 @@ pub enum Format {
     Ndjson,
     /// JSON: an array of objects, or for a single record one object.
     Json,
+    /// Protobuf, for telemetry.
+    Protobuf,
 }
 
 /// The quota of bodies that are received or parsed, or whose records wait: places, and bytes.
@@ -119,6 +121,7 @@ fn format(headers: &HeaderMap, allowed: &[Format]) -> Result<Format, Problem> {
     let format = match essence.as_str() {
         "application/json" => Some(Format::Json),
         "application/x-ndjson" | "application/ndjson" => Some(Format::Ndjson),
+        "application/x-protobuf" | "application/protobuf" => Some(Format::Protobuf),
         _ => None,
     };
     format.filter(|format| allowed.contains(format)).ok_or_else(|| {
@@ -133,6 +136,7 @@ impl Format {
         match self {
             Self::Ndjson => "application/x-ndjson",
             Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
         }
     }
 }
@@ -142,8 +146,12 @@ fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     match value.trim().to_ascii_lowercase().as_str() {
         "identity" => Ok(Packing::Plain),
         "gzip" | "x-gzip" => Ok(Packing::Gzip),
+        "deflate" => Ok(Packing::Deflate),
         "zstd" => Ok(Packing::Zstd),
-        _ => Err(Problem::new(ProblemCode::UnsupportedMediaType, "Content-Encoding must be gzip, zstd or identity")),
+        _ => Err(Problem::new(
+            ProblemCode::UnsupportedMediaType,
+            "Content-Encoding must be gzip, deflate, zstd or identity",
+        )),
     }
 }
 
@@ -301,6 +309,8 @@ pub fn records(body: &Unpacked, records_max: usize) -> Result<Vec<Cow<'_, [u8]>>
             .take(records_max + 1)
             .map(Cow::Borrowed)
             .collect(),
+        // No endpoint takes records as protobuf.
+        Format::Protobuf => Vec::new(),
         Format::Json if bytes.trim_ascii().is_empty() => Vec::new(),
         Format::Json => {
             array(bytes, records_max)?.into_iter().map(|record| Cow::Borrowed(record.get().as_bytes())).collect()

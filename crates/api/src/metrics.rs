@@ -4,12 +4,14 @@
 //! Counters are looked up once, and the handles kept. Gauges are read when the metrics are asked for.
 
 mod ingestion;
+mod otlp;
 mod process;
 mod requests;
 mod transport;
 
 pub use ingestion::MeteredCalls;
 pub(crate) use ingestion::{IngestLevels, IngestionMetrics};
+pub(crate) use otlp::{OtlpMetrics, OtlpResults};
 pub(crate) use transport::TransportMetrics;
 
 use crate::cache::Found;
@@ -41,6 +43,7 @@ pub struct Metrics {
     /// Records on their way into the database.
     pub(crate) ingestion: IngestionMetrics,
     pub(crate) transport: TransportMetrics,
+    pub(crate) otlp: OtlpMetrics,
     sockets_open: Gauge,
     active_calls: Gauge,
     connections: Family<[Label; 2], Gauge>,
@@ -121,6 +124,7 @@ impl Metrics {
         let credentials = CredentialMetrics::new(&mut registry);
         let ingestion = IngestionMetrics::new(&mut registry);
         let transport = TransportMetrics::new(&mut registry);
+        let otlp = OtlpMetrics::new(&mut registry);
         let sockets_open = registered(&mut registry, "callscope_sockets_open", "Live streams that are open");
         let active_calls =
             registered(&mut registry, "callscope_active_calls", "Calls that are active, of all tenants together");
@@ -136,6 +140,7 @@ impl Metrics {
             credentials,
             ingestion,
             transport,
+            otlp,
             sockets_open,
             active_calls,
             connections,

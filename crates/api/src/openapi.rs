@@ -31,13 +31,15 @@ use utoipa_actix_web::service_config::ServiceConfig;
         (name = "Analytics", description = "Totals, time series, workflow and provider figures, and errors of the calls that started in a time window"),
         (name = "Calls", description = "List calls, and look at one whole"),
         (name = "Ingestion", description = "Send call records: one call, or a batch"),
+        (name = "Connectors", description = "Receive the telemetry that agent frameworks send: set \
+            `OTEL_EXPORTER_OTLP_ENDPOINT` to this server and `OTEL_EXPORTER_OTLP_HEADERS` to `x-api-key=KEY`"),
         (name = "Live", description = "Call events as they happen. Two WebSockets complement this stream: `/ws/calls` \
             sends the same events, and `/ws/analytics` sends updated figures"),
         (name = "Access", description = "Create, list and revoke API keys of the tenant; create tickets for sockets"),
         (name = "Health", description = "Health checks for load balancers and orchestrators. They need no credential")
     ),
     // Those that no answer and no body names: the builder does not look for them among parameters.
-    components(schemas(Problem, words::Period, words::VolumeInterval, words::Level, words::Service)),
+    components(schemas(Problem, resources::RpcStatus, words::Period, words::VolumeInterval, words::Level, words::Service)),
     modifiers(&Credentials)
 )]
 struct Document;

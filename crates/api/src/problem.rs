@@ -313,6 +313,10 @@ impl From<SubmitError> for Problem {
 
 const INTERNAL_DETAIL: &str = "an unexpected error; the request id in X-Request-Id finds it in the server's log";
 
+/// Marks an error response whose body is not a problem document because its protocol defines another one.
+#[derive(Clone, Copy)]
+pub struct ProtocolError;
+
 /// Turns every error response that is not a problem yet into one, and a panic into 500.
 pub async fn problems_everywhere<B: MessageBody + 'static>(
     request: ServiceRequest,
@@ -326,7 +330,8 @@ pub async fn problems_everywhere<B: MessageBody + 'static>(
     let response = outcome?;
     let status = response.status();
     let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON);
-    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+    let is_done = is_problem || response.response().extensions().contains::<ProtocolError>();
+    if is_done || !(status.is_client_error() || status.is_server_error()) {
         return Ok(response.map_into_left_body());
     }
     let problem = of_framework(status, response.response().error());

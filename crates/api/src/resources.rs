@@ -8,10 +8,13 @@ mod health;
 pub mod ingest;
 mod keys;
 pub mod metrics;
+mod otlp;
+mod otlp_answers;
 mod query;
 mod tickets;
 
 pub use health::HEALTH_PATH;
+pub use otlp_answers::RpcStatus;
 
 use crate::live::{ANALYTICS_SOCKET_PATH, CALLS_SOCKET_PATH};
 use actix_web::web;
@@ -21,6 +24,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 pub fn routes(config: &mut ServiceConfig<'_>) {
     config.configure(query::routes).configure(calls::routes).configure(ingest::routes).configure(calls_stream::routes);
     config.configure(keys::routes).configure(tickets::routes).configure(health::routes);
+    config.configure(otlp::routes);
 }
 
 /// The sockets, which OpenAPI cannot describe.

@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::parsing::Parsers;
 use crate::readiness::Readiness;
 use crate::tracer::Tracer;
+use callscope_analytics::assembler::Assembler;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
 use callscope_analytics::live::Live;
@@ -30,6 +31,8 @@ pub struct ApiParts {
     pub limits: ApiLimits,
     /// The bounds of sockets and streams.
     pub live_limits: LiveLimits,
+    /// Makes records of telemetry; see [`crate::assembler`].
+    pub assembler: Assembler,
 }
 
 /// State shared by all handlers.
@@ -55,6 +58,7 @@ pub struct ApiState {
     /// Permits for computing responses.
     pub(crate) answers_in_work: Arc<Turns>,
     pub(crate) parsers: Parsers,
+    pub(crate) assembler: Assembler,
 }
 
 impl ApiState {
@@ -62,7 +66,7 @@ impl ApiState {
     /// workers, so that few threads do that work.
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { analytics, ingest, authenticator, clock, live, metrics, limits, live_limits } = parts;
+        let ApiParts { analytics, ingest, authenticator, clock, live, metrics, limits, live_limits, assembler } = parts;
         let authenticator = Arc::new(authenticator);
         Self {
             boards: Boards::new(analytics.clone(), live.clone(), Arc::clone(&clock)),
@@ -81,6 +85,7 @@ impl ApiState {
             bodies: BodyRoom::new(&limits, &metrics),
             answers_in_work: answers_in_work(&limits),
             parsers: Parsers::new(Handle::current(), &metrics),
+            assembler,
             metrics,
         }
     }

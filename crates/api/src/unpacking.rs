@@ -25,6 +25,8 @@ pub enum Packing {
     Plain,
     /// gzip, RFC 1952.
     Gzip,
+    /// zlib, RFC 1950, which HTTP calls deflate.
+    Deflate,
     /// Zstandard, RFC 8878.
     Zstd,
 }
@@ -58,6 +60,7 @@ impl UnpackFault {
         let name = match packing {
             Packing::Plain => "identity",
             Packing::Gzip => "gzip",
+            Packing::Deflate => "deflate",
             Packing::Zstd => "zstd",
         };
         let too_large = |detail: String| Problem::new(ProblemCode::PayloadTooLarge, detail);
@@ -110,6 +113,9 @@ pub fn unpack(
             Packing::Plain => unpacker.read(rest, |reader| reader)?,
             Packing::Gzip => {
                 unpacker.read(flate2::bufread::GzDecoder::new(rest), flate2::bufread::GzDecoder::into_inner)?
+            }
+            Packing::Deflate => {
+                unpacker.read(flate2::bufread::ZlibDecoder::new(rest), flate2::bufread::ZlibDecoder::into_inner)?
             }
             Packing::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(rest).map_err(|_| UnpackFault::Damaged)?;

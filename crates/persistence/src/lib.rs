@@ -5,6 +5,7 @@
 
 mod access;
 mod analytics;
+mod assemblies;
 mod audits;
 mod bulk;
 mod calls;

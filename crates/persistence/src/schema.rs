@@ -174,6 +174,35 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use super::sql_types::*;
+    assemblies (tenant_id, framework, key) {
+        tenant_id -> Key,
+        framework -> Text,
+        key -> Text,
+        call_id -> Key,
+        state -> Text,
+        revision -> BigInt,
+        facts -> Integer,
+        segments -> Integer,
+        reported_errors -> Binary,
+        first_seen_at -> Instant,
+        last_seen_at -> Instant,
+        purge_at -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use super::sql_types::*;
+    assembly_segments (tenant_id, framework, key, number) {
+        tenant_id -> Key,
+        framework -> Text,
+        key -> Text,
+        number -> Integer,
+        bytes -> Binary,
+    }
+}
+
 /// Where the rows of a table are in a distributed database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -184,10 +213,12 @@ pub enum Placement {
 }
 
 /// Every table, with its place. The first that is spread by tenant chooses the nodes, the others follow it.
-pub const TABLES: [(&str, Placement); 12] = [
+pub const TABLES: [(&str, Placement); 14] = [
     ("tenants", Placement::EveryNode),
     ("api_keys", Placement::EveryNode),
     ("calls", Placement::NodeOfTenant),
+    ("assemblies", Placement::NodeOfTenant),
+    ("assembly_segments", Placement::NodeOfTenant),
     ("call_errors", Placement::NodeOfTenant),
     ("call_events", Placement::NodeOfTenant),
     ("groups", Placement::NodeOfTenant),

@@ -6,6 +6,8 @@ use crate::settings::Settings;
 use actix_web::dev::Server;
 use actix_web::web;
 use anyhow::Context;
+use callscope_analytics::assembler::Assembler;
+use callscope_analytics::assembly_sweeper::AssemblySweeper;
 use callscope_analytics::clock::{Clock, SystemClock};
 use callscope_analytics::event_pruner::EventPruner;
 use callscope_analytics::ingestion::{IngestQueue, ingestion};
@@ -69,6 +71,9 @@ pub async fn serve(
 
     let analytics = Analytics::new(Arc::new(database.clone()), settings.tenant.call_limits());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Arc::new(database.clone());
+    let assembler = callscope_api::assembler(store, queue.clone(), Arc::clone(&clock), settings.assembly.into());
+    let assembly_sweeper = start_assembly_sweeper(&database, &assembler);
     let tenants = edge::tenants(settings, &database, &metrics);
     let ending = live.clone();
     let store = Arc::new(database);
@@ -82,6 +87,7 @@ pub async fn serve(
         metrics,
         limits: settings.into(),
         live_limits: (&settings.live).into(),
+        assembler,
     });
     let mut state = state.with_bulk_runtime(bulk.handle());
     state.cors = settings.cors.rules()?;
@@ -111,7 +117,9 @@ pub async fn serve(
         handle.stop(false).await;
         server.await??;
     }
-    for task in [sweeper, retention, counter, Some(announcer), Some(pruner)].into_iter().flatten() {
+    for task in
+        [sweeper, retention, counter, Some(assembly_sweeper), Some(announcer), Some(pruner)].into_iter().flatten()
+    {
         task.abort();
     }
     queue.close();
@@ -156,6 +164,16 @@ fn start_sweeper(settings: &Settings, database: &Database, queue: &IngestQueue) 
         timeout,
     };
     Some(tokio::spawn(sweeper.run()))
+}
+
+fn start_assembly_sweeper(database: &Database, assembler: &Assembler) -> JoinHandle<()> {
+    let sweeper = AssemblySweeper {
+        store: Arc::new(database.clone()),
+        tenants: Arc::new(database.clone()),
+        assembler: assembler.clone(),
+        clock: Arc::new(SystemClock),
+    };
+    tokio::spawn(sweeper.run())
 }
 
 fn start_pruner(settings: &Settings, database: &Database) -> JoinHandle<()> {

@@ -1,5 +1,6 @@
 //! The settings: compiled-in defaults, then a file, then the environment. Unknown keys are refused with their path.
 
+mod assembly;
 mod auth;
 mod cache;
 mod cors;
@@ -21,6 +22,7 @@ use layers::Layers;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+pub use assembly::AssemblySettings;
 pub use auth::AuthSettings;
 pub use cache::CacheSettings;
 pub use cors::CorsSettings;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The way of records into the database.
     pub ingest: IngestSettings,
+    /// Calls whose telemetry arrives in pieces.
+    pub assembly: AssemblySettings,
     pub live: LiveSettings,
     pub cors: CorsSettings,
     pub retention: RetentionSettings,
@@ -100,6 +104,7 @@ impl Settings {
         self.server.check(&mut faults);
         self.database.check(&mut faults);
         self.ingest.check(&mut faults);
+        self.assembly.check(&mut faults);
         self.live.check(&mut faults);
         self.cors.check(&mut faults);
         self.retention.check(&mut faults);

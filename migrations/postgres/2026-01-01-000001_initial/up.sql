@@ -253,3 +253,40 @@ CREATE TABLE tickets (
     credential_expires_at timestamptz,
     PRIMARY KEY (tenant_id, ticket_hash)
 );
+
+-- Calls whose telemetry arrives in pieces. Each request updates its row, in columns that no index has.
+CREATE TABLE assemblies (
+    tenant_id uuid NOT NULL,
+    -- livekit or pipecat
+    framework text NOT NULL,
+    -- What the framework's telemetry knows the call by: a room, or a trace in hex.
+    key text NOT NULL,
+    call_id uuid NOT NULL,
+    -- active, ended or lost
+    state text NOT NULL,
+    -- The number of changes, which is the version of the call's record.
+    revision bigint NOT NULL,
+    -- What its segments hold.
+    facts integer NOT NULL,
+    segments integer NOT NULL,
+    -- Ids of the errors of the last record in their order, eight bytes each.
+    reported_errors bytea NOT NULL,
+    first_seen_at timestamptz NOT NULL,
+    last_seen_at timestamptz NOT NULL,
+    -- When it is deleted. NULL while the call is active.
+    purge_at timestamptz,
+    PRIMARY KEY (tenant_id, framework, key)
+) WITH (fillfactor = 70);
+CREATE INDEX assemblies_by_purge ON assemblies (tenant_id, purge_at) WHERE purge_at IS NOT NULL;
+
+-- The facts of assemblies, as requests brought them.
+CREATE TABLE assembly_segments (
+    tenant_id uuid NOT NULL,
+    framework text NOT NULL,
+    key text NOT NULL,
+    -- From 0, the oldest.
+    number integer NOT NULL,
+    -- The first byte names the layout.
+    bytes bytea NOT NULL,
+    PRIMARY KEY (tenant_id, framework, key, number)
+);

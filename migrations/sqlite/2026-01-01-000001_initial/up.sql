@@ -251,3 +251,40 @@ CREATE TABLE tickets (
     credential_expires_at INTEGER,
     PRIMARY KEY (tenant_id, ticket_hash)
 ) STRICT, WITHOUT ROWID;
+
+-- Calls whose telemetry arrives in pieces.
+CREATE TABLE assemblies (
+    tenant_id BLOB NOT NULL,
+    -- livekit or pipecat
+    framework TEXT NOT NULL,
+    -- What the framework's telemetry knows the call by: a room, or a trace in hex.
+    key TEXT NOT NULL,
+    call_id BLOB NOT NULL,
+    -- active, ended or lost
+    state TEXT NOT NULL,
+    -- The number of changes, which is the version of the call's record.
+    revision INTEGER NOT NULL,
+    -- What its segments hold.
+    facts INTEGER NOT NULL,
+    segments INTEGER NOT NULL,
+    -- Ids of the errors of the last record in their order, eight bytes each.
+    reported_errors BLOB NOT NULL,
+    first_seen_at INTEGER NOT NULL,
+    last_seen_at INTEGER NOT NULL,
+    -- When it is deleted. NULL while the call is active.
+    purge_at INTEGER,
+    PRIMARY KEY (tenant_id, framework, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX assemblies_by_purge ON assemblies (tenant_id, purge_at) WHERE purge_at IS NOT NULL;
+
+-- The facts of assemblies, as requests brought them.
+CREATE TABLE assembly_segments (
+    tenant_id BLOB NOT NULL,
+    framework TEXT NOT NULL,
+    key TEXT NOT NULL,
+    -- From 0, the oldest.
+    number INTEGER NOT NULL,
+    -- The first byte names the layout.
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, framework, key, number)
+) STRICT;

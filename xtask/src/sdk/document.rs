@@ -10,11 +10,17 @@ const EVENT_STREAM: &str = "text/event-stream";
 const NOT_MODIFIED: &str = "304";
 const PROBLEM_JSON: &str = "application/problem+json";
 
+const PROTOBUF: &str = "application/x-protobuf";
+
 const STRING_BOUNDS: [&str; 3] = ["minLength", "maxLength", "pattern"];
 
-/// Leaves out what no generator can use: other media types of a body that may be sent as JSON as well, and answers to
-/// those who keep what they were answered, which no generated client does.
+/// Leaves out what no generator can use: other media types of a body that may be sent as JSON as well, answers to
+/// those who keep what they were answered, which no generated client does, and the endpoints that exporters of telemetry
+/// send to.
 pub fn for_clients(mut document: Value) -> Value {
+    if let Some(paths) = document["paths"].as_object_mut() {
+        paths.retain(|_, item| item["post"]["requestBody"]["content"].get(PROTOBUF).is_none());
+    }
     for operation in operations(&mut document) {
         if let Some(body) = operation.get_mut("requestBody") {
             keep_json(body);
@@ -114,6 +120,14 @@ fn lower_schema(schema: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_for_exporters_are_left_out() {
+        let item = |media_type: &str| json!({"post": {"requestBody": {"content": {media_type: {}}}}});
+        let document = json!({"paths": {"/v1/traces": item(PROTOBUF), "/calls": item(JSON), "/health": {"get": {}}}});
+        let paths = for_clients(document)["paths"].as_object().map(|paths| paths.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(paths, Some(vec!["/calls".to_owned(), "/health".to_owned()]));
+    }
 
     #[test]
     fn schemas_that_may_be_null_are_lowered() {

@@ -2,7 +2,7 @@
 
 use crate::client::INGEST;
 use crate::document::{analytics, operations};
-use crate::layout::problem;
+use crate::layout::{export_failure, problem};
 use crate::records::{NOW, instant};
 use crate::server::Server;
 use crate::wire::Request;
@@ -136,8 +136,12 @@ async fn a_key_does_what_its_scopes_say_and_no_more(backend: Backend) {
                 assert!(response.status != 401 && !is_refused, "{name}: {}", response.text());
                 continue;
             }
-            let refusal = format!("403 authorization_error: the credential lacks the scope {scope}");
-            assert_eq!(problem(&response), refusal, "{name}");
+            let lacks = format!("the credential lacks the scope {scope}");
+            if operation.is_export() {
+                assert_eq!(export_failure(&response), format!("403 7: {lacks}"), "{name}");
+            } else {
+                assert_eq!(problem(&response), format!("403 authorization_error: {lacks}"), "{name}");
+            }
             let challenge = format!(r#"Bearer realm="callscope", error="insufficient_scope", scope="{scope}""#);
             assert_eq!(response.header("WWW-Authenticate"), Some(challenge.as_str()), "{name}");
         }

@@ -82,11 +82,11 @@ async fn types_and_encodings(backend: Backend) {
     many lines for one call
       415 unsupported_media_type: Content-Type must be application/json
     an unknown encoding
-      415 unsupported_media_type: Content-Encoding must be gzip, zstd or identity
+      415 unsupported_media_type: Content-Encoding must be gzip, deflate, zstd or identity
     two encodings
-      415 unsupported_media_type: Content-Encoding must be gzip, zstd or identity
+      415 unsupported_media_type: Content-Encoding must be gzip, deflate, zstd or identity
     an empty encoding
-      415 unsupported_media_type: Content-Encoding must be gzip, zstd or identity
+      415 unsupported_media_type: Content-Encoding must be gzip, deflate, zstd or identity
     gzip that is none
       400 malformed_request: the body is not valid gzip, or is cut short
     gzip cut short

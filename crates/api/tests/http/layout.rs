@@ -104,6 +104,17 @@ pub fn problem(response: &Response) -> String {
     format!("{status} {code}: {detail}")
 }
 
+/// Status, code and message of an error of OTLP in JSON, in one line. Everything else of the answer is checked here.
+pub fn export_failure(response: &Response) -> String {
+    let (status, value) = (response.status, response.value());
+    assert_eq!(response.header("Content-Type"), Some("application/json"), "{value}");
+    assert!(response.header("X-Request-Id").is_some(), "{value}");
+    assert_eq!(response.header("Retry-After"), (status == 503 || status == 429).then_some("1"), "{value}");
+    assert_eq!(response.header("WWW-Authenticate").is_some(), status == 401 || status == 403, "{value}");
+    assert!(value.as_object().is_some_and(|fields| fields.len() == 2), "{value}");
+    format!("{status} {}: {}", value["code"], value["message"].as_str().expect("a message"))
+}
+
 /// One fault, as `field: message`; its code has tests of its own.
 pub fn fault(error: &Value) -> String {
     assert!(error.as_object().is_some_and(|fault| fault.len() == 3) && error["code"].is_string(), "{error}");

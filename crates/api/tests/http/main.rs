@@ -58,6 +58,7 @@ mod kept;
 mod keys;
 mod live;
 mod metrics;
+mod otlp;
 mod protocol;
 mod provider_latency;
 mod query;

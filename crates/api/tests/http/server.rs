@@ -6,7 +6,7 @@ use crate::store::SwitchedStore;
 use actix_web::dev::ServerHandle;
 use actix_web::web;
 use callscope_analytics::clock::FixedClock;
-use callscope_analytics::ingestion::{IngestLimits, ingestion};
+use callscope_analytics::ingestion::{IngestLimits, IngestQueue, ingestion};
 use callscope_analytics::kept::KeptLimits;
 use callscope_analytics::key_cache::CachedTenants;
 use callscope_analytics::keys::KeySecret;
@@ -19,6 +19,7 @@ use callscope_api::{
     ApiLimits, ApiParts, ApiState, AuthOptions, Authenticator, CacheLimits, CorsRules, JwtOptions, KeyRules,
     LiveLimits, route_templates,
 };
+use callscope_connectors::sealing::AssemblySettings;
 use callscope_domain::{Actor, ApiKey, DisplayName, KeyId, RateLimit, Scope, Slug, Span, Tenant, TenantId};
 use callscope_persistence::{Database, DatabaseOptions};
 use callscope_testkit::{Backend, Scratch};
@@ -93,6 +94,10 @@ pub struct Setup {
     pub failed_credentials_per_minute: u32,
     /// What keys over HTTP can be.
     pub keys: KeyRules,
+    /// The time on the server.
+    pub now: &'static str,
+    /// The bounds of telemetry.
+    pub assemblies: fn() -> AssemblySettings,
 }
 
 /// How long a ticket is valid.
@@ -127,6 +132,8 @@ impl Default for Setup {
             keys: KEY_RULES,
             cache: CacheLimits::OFF,
             serves_metrics: true,
+            now: NOW,
+            assemblies: AssemblySettings::default,
         }
     }
 }
@@ -135,6 +142,7 @@ impl Default for Setup {
 pub struct Server {
     pub address: SocketAddr,
     pub store: Arc<SwitchedStore>,
+    pub queue: IngestQueue,
     pub state: web::Data<ApiState>,
     pub transport: Arc<Transport>,
     handle: ServerHandle,
@@ -187,7 +195,7 @@ impl Server {
         let calls = Arc::new(MeteredCalls::new(store.clone(), Arc::clone(&metrics)));
         let (queue, writer) = ingestion(calls, limits);
         metrics.set_pool("main", PoolConnections { in_use: 1, idle: 2, max: 4 });
-        let clock = Arc::new(FixedClock(instant(NOW)));
+        let clock = Arc::new(FixedClock(instant(setup.now)));
         let writer = writer.with_clock(clock.clone()).with_kept_limits((setup.kept)());
         let live = Live::new(Arc::new(store.database.clone()), store.clone(), setup.deliveries_per_second);
         if setup.announces {
@@ -210,15 +218,17 @@ impl Server {
             keys: setup.keys,
         };
         let authenticator = Authenticator::new(tenants, store.clone(), clock.clone(), &metrics, options);
+        let assembler = callscope_api::assembler(store.clone(), queue.clone(), clock.clone(), (setup.assemblies)());
         let state = ApiState::new(ApiParts {
             analytics,
-            ingest: queue,
+            ingest: queue.clone(),
             authenticator,
             clock,
             live,
             metrics,
             limits: setup.limits,
             live_limits: setup.live_limits,
+            assembler,
         });
         let mut state = state.with_cache(setup.cache);
         state.serves_metrics = setup.serves_metrics;
@@ -231,7 +241,7 @@ impl Server {
         let server = transport::serve(&transport, listener, app).expect("a listener");
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Self { address, store, state, transport, handle, _scratch: scratch }
+        Self { address, store, queue, state, transport, handle, _scratch: scratch }
     }
 
     /// A new tenant, and a client that may do everything for it.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use callscope_analytics::access::AccessStore;
+use callscope_analytics::assemblies::{AssemblyKey, AssemblyStore, AssemblyTransaction, LockedAssembly};
 use callscope_analytics::call_reader::{CallReader, WantedCalls};
 use callscope_analytics::ports::{
     AnalyticsStore, CallPosition, CallStore, CallTransaction, ErrorFilter, LockedCalls, LoggedError, Page, StoreError,
@@ -213,6 +214,32 @@ impl CallStore for SwitchedStore {
         limit: u32,
     ) -> Result<Vec<CallId>, StoreError> {
         self.sound()?.list_overdue_calls(tenant, started_before, limit).await
+    }
+}
+
+#[async_trait]
+impl AssemblyStore for SwitchedStore {
+    async fn lock_assembly(
+        &self,
+        tenant: TenantId,
+        key: &AssemblyKey,
+        call_id: CallId,
+        now: Timestamp,
+    ) -> Result<(Box<dyn AssemblyTransaction>, LockedAssembly), StoreError> {
+        self.sound()?.lock_assembly(tenant, key, call_id, now).await
+    }
+
+    async fn list_idle_assemblies(
+        &self,
+        tenant: TenantId,
+        seen_before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(AssemblyKey, CallId)>, StoreError> {
+        self.sound()?.list_idle_assemblies(tenant, seen_before, limit).await
+    }
+
+    async fn purge_assemblies(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<usize, StoreError> {
+        self.sound()?.purge_assemblies(tenant, now, limit).await
     }
 }
 

@@ -23,6 +23,7 @@ macro_rules! on_each_backend {
 }
 
 mod access;
+mod assemblies;
 mod audits;
 mod contents;
 mod distribution;

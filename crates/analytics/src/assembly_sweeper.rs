@@ -1,0 +1,88 @@
+//! Closes calls whose telemetry stopped before their end, and deletes the facts of calls that ended some time ago.
+
+use crate::assembler::{Assembler, AssemblyError};
+use crate::assemblies::AssemblyStore;
+use crate::clock::Clock;
+use crate::ports::{StoreError, TenantStore, source};
+use callscope_domain::{Span, TenantId, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Assemblies that one statement finds or deletes.
+const ASSEMBLIES_MAX: u32 = 200;
+/// How long the facts of a call may stay after their time, and a call open after its timeout.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// A task that walks over the tenants again and again.
+pub struct AssemblySweeper {
+    /// Assemblies are listed and deleted here.
+    pub store: Arc<dyn AssemblyStore>,
+    pub tenants: Arc<dyn TenantStore>,
+    /// Calls are closed by it.
+    pub assembler: Assembler,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AssemblySweep {
+    /// Calls that were closed.
+    pub closed: usize,
+    /// Assemblies that were deleted.
+    pub purged: usize,
+}
+
+impl AssemblySweeper {
+    /// Sweeps until it is dropped.
+    pub async fn run(self) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.sweep().await {
+                Ok(AssemblySweep { closed: 0, .. }) => {}
+                Ok(AssemblySweep { closed, .. }) => tracing::info!(closed, "closed calls whose telemetry stopped"),
+                Err(error) => tracing::warn!(error = source(&error), "could not list the tenants; will try again"),
+            }
+        }
+    }
+
+    /// Closes and deletes what is due now. A tenant for which that fails is passed over.
+    pub async fn sweep(&self) -> Result<AssemblySweep, StoreError> {
+        let now = self.clock.now();
+        let mut swept = AssemblySweep::default();
+        for tenant in self.tenants.list_tenants().await? {
+            if let Err(error) = self.sweep_tenant(tenant.id, now, &mut swept).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, tenant = %tenant.slug, "could not close calls without telemetry; will try again");
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn sweep_tenant(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        swept: &mut AssemblySweep,
+    ) -> Result<(), AssemblyError> {
+        let idle_us = self.assembler.settings().idle_timeout.num_microseconds().unwrap_or(i64::MAX);
+        let seen_before = now - Span::from_micros(idle_us);
+        loop {
+            let idle = self.store.list_idle_assemblies(tenant, seen_before, ASSEMBLIES_MAX).await?;
+            for (key, call_id) in &idle {
+                swept.closed += usize::from(self.assembler.close_idle(tenant, key, *call_id).await?);
+            }
+            if idle.len() < ASSEMBLIES_MAX as usize {
+                break;
+            }
+        }
+        loop {
+            let purged = self.store.purge_assemblies(tenant, now, ASSEMBLIES_MAX).await?;
+            swept.purged += purged;
+            if purged < ASSEMBLIES_MAX as usize {
+                return Ok(());
+            }
+        }
+    }
+}
