@@ -29,7 +29,6 @@ mod params;
 mod parsing;
 mod problem;
 mod problem_responses;
-mod provider_names;
 mod query_answer;
 mod query_request;
 mod rates;

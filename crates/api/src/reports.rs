@@ -1,11 +1,11 @@
 //! Reports that were derived from telemetry, read as call records: by the same rules as the records that clients send.
 
-use crate::provider_names::provider_name;
 use crate::reading::{RecordContext, RefusedRecord, parse_record};
 use callscope_analytics::assembler::Assembler;
 use callscope_analytics::assemblies::AssemblyStore;
 use callscope_analytics::clock::Clock;
 use callscope_analytics::ingestion::IngestQueue;
+use callscope_connectors::mapping::provider_of_telemetry;
 use callscope_connectors::report::CallReport;
 use callscope_connectors::sealing::AssemblySettings;
 use callscope_domain::{Call, CallId, TenantId, Timestamp};
@@ -19,7 +19,7 @@ pub fn assembler(
     clock: Arc<dyn Clock>,
     settings: AssemblySettings,
 ) -> Assembler {
-    Assembler::new(store, queue, clock, settings, read_report, provider_name)
+    Assembler::new(store, queue, clock, settings, read_report, provider_of_telemetry)
 }
 
 fn read_report(tenant: TenantId, report: &CallReport, received_at: Timestamp) -> Result<Arc<Call>, String> {

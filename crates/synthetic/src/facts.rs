@@ -7,15 +7,13 @@ use crate::outcomes::EndReason;
 use crate::providers::{ChosenModels, ChosenProviders, Price, latency_ms};
 use crate::record::{CallRecord, ProviderUse, Tags};
 use crate::story::Fate;
-use crate::words::{CallOutcome, Direction, EndCategory, ProviderType};
+use crate::words::{CallOutcome, Direction, EndCategory, ProviderType, TEST};
 use crate::workflows::Workflow;
 use uuid::Uuid;
 
 /// Makes the seed of the further facts another one than that of the plain fields.
 const SEED_MASK: u64 = 0x6661_6374_735f_3134;
 
-/// The environment of calls that test the agents.
-pub(crate) const TEST: &str = "test";
 const ENVIRONMENTS: [(&str, f64); 3] = [("production", 90.0), ("staging", 6.0), (TEST, 4.0)];
 const SOURCES: [(Option<Source>, f64); 4] =
     [(Some(Source::LiveKit), 45.0), (Some(Source::Pipecat), 25.0), (Some(Source::Vapi), 10.0), (None, 20.0)];

@@ -4,9 +4,9 @@
 //! agent, test calls that are slower than those of production.
 
 use crate::errors::{BROKEN_RELEASE, EXPIRED_CERTIFICATE, Kind, LATE_TOKENS, MODEL_OUTAGE};
-use crate::facts::TEST;
 use crate::providers::{Model, Provider, SLOWED_MODEL_NAME};
 use crate::schedule::growing_start_times;
+use crate::words::TEST;
 use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, Utc, Weekday};
 use std::ops::Range;
 

@@ -137,3 +137,6 @@ wire_words! {
         Warning = "warning",
     }
 }
+
+/// The environment of calls that test the agents.
+pub(crate) const TEST: &str = "test";

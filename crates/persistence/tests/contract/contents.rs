@@ -105,7 +105,7 @@ async fn a_batch_with_every_fact_is_as_large_as_any_other(fixture: Fixture) {
         for fact in FREE_TEXTS {
             set(&mut call, fact, "same");
         }
-        set(&mut call, TextFact::Outcome, if number % 2 == 0 { "success" } else { "failure" });
+        set(&mut call, TextFact::Outcome, if number.is_multiple_of(2) { "success" } else { "failure" });
         call.turn_latencies = vec![Latency::MIN];
         call.providers = ProviderType::ALL.iter().map(|&stage| usage(stage, "all", &[1.0])).collect();
         call.errors = vec![error(call.started_at, Service::Tool, Level::Warning, "odd")];
