@@ -85,7 +85,7 @@ pub struct PartialSuccess {
 #[derive(Serialize, ToSchema)]
 pub struct RpcStatus {
     /// 3 invalid argument, 7 permission denied, 8 resource exhausted, 14 unavailable, 16 unauthenticated.
-    #[schema(minimum = 0, maximum = 16, example = 3)]
+    #[schema(minimum = 0, example = 3)]
     code: i32,
     /// What is wrong.
     #[schema(example = "the body is not an ExportTraceServiceRequest")]
