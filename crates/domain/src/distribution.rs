@@ -17,7 +17,7 @@ pub enum Distribution {
     Tts,
     /// Of whole turns: the user stops speaking to the agent is heard.
     Turn,
-    /// Durations of calls, counted in milliseconds where latencies are in microseconds: see [`duration_value`].
+    /// Durations of calls, counted in milliseconds where latencies are in microseconds: the percentiles are then in seconds.
     Duration,
 }
 
