@@ -96,6 +96,8 @@ pub fn check(dimension: Dimension, value: &str) -> Result<(), Rule> {
     match dimension.row().grouping {
         _ if value == OTHER => Ok(()),
         Grouping::Workflow => Slug::new(value).map(drop).map_err(|fault| rule(fault.into())),
+        // A text that is too long is one that no call has.
+        Grouping::Text(fact) if matches!(fact.rule(), TextRule::Free(_)) => Ok(()),
         Grouping::Text(fact) => fact.check(value).map(drop).map_err(rule),
         Grouping::Tenant | Grouping::Use(..) | Grouping::Error(_) => Ok(()),
     }
@@ -124,7 +126,7 @@ fn parameter(dimension: Dimension) -> Parameter {
         "Only calls with one of these values, separated by commas; a `!` before a value excludes it, and `(none)` stands \
          for calls without one. {description}{of_uses}"
     );
-    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).pattern(pattern(dimension));
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern(dimension)));
     ParameterBuilder::new()
         .name(dimension.as_str())
         .parameter_in(ParameterIn::Query)
@@ -134,17 +136,23 @@ fn parameter(dimension: Dimension) -> Parameter {
 }
 
 /// What the values of a dimension with a rule look like.
-fn pattern(dimension: Dimension) -> Option<String> {
+fn pattern(dimension: Dimension) -> String {
+    const ANY: &str = "[^,\\u0000]+";
     let value = match dimension.row().grouping {
         Grouping::Workflow | Grouping::Text(TextFact::Source) => {
             format!("[a-z0-9][a-z0-9_-]{{0,{}}}", SLUG_MAX - 1)
         }
         Grouping::Text(fact) => match fact.rule() {
             TextRule::Words(words) => words.join("|"),
-            TextRule::Free(_) | TextRule::Slug => return None,
+            TextRule::Free(_) | TextRule::Slug => ANY.to_owned(),
         },
-        Grouping::Tenant | Grouping::Use(..) | Grouping::Error(_) => return None,
+        Grouping::Tenant | Grouping::Use(..) | Grouping::Error(_) => ANY.to_owned(),
     };
-    let one = format!("!?({value}|\\(none\\)|\\(other\\))");
-    Some(format!("^{one}(,{one})*$"))
+    // A `!` alone has nothing to exclude.
+    let one = if value == ANY {
+        "(![^,\\u0000]+|[^!,\\u0000][^,\\u0000]*)".to_owned()
+    } else {
+        format!("!?({value}|\\(none\\)|\\(other\\))")
+    };
+    format!("^{one}(,{one}){{0,{}}}$", VALUES_MAX - 1)
 }
