@@ -30,6 +30,7 @@ mod parsing;
 mod problem;
 mod problem_responses;
 mod query_answer;
+mod query_link;
 mod query_request;
 mod rates;
 mod readiness;

@@ -1,12 +1,13 @@
 //! What the read endpoints load. Each question is one statement: one round trip, one state of the database, and on a
 //! distributed one, one node.
 
+use crate::call_rows::CallFactsRow;
 use crate::conn::Access;
 use crate::database::Database;
 use crate::errors::damaged;
 use crate::fragment::IsActive;
 use crate::groups::value_of;
-use crate::rows::{CallFactsRow, LoggedErrorRow};
+use crate::rows::LoggedErrorRow;
 use crate::scan::{add_conditions, push_texts};
 use crate::schema::calls;
 use crate::sql::{Id, Instant, Key, Time};

@@ -1,10 +1,11 @@
 //! How rollups and the calls beneath them are read and corrected by an audit.
 
+use crate::call_rows::StoredCallRow;
 use crate::conn::{Access, Conn};
 use crate::database::Database;
 use crate::groups::load_groups;
 use crate::rollups::{SumColumns, add_rollups, delete_rollups_of, load_distributions, load_sums};
-use crate::rows::{StoredCallRow, TenantStateRow};
+use crate::rows::TenantStateRow;
 use crate::scan::{add_page, all_calls_in};
 use crate::schema::{calls, rollup_distributions, rollup_sums};
 use crate::sql::{Id, Time};

@@ -1,6 +1,7 @@
 //! The transactions that change calls.
 
 use crate::bulk::{OnConflict, OneOf, Target};
+use crate::call_rows::{CallColumns, CallKeys, ChosenCalls, StoredCallRow};
 use crate::conn::{Access, Conn};
 use crate::database::Database;
 use crate::errors::damaged;
@@ -8,7 +9,7 @@ use crate::events::save_events_and_counts;
 use crate::fragment::IsActive;
 use crate::groups::{add_groups, load_groups};
 use crate::rollups::{SumColumns, add_rollups};
-use crate::rows::{CallColumns, CallErrorColumns, CallKeys, ChosenCalls, StoredCallRow, WorkflowColumns};
+use crate::rows::{CallErrorColumns, WorkflowColumns};
 use crate::schema::{call_errors, calls, workflows};
 use crate::sql::{Id, Time, Word};
 use crate::states::lock_tenant;

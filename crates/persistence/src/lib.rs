@@ -8,6 +8,7 @@ mod analytics;
 mod assemblies;
 mod audits;
 mod bulk;
+mod call_rows;
 mod calls;
 mod checkpoints;
 mod codec;

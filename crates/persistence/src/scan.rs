@@ -1,9 +1,10 @@
 //! Calls in the order of their starts, and the conditions that filters put on them.
 
+use crate::call_rows::{StoredCallRow, call_columns};
 use crate::conn::Access;
 use crate::database::Database;
 use crate::errors::damaged;
-use crate::rows::{LoggedErrorRow, StoredCallRow, call_columns};
+use crate::rows::LoggedErrorRow;
 use crate::schema::workflows;
 use crate::sql::{Id, Time};
 use crate::statement::Statement;
