@@ -2,6 +2,7 @@
 //! distributed one, one node.
 
 use crate::call_rows::CallFactsRow;
+use crate::codec::decode_distributions;
 use crate::conn::Access;
 use crate::database::Database;
 use crate::errors::damaged;
@@ -16,9 +17,9 @@ use crate::wide::{Cell, OfBackend, WideRow, WideStatement, present};
 use async_trait::async_trait;
 use callscope_analytics::ports::{AnalyticsStore, ErrorFilter, LoggedError, Page, StoreError};
 use callscope_domain::{
-    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, Dimension, Distribution, Filter, GroupId,
-    GroupValue, Loaded, LoadedDistribution, LoadedGroup, LoadedSums, Measure, MeasureSubject, ReadPlan, Resolution,
-    Slug, Sums, TenantId, Timestamp, WindowPlan, WorkflowId, WorkflowLabel,
+    BucketRange, CALL_DURATION_MAX, CLOCK_SKEW_MAX, CallFacts, CallStatus, Dimension, Filter, GroupId, GroupValue,
+    Loaded, LoadedDistribution, LoadedGroup, LoadedSums, Measure, MeasureSubject, ReadPlan, Resolution, Slug, Sums,
+    TenantId, Timestamp, WindowPlan, WorkflowId, WorkflowLabel,
 };
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, QueryableByName};
@@ -80,7 +81,7 @@ impl AnalyticsStore for Database {
 enum Part {
     KeptFrom(Time),
     Sums { group: i64, bucket: Time, sums: Vec<i64> },
-    Distribution { group: i64, bucket: Time, distribution: i64, sum_us: i64, histogram: Vec<u8> },
+    Distributions { group: i64, bucket: Time, histograms: Vec<u8> },
     Call(Box<CallFactsRow>),
     Group { id: i64, value: String },
     Workflow { id: i64, workflow: Id, slug: String, name: Option<String> },
@@ -91,7 +92,7 @@ enum Part {
 impl Part {
     const KEPT_FROM: i32 = 0;
     const SUMS: i32 = 1;
-    const DISTRIBUTION: i32 = 2;
+    const DISTRIBUTIONS: i32 = 2;
     const CALL: i32 = 3;
     const GROUP: i32 = 4;
     const WORKFLOW: i32 = 5;
@@ -106,12 +107,10 @@ impl Part {
             Self::SUMS => {
                 Self::Sums { group: number(Cell::Number0)?, bucket: time(Cell::Time0)?, sums: row.measures()? }
             }
-            Self::DISTRIBUTION => Self::Distribution {
+            Self::DISTRIBUTIONS => Self::Distributions {
                 group: number(Cell::Number0)?,
                 bucket: time(Cell::Time0)?,
-                distribution: number(Cell::Number1)?,
-                sum_us: number(Cell::Number2)?,
-                histogram: present(row.bytes(Cell::Bytes0)?)?,
+                histograms: present(row.bytes(Cell::Bytes0)?)?,
             },
             Self::CALL => Self::Call(Box::new(CallFactsRow::from_wide(row)?)),
             Self::GROUP => Self::Group { id: number(Cell::Number0)?, value: present(row.text(Cell::Text0)?)? },
@@ -156,12 +155,21 @@ fn loaded(plan: &ReadPlan, rows: Vec<Part>) -> Result<(Loaded, Vec<LoggedError>)
                 plan.measures.iter().zip(sums).for_each(|(&measure, sum)| all.add(measure, sum));
                 loaded.sums.push(LoadedSums { group: group_id(group)?, bucket: bucket.0, sums: all });
             }
-            Part::Distribution { group, bucket, distribution, sum_us, histogram } => {
-                let code = i16::try_from(distribution).ok();
-                let distribution =
-                    code.and_then(Distribution::from_code).ok_or_else(|| damaged("an unknown distribution"))?;
+            Part::Distributions { group, bucket, histograms } => {
                 let (group, bucket) = (group_id(group)?, bucket.0);
-                loaded.distributions.push(LoadedDistribution { group, bucket, distribution, sum_us, histogram });
+                let found = decode_distributions(&histograms).map_err(damaged)?;
+                for (distribution, sum_us, histogram) in found {
+                    if plan.distributions.contains(&distribution) {
+                        let histogram = histogram.to_vec();
+                        loaded.distributions.push(LoadedDistribution {
+                            group,
+                            bucket,
+                            distribution,
+                            sum_us,
+                            histogram,
+                        });
+                    }
+                }
             }
             Part::Call(row) => loaded.calls.push(CallFacts::try_from(*row)?),
             Part::Group { id, value } => {
@@ -259,20 +267,12 @@ fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, of: Dim
         statement.add(Part::SUMS, &cells, true, &for_each_group(query, tenant, plan, of));
     }
     if !plan.distributions.is_empty() {
-        let codes: Vec<String> = plan.distributions.iter().map(|of| of.code().to_string()).collect();
         let mut query = Statement::default();
-        query.push("SELECT group_id, bucket, distribution, sum_us, histogram FROM rollup_distributions WHERE ");
+        query.push("SELECT group_id, bucket, histograms FROM rollup_distributions WHERE ");
         add_key(&mut query, tenant, plan, of, range);
-        query.push(format!(" AND distribution IN ({})", codes.join(", ")));
         add_bounds(&mut query, range);
-        let cells = [
-            (Cell::Number0, "group_id"),
-            (Cell::Time0, "bucket"),
-            (Cell::Number1, "distribution"),
-            (Cell::Number2, "sum_us"),
-            (Cell::Bytes0, "histogram"),
-        ];
-        statement.add(Part::DISTRIBUTION, &cells, false, &for_each_group(query, tenant, plan, of));
+        let cells = [(Cell::Number0, "group_id"), (Cell::Time0, "bucket"), (Cell::Bytes0, "histograms")];
+        statement.add(Part::DISTRIBUTIONS, &cells, false, &for_each_group(query, tenant, plan, of));
     }
 }
 

@@ -170,8 +170,8 @@ impl RollupTransaction for RollupAudit {
                 for (key, sums) in load_sums(&mut self.conn, self.tenant, of, &groups, window).await? {
                     found.entry(key).or_default().sums = sums;
                 }
-                for (key, of, totals) in load_distributions(&mut self.conn, self.tenant, of, &groups, window).await? {
-                    found.entry(key).or_default().add_distribution(of, &totals);
+                for (key, totals) in load_distributions(&mut self.conn, self.tenant, of, &groups, window).await? {
+                    *found.entry(key).or_default() += &totals;
                 }
             }
         }

@@ -1,9 +1,10 @@
-//! The byte columns of `calls`: latencies of turns and by provider and model, the kinds of errors, numbers, and tags.
+//! Byte columns: of `calls`, latencies of turns and by provider and model, the kinds of errors, numbers, and tags; of
+//! `rollup_distributions`, the distributions of a group.
 
 use callscope_domain::varint::{self, VarintFault};
 use callscope_domain::{
-    CallFacts, ErrorKind, Latency, Level, ModelName, NumberFact, Numbers, Provider, ProviderName, ProviderType,
-    ProviderUse, Service, TagKey, TagValue,
+    CallFacts, Distribution, ErrorKind, Latency, LatencyTotals, Level, ModelName, NumberFact, Numbers, Provider,
+    ProviderName, ProviderType, ProviderUse, Service, TagKey, TagValue,
 };
 
 /// The first byte of encoded latencies: it names the layout of the rest.
@@ -11,7 +12,7 @@ const VERSION: u8 = 1;
 
 /// Why stored bytes cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("a byte column of a call is malformed")]
+#[error("a byte column is malformed")]
 pub struct Malformed;
 
 impl From<VarintFault> for Malformed {
@@ -98,6 +99,38 @@ pub fn decode_tags(mut bytes: &[u8]) -> Result<Vec<(TagKey, TagValue)>, Malforme
         tags.push((key, TagValue::new(take_text(&mut bytes)?).map_err(|_| Malformed)?));
     }
     Ok(tags)
+}
+
+/// For each distribution its code, its sum in two's complement, and its histogram with the length before it. Numbers are
+/// LEB128.
+pub fn encode_distributions(distributions: &[(Distribution, LatencyTotals)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (distribution, totals) in distributions {
+        let histogram = totals.histogram.to_bytes();
+        varint::push(&mut bytes, distribution.code().unsigned_abs().into());
+        varint::push(&mut bytes, totals.sum_us.cast_unsigned());
+        varint::push(&mut bytes, histogram.len() as u64);
+        bytes.extend_from_slice(&histogram);
+    }
+    bytes
+}
+
+/// A distribution, its sum, and the bytes of its histogram.
+type EncodedDistribution<'b> = (Distribution, i64, &'b [u8]);
+
+/// Reads what [`encode_distributions`] wrote, but for the histograms.
+pub fn decode_distributions(mut bytes: &[u8]) -> Result<Vec<EncodedDistribution<'_>>, Malformed> {
+    let mut distributions = Vec::new();
+    while !bytes.is_empty() {
+        let code = i16::try_from(varint::take(&mut bytes)?).map_err(|_| Malformed)?;
+        let distribution = Distribution::from_code(code).ok_or(Malformed)?;
+        let sum_us = varint::take(&mut bytes)?.cast_signed();
+        let length = take_number(&mut bytes)?;
+        let (histogram, rest) = bytes.split_at_checked(length).ok_or(Malformed)?;
+        bytes = rest;
+        distributions.push((distribution, sum_us, histogram));
+    }
+    Ok(distributions)
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &str) {

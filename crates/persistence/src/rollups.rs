@@ -1,6 +1,7 @@
 //! Rows of rollups: how deltas are added to them, and how an audit reads and deletes them.
 
 use crate::bulk::{Columns, OnConflict, OneOf, Target, Used, columns};
+use crate::codec::{decode_distributions, encode_distributions};
 use crate::conn::Conn;
 use crate::errors::damaged;
 use crate::fragment::Keys;
@@ -10,7 +11,7 @@ use crate::statement::Statement;
 use callscope_analytics::ports::StoreError;
 use callscope_analytics::rollup_deltas::{RollupDeltas, RollupKey};
 use callscope_domain::{
-    Dimension, Distribution, GroupId, LatencyHistogram, LatencyTotals, Measure, Resolution, Sums, TenantId, Window,
+    Dimension, GroupId, LatencyHistogram, LatencyTotals, Measure, Resolution, Sums, TenantId, Totals, Window,
 };
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, QueryableByName};
@@ -25,11 +26,7 @@ use std::ops::Range;
 
 const SUMS: Target = Target { table: "rollup_sums", key: &KEY, on_conflict: OnConflict::Add };
 /// Replaced and not added to: histograms are added here and not in SQL.
-const DISTRIBUTIONS: Target = Target {
-    table: "rollup_distributions",
-    key: &["dimension", "resolution", "group_id", "bucket", "distribution"],
-    on_conflict: OnConflict::Replace,
-};
+const DISTRIBUTIONS: Target = Target { table: "rollup_distributions", key: &KEY, on_conflict: OnConflict::Replace };
 const NEW_DISTRIBUTIONS: Target = Target { on_conflict: OnConflict::Fail, ..DISTRIBUTIONS };
 
 /// Distributions that are in memory at one time.
@@ -143,7 +140,6 @@ columns! {
         resolution: i16 as SmallInt,
         group_id: i32 as Integer,
         bucket: Time as Instant,
-        distribution: i16 as SmallInt,
     }
 }
 
@@ -154,20 +150,17 @@ columns! {
         resolution: i16 as SmallInt,
         group_id: i32 as Integer,
         bucket: Time as Instant,
-        distribution: i16 as SmallInt,
-        sum_us: i64 as BigInt,
-        histogram: Vec<u8> as Binary,
+        histograms: Vec<u8> as Binary,
     }
 }
 
-/// What a distribution is found by in its table.
-type DistributionKey = (i16, i16, i32, Time, i16);
+/// What the distributions of a group are found by in their table.
+type DistributionKey = (i16, i16, i32, Time);
 
-/// A distribution, as it is read.
+/// The distributions of a group, as they are read.
 struct DistributionRow {
     key: DistributionKey,
-    sum_us: i64,
-    histogram: Vec<u8>,
+    histograms: Vec<u8>,
 }
 
 /// The distributions of a tenant that have one of many keys, each looked up in the index. On SQLite this is a join and not
@@ -177,9 +170,9 @@ struct StoredDistributions {
     keys: OneOf<DistributionKeys>,
 }
 
-/// What is read of a distribution.
+/// What is read of them.
 const DISTRIBUTION_ROW: &str = "SELECT stored.dimension, stored.resolution, stored.group_id, stored.bucket, \
-                                stored.distribution, stored.sum_us, stored.histogram FROM ";
+                                stored.histograms FROM ";
 
 impl Query for StoredDistributions {
     type SqlType = Untyped;
@@ -227,7 +220,6 @@ where
     DB: Backend,
     i16: FromSql<SmallInt, DB>,
     i32: FromSql<Integer, DB>,
-    i64: FromSql<BigInt, DB>,
     Vec<u8>: FromSql<Binary, DB>,
     Time: FromSql<Instant, DB>,
 {
@@ -238,10 +230,8 @@ where
                 row.get_value::<SmallInt, i16, usize>(1)?,
                 row.get_value::<Integer, i32, usize>(2)?,
                 row.get_value::<Instant, Time, usize>(3)?,
-                row.get_value::<SmallInt, i16, usize>(4)?,
             ),
-            sum_us: row.get_value::<BigInt, i64, usize>(5)?,
-            histogram: row.get_value::<Binary, Vec<u8>, usize>(6)?,
+            histograms: row.get_value::<Binary, Vec<u8>, usize>(4)?,
         })
     }
 }
@@ -259,14 +249,13 @@ pub async fn add_rollups(
 
 /// Loads the histograms that exist, adds, and writes the sums. Under the tenant's lock they stay as they were loaded.
 async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
-    let changed: Vec<(DistributionKey, &LatencyTotals)> = deltas
+    let changed: Vec<(DistributionKey, &Totals)> = deltas
         .rows()
         .iter()
-        .flat_map(|(key, totals)| {
-            totals.distributions().iter().map(|(of, totals)| {
-                let codes = (key.dimension.row().code, key.resolution.code());
-                ((codes.0, codes.1, key.group.0, key.bucket.into(), of.code()), totals)
-            })
+        .filter(|(_, totals)| !totals.distributions().is_empty())
+        .map(|(key, totals)| {
+            let codes = (key.dimension.row().code, key.resolution.code());
+            ((codes.0, codes.1, key.group.0, key.bucket.into()), totals)
         })
         .collect();
     for changed in changed.chunks(DISTRIBUTIONS_MAX) {
@@ -274,11 +263,11 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
         for &(key, _) in changed {
             keys.push(key);
         }
-        let mut stored: HashMap<DistributionKey, LatencyTotals> = HashMap::new();
+        let mut stored: HashMap<DistributionKey, Totals> = HashMap::new();
         for keys in OneOf::split(keys, conn.is_embedded()) {
             let rows: Vec<DistributionRow> = conn.load(StoredDistributions { tenant: tenant.into(), keys }).await?;
-            for DistributionRow { key, sum_us, histogram } in rows {
-                stored.insert(key, latency_totals(sum_us, &histogram)?);
+            for DistributionRow { key, histograms } in rows {
+                stored.insert(key, distributions_of(&histograms)?);
             }
         }
         let (mut new_rows, mut known_rows) = (DistributionColumns::default(), DistributionColumns::default());
@@ -286,9 +275,11 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
             let known = stored.remove(&key);
             let rows = if known.is_some() { &mut known_rows } else { &mut new_rows };
             let mut sum = known.unwrap_or_default();
-            sum += delta;
-            let (of_dimension, of_resolution, group, start, of) = key;
-            rows.push((of_dimension, of_resolution, group, start, of, sum.sum_us, sum.histogram.to_bytes()));
+            for (distribution, totals) in delta.distributions() {
+                sum.add_distribution(*distribution, totals);
+            }
+            let (of_dimension, of_resolution, group, start) = key;
+            rows.push((of_dimension, of_resolution, group, start, encode_distributions(sum.distributions())));
         }
         conn.insert(NEW_DISTRIBUTIONS, tenant, new_rows).await?;
         conn.insert(DISTRIBUTIONS, tenant, known_rows).await?;
@@ -296,8 +287,14 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
     Ok(())
 }
 
-fn latency_totals(sum_us: i64, histogram: &[u8]) -> Result<LatencyTotals, StoreError> {
-    Ok(LatencyTotals { sum_us, histogram: LatencyHistogram::from_bytes(histogram).map_err(damaged)? })
+/// Totals of distributions alone.
+fn distributions_of(bytes: &[u8]) -> Result<Totals, StoreError> {
+    let mut totals = Totals::default();
+    for (distribution, sum_us, histogram) in decode_distributions(bytes).map_err(damaged)? {
+        let histogram = LatencyHistogram::from_bytes(histogram).map_err(damaged)?;
+        totals.add_distribution(distribution, &LatencyTotals { sum_us, histogram });
+    }
+    Ok(totals)
 }
 
 /// A row of sums, as it is read.
@@ -353,9 +350,6 @@ pub async fn load_sums(
     Ok(rows.iter().map(|row| (key(row), row.sums)).collect())
 }
 
-/// The group, the bucket and the code of a distribution, and what is kept of it.
-type GroupDistributionRow = (i32, Time, i16, i64, Vec<u8>);
-
 /// The distributions of some groups in a window.
 pub async fn load_distributions(
     conn: &mut Conn,
@@ -363,7 +357,7 @@ pub async fn load_distributions(
     (of, width): (Dimension, Resolution),
     groups: &[i32],
     window: Window,
-) -> Result<Vec<(RollupKey, Distribution, LatencyTotals)>, StoreError> {
+) -> Result<Vec<(RollupKey, Totals)>, StoreError> {
     use rollup_distributions::columns::*;
     let query = rollup_distributions::table
         .filter(tenant_id.eq(Id::from(tenant)))
@@ -372,12 +366,11 @@ pub async fn load_distributions(
         .filter(group_id.eq_any(groups.to_vec()))
         .filter(bucket.ge(Time(window.start())))
         .filter(bucket.lt(Time(window.end())))
-        .select((group_id, bucket, distribution, sum_us, histogram));
-    let rows: Vec<GroupDistributionRow> = conn.load(query).await?;
-    let totals = |(group, start, code, sum, bytes): GroupDistributionRow| {
+        .select((group_id, bucket, histograms));
+    let rows: Vec<(i32, Time, Vec<u8>)> = conn.load(query).await?;
+    let totals = |(group, start, bytes): (i32, Time, Vec<u8>)| {
         let key = RollupKey { dimension: of, resolution: width, group: GroupId(group), bucket: start.0 };
-        let of = Distribution::from_code(code).ok_or_else(|| damaged("an unknown distribution"))?;
-        Ok((key, of, latency_totals(sum, &bytes)?))
+        Ok((key, distributions_of(&bytes)?))
     };
     rows.into_iter().map(totals).collect()
 }

@@ -141,15 +141,13 @@ diesel::table! {
 
 diesel::table! {
     use super::sql_types::*;
-    rollup_distributions (tenant_id, dimension, resolution, group_id, bucket, distribution) {
+    rollup_distributions (tenant_id, dimension, resolution, group_id, bucket) {
         tenant_id -> Key,
         dimension -> SmallInt,
         resolution -> SmallInt,
         group_id -> Integer,
         bucket -> Instant,
-        distribution -> SmallInt,
-        sum_us -> BigInt,
-        histogram -> Binary,
+        histograms -> Binary,
     }
 }
 

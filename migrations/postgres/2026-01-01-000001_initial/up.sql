@@ -196,12 +196,9 @@ CREATE TABLE rollup_distributions (
     resolution smallint NOT NULL,
     group_id integer NOT NULL,
     bucket timestamptz NOT NULL,
-    -- 0 stt, 1 llm, 2 tts, 3 turn, 4 duration
-    distribution smallint NOT NULL,
-    sum_us bigint NOT NULL,
-    -- Counts by value; the first byte names the layout.
-    histogram bytea NOT NULL,
-    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket, distribution)
+    -- Each distribution that is not empty: its code, its sum, and its counts by value, in a versioned layout of the server's own.
+    histograms bytea NOT NULL,
+    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket)
 ) WITH (fillfactor = 70);
 
 -- What happened to calls lately, written with the change that it tells of. Numbers of a tenant have no gaps.

@@ -194,12 +194,9 @@ CREATE TABLE rollup_distributions (
     resolution INTEGER NOT NULL,
     group_id INTEGER NOT NULL,
     bucket INTEGER NOT NULL,
-    -- 0 stt, 1 llm, 2 tts, 3 turn, 4 duration
-    distribution INTEGER NOT NULL,
-    sum_us INTEGER NOT NULL,
-    -- Counts by value; the first byte names the layout.
-    histogram BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket, distribution)
+    -- Each distribution that is not empty: its code, its sum, and its counts by value, in a versioned layout of the server's own.
+    histograms BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, dimension, resolution, group_id, bucket)
 ) STRICT, WITHOUT ROWID;
 
 -- What happened to calls lately, written with the change that it tells of. Numbers of a tenant have no gaps.

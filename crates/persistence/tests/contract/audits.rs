@@ -46,8 +46,7 @@ impl Fixture {
     async fn damage(&self) {
         self.execute("UPDATE rollup_sums SET total_tokens = total_tokens + 7 WHERE dimension < 2 AND resolution = 2")
             .await;
-        self.execute("UPDATE rollup_distributions SET sum_us = sum_us + 1 WHERE dimension = 2 AND resolution = 3")
-            .await;
+        self.execute("DELETE FROM rollup_distributions WHERE dimension = 2 AND resolution = 3").await;
         self.execute("DELETE FROM rollup_sums WHERE dimension = 3 AND resolution = 1").await;
     }
 
@@ -155,7 +154,7 @@ async fn a_rebuild_replaces_what_cannot_be_read(fixture: Fixture) {
     let first = "(SELECT min(bucket) FROM rollup_distributions WHERE resolution = 3)";
     fixture
         .execute(&format!(
-            "UPDATE rollup_distributions SET histogram = {unreadable} WHERE bucket > {first} AND resolution = 3"
+            "UPDATE rollup_distributions SET histograms = {unreadable} WHERE bucket > {first} AND resolution = 3"
         ))
         .await;
     fixture.execute("UPDATE rollup_sums SET calls = 99 WHERE dimension = 0 AND resolution = 0").await;
@@ -231,7 +230,7 @@ async fn days_without_calls_are_held_against_their_minutes(fixture: Fixture) {
     };
     for (dimension, table, falsify, correct) in [
         (0, "rollup_sums", "failed = failed + 1", "failed = failed - 1"),
-        (2, "rollup_distributions", "sum_us = sum_us - 1", "sum_us = sum_us + 1"),
+        (2, "rollup_distributions", "group_id = -group_id", "group_id = -group_id"),
         (3, "rollup_sums", "errors = errors + 1", "errors = errors - 1"),
     ] {
         for resolution in [Resolution::FifteenMinutes, Resolution::Hour, Resolution::Day] {
@@ -269,7 +268,7 @@ async fn minutes_that_cannot_be_read_are_kept_where_there_are_no_calls(fixture: 
         callscope_testkit::Backend::Sqlite => "x'ff00'",
         callscope_testkit::Backend::Postgres => r"'\xff00'::bytea",
     };
-    fixture.execute(&format!("UPDATE rollup_distributions SET histogram = {unreadable} WHERE resolution = 2")).await;
+    fixture.execute(&format!("UPDATE rollup_distributions SET histograms = {unreadable} WHERE resolution = 2")).await;
     let rows = "SELECT CAST(count(*) AS text) AS value FROM rollup_sums";
     let before = fixture.values(rows).await;
     let refused = rebuild_day(&fixture.server.database, fixture.tenant, at(0)).await;

@@ -79,7 +79,7 @@ async fn a_check_finds_every_kind_of_falsified_rollup(fixture: Fixture) {
         (0, "rollup_sums", "calls = calls + 1", "calls = calls - 1"),
         (1, "rollup_sums", "ended = ended - 1", "ended = ended + 1"),
         (0, "rollup_sums", "tts_latency_us = 5", "tts_latency_us = 0"),
-        (2, "rollup_distributions", "sum_us = sum_us - 1", "sum_us = sum_us + 1"),
+        (2, "rollup_distributions", "group_id = 2", "group_id = 1"),
         (3, "rollup_sums", "errors = 0", "errors = 1"),
         (4, "rollup_sums", "calls = 0", "calls = 1"),
         (5, "rollup_sums", "group_id = 2", "group_id = 1"),
@@ -148,7 +148,7 @@ async fn a_rebuild_repairs_what_a_check_finds(fixture: Fixture) {
     fixture
         .execute("UPDATE rollup_sums SET total_tokens = total_tokens + 1 WHERE dimension < 2 AND resolution = 2")
         .await;
-    fixture.execute("UPDATE rollup_distributions SET sum_us = 0 WHERE dimension = 2 AND resolution = 3").await;
+    fixture.execute("DELETE FROM rollup_distributions WHERE dimension = 2 AND resolution = 3").await;
     fixture.execute("DELETE FROM rollup_sums WHERE dimension = 3 AND resolution = 0").await;
     assert!(audit(&fixture).await.mismatches.len() > 20);
     let rebuilt = rebuild(&fixture.server.database, fixture.tenant).await.unwrap();

@@ -40,7 +40,7 @@ fn a_falsified_rollup_is_found_and_rebuilt(backend: Backend) {
     for falsehood in [
         "UPDATE rollup_sums SET calls = calls + 1 WHERE dimension = 0 AND resolution = 3",
         "UPDATE rollup_sums SET stt_latency_us = 0 WHERE dimension < 2 AND resolution = 0",
-        "UPDATE rollup_distributions SET sum_us = sum_us + 1 WHERE dimension = 2 AND group_id = 1",
+        "DELETE FROM rollup_distributions WHERE dimension = 2 AND group_id = 1",
         "DELETE FROM rollup_distributions WHERE resolution = 2",
         "UPDATE rollup_sums SET errors = 9 WHERE dimension = 3 AND group_id = 2",
         "UPDATE rollup_sums SET calls = 0 WHERE dimension = 4 AND resolution = 1",
@@ -88,8 +88,8 @@ fn damage_is_repaired_while_a_server_takes_records(backend: Backend) {
         for damage in [
             "UPDATE rollup_sums SET calls = calls + 1, completed = -7 WHERE dimension < 2".to_owned(),
             "DELETE FROM rollup_sums WHERE dimension = 3".to_owned(),
-            "UPDATE rollup_distributions SET sum_us = 0 WHERE resolution <> 0".to_owned(),
-            format!("UPDATE rollup_distributions SET histogram = {undecodable} WHERE resolution = 2"),
+            "DELETE FROM rollup_distributions WHERE resolution <> 0".to_owned(),
+            format!("UPDATE rollup_distributions SET histograms = {undecodable} WHERE resolution = 2"),
         ] {
             load.wait();
             fixture.tamper(&damage);
