@@ -158,7 +158,8 @@ impl Analytics {
         }
         let metrics = vec![Metric::TotalCalls, Metric::CompletedCalls, Metric::FailedCalls];
         let (window, filters) = (wanted.window, wanted.filters.clone());
-        let question = Question { window, metrics, axes: Vec::new(), filters, cut: None, shows_unknown: true };
+        let question =
+            Question { window, metrics, axes: Vec::new(), filters, cut: None, shows_unknown: true, wants_total: true };
         let sums = self.ask(tenant, question).await?.total.sums;
         let count = match wanted.status {
             None => sums[Measure::Calls],
@@ -185,6 +186,7 @@ impl Analytics {
                 filters: of_workflow.collect(),
                 cut: None,
                 shows_unknown: true,
+                wants_total: true,
             };
             let total = self.ask(tenant, question).await?.total;
             p95_turn_latency_ms = total.distribution(Distribution::Turn).and_then(|turns| turns.percentile_ms(95));

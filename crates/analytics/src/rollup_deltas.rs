@@ -71,9 +71,12 @@ impl RollupDeltas {
             while let Some(((_, group), mut finer)) = groups.next_if(|((of, _), _)| *of == dimension) {
                 for (&resolution, rows) in Resolution::ALL.iter().zip(&mut by_resolution) {
                     finer = coarser(finer, resolution);
-                    if resolution >= dimension.row().finest {
+                    if resolution >= dimension.narrowest() {
                         let key = |bucket| RollupKey { dimension, resolution, group, bucket };
-                        rows.extend(finer.iter().map(|(bucket, totals)| (key(*bucket), totals.clone())));
+                        let kept = |(bucket, totals): &(Timestamp, Totals)| {
+                            (key(*bucket), totals.clone().kept_in(dimension, resolution))
+                        };
+                        rows.extend(finer.iter().map(kept).filter(|(_, totals)| !totals.is_zero()));
                     }
                 }
             }

@@ -138,17 +138,23 @@ fn buckets_of<'k>(keys: impl Iterator<Item = &'k RollupKey>) -> Vec<Mismatch> {
     buckets.into_iter().map(|(resolution, bucket)| Mismatch { resolution, bucket }).collect()
 }
 
-/// The rollups of each dimension's finest buckets.
+/// What each dimension's rollups have in the narrowest buckets that have it. Some of it may be in wider ones alone.
 async fn load_finest(transaction: &mut dyn RollupTransaction, window: Window) -> Result<FinestBuckets, StoreError> {
     let mut finest = FinestBuckets::new();
     for &resolution in Resolution::ALL {
-        let is_finest = |dimension: Dimension| dimension.row().finest == resolution;
-        if Dimension::ALL.iter().any(|&dimension| is_finest(dimension)) {
+        let is_read = |dimension: Dimension| [dimension.narrowest(), dimension.finest_of_all()].contains(&resolution);
+        if Dimension::ALL.iter().any(|&dimension| is_read(dimension)) {
             let rows = transaction.load_rollups(resolution, window).await?.into_iter();
-            for (key, totals) in rows.filter(|(key, _)| is_finest(key.dimension)) {
+            for (key, totals) in rows.filter(|(key, _)| is_read(key.dimension)) {
+                let narrowest = key.dimension.narrowest();
+                let totals =
+                    if resolution == narrowest { totals } else { totals.not_kept_in(key.dimension, narrowest) };
                 finest.entry((key.dimension, key.group)).or_default().push((key.bucket, totals));
             }
         }
+    }
+    for buckets in finest.values_mut() {
+        buckets.sort_by_key(|(bucket, _)| *bucket);
     }
     Ok(finest)
 }

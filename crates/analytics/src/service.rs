@@ -192,7 +192,8 @@ impl Analytics {
         limit: usize,
     ) -> Result<Figures, ServiceError> {
         let axes = vec![Axis::Dimension(Dimension::Workflow)];
-        let question = Question { axes, filters, shows_unknown: false, ..preset(window, WORKFLOW_STATS) };
+        let question =
+            Question { axes, filters, shows_unknown: false, wants_total: false, ..preset(window, WORKFLOW_STATS) };
         let mut figures = self.ask(tenant, question).await?;
         let name = |row: &FiguresRow| row.first_value().map(|shown| (shown.text.clone(), shown.value.clone()));
         figures.rows.sort_by_cached_key(|row| (Reverse(row.count(Measure::Calls)), name(row)));
@@ -208,7 +209,8 @@ impl Analytics {
         filters: Vec<Filter>,
     ) -> Result<Figures, ServiceError> {
         let axes = vec![Axis::Dimension(Dimension::Provider)];
-        let question = Question { axes, filters, shows_unknown: false, ..preset(window, &provider_latency()) };
+        let question =
+            Question { axes, filters, shows_unknown: false, wants_total: false, ..preset(window, &provider_latency()) };
         let mut figures = self.ask(tenant, question).await?;
         figures.rows.sort_by_cached_key(|row| {
             let provider = row.first_value().and_then(|shown| match &shown.value {
@@ -278,7 +280,7 @@ fn number_of_errors(window: Window, filter: ErrorFilter, mut filters: Vec<Filter
 /// A question about all calls of a window.
 fn preset(window: Window, metrics: &[Metric]) -> Question {
     let (axes, filters) = (Vec::new(), Vec::new());
-    Question { window, metrics: metrics.to_vec(), axes, filters, cut: None, shows_unknown: true }
+    Question { window, metrics: metrics.to_vec(), axes, filters, cut: None, shows_unknown: true, wants_total: true }
 }
 
 /// Does work here, or if it takes long, on a thread for such work.

@@ -295,7 +295,7 @@ impl QueryRequest {
             _ if by_hour_of_week => Some(Cut::HoursOfWeek(zone)),
             interval => interval.map(|interval| Cut::Buckets(interval, zone)),
         };
-        let question = Question { window, metrics, axes, filters, cut, shows_unknown: true };
+        let question = Question { window, metrics, axes, filters, cut, shows_unknown: true, wants_total: true };
         Ok(Understood { question, zone, interval, by_hour_of_week, compared, order, limit: limit as usize })
     }
 

@@ -7,6 +7,7 @@ use crate::call::CallFacts;
 use crate::dimension::{Dimension, Group, GroupValue, Grouping};
 use crate::distribution::{Distribution, LatencyTotals, duration_value};
 use crate::measure::{Measure, Sums};
+use crate::plan::Resolution;
 use crate::provider::ProviderUse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -45,6 +46,25 @@ impl Totals {
     pub fn only(mut self, measures: &[Measure], distributions: &[Distribution]) -> Self {
         self.sums = self.sums.only(measures);
         self.distributions.retain(|(distribution, _)| distributions.contains(distribution));
+        self
+    }
+
+    /// What groups of a dimension keep of it in buckets of a resolution.
+    #[must_use]
+    pub fn kept_in(mut self, dimension: Dimension, resolution: Resolution) -> Self {
+        let row = dimension.row();
+        if resolution < row.finest {
+            self.sums = self.sums.only(&[Measure::Calls]);
+        }
+        self.distributions.retain(|(distribution, _)| resolution >= dimension.finest_of(*distribution));
+        self
+    }
+
+    /// What they do not keep of it there.
+    #[must_use]
+    pub fn not_kept_in(mut self, dimension: Dimension, resolution: Resolution) -> Self {
+        let kept = self.clone().kept_in(dimension, resolution);
+        self -= &kept;
         self
     }
 
@@ -100,8 +120,8 @@ pub fn totals_of(call: &CallFacts, dimension: Dimension) -> Vec<(GroupValue, Tot
         .iter_mut()
         .find(|(known, _)| *known == value)
     {
-        Some((_, known)) => *known += &totals,
-        None => found.push((value, totals)),
+        Some((_, known)) => *known += totals,
+        None => found.push((value, totals.clone())),
     });
     found
 }
@@ -130,11 +150,11 @@ impl<'c> CallTotals<'c> {
 
     /// Passes on what the call adds to its groups of a dimension. Of several parts for one group, the first alone has what
     /// is of the call.
-    fn visit(&self, dimension: Dimension, add: &mut impl FnMut(GroupValue, Totals)) {
+    fn visit(&self, dimension: Dimension, add: &mut impl FnMut(GroupValue, &Totals)) {
         match dimension.row().grouping {
             Grouping::Tenant | Grouping::Workflow | Grouping::Text(_) => {
                 if let Some(value) = dimension.value_of(self.call) {
-                    add(value, self.whole.clone());
+                    add(value, &self.whole);
                 }
             }
             Grouping::Use(value, _) => {
@@ -143,7 +163,7 @@ impl<'c> CallTotals<'c> {
                     let Some(value) = value(usage) else { continue };
                     let mut totals = self.once(&mut seen, &value);
                     totals += &of_use(usage);
-                    add(value, totals);
+                    add(value, &totals);
                 }
             }
             Grouping::Error(value) => {
@@ -152,7 +172,7 @@ impl<'c> CallTotals<'c> {
                     let value = value(kind);
                     let mut sums = self.once(&mut seen, &value).sums;
                     sums += &Sums::of_error(kind);
-                    add(value, Totals { sums, distributions: Vec::new() });
+                    add(value, &Totals { sums, distributions: Vec::new() });
                 }
             }
         }
@@ -228,7 +248,7 @@ impl Contribution {
         let totals_of_call = CallTotals::new(call);
         for &dimension in Dimension::ALL {
             totals_of_call.visit(dimension, &mut |value, totals| {
-                self.change(Group { dimension, value }, |mine| merge(mine, &totals));
+                self.change(Group { dimension, value }, |mine| merge(mine, totals));
             });
         }
     }
@@ -410,6 +430,19 @@ mod tests {
                 }
             }
             prop_assert_eq!(groups, contribution.iter().count());
+        }
+
+        #[test]
+        fn what_a_bucket_keeps_and_what_it_does_not_keep_are_the_whole(call in call()) {
+            for (group, whole) in Contribution::of(&call).iter() {
+                for &resolution in Resolution::ALL {
+                    let mut sum = whole.clone().kept_in(group.dimension, resolution);
+                    let is_all = sum == *whole;
+                    sum += &whole.clone().not_kept_in(group.dimension, resolution);
+                    prop_assert_eq!(&sum, whole);
+                    prop_assert!(is_all || resolution < group.dimension.finest_of_all());
+                }
+            }
         }
 
         #[test]

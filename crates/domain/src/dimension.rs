@@ -4,6 +4,7 @@
 //! row, a new dimension needs the fact of a call that its value comes from.
 
 use crate::call::{CallFacts, TIMEOUT_END_REASON};
+use crate::distribution::Distribution;
 use crate::errors::ErrorKind;
 use crate::fact::TextFact;
 use crate::ids::{TenantId, WorkflowId};
@@ -42,8 +43,11 @@ pub struct DimensionRow {
     pub code: i16,
     /// Where its value comes from.
     pub grouping: Grouping,
-    /// The narrowest buckets that its groups are summed in.
+    /// The narrowest buckets that its groups have sums in.
     pub finest: Resolution,
+    /// The narrowest buckets that its groups have distributions in. Groups of uses have those of their uses alone, and the
+    /// number of calls, where these are narrower than the buckets of sums.
+    pub finest_distributions: Resolution,
     /// The bound on its distinct values of one tenant.
     pub values_max: ValuesMax,
     /// One sentence about it.
@@ -61,7 +65,7 @@ pub enum ValuesMax {
 
 /// Makes the enumeration of dimensions: each row is a variant, its name, and the fields of its [`DimensionRow`].
 macro_rules! dimensions {
-    ($($variant:ident = $name:literal, $code:literal, $finest:ident, $max:expr, $grouping:expr, $description:literal;)+) => {
+    ($($variant:ident = $name:literal, $code:literal, $finest:ident, $distributions:ident, $max:expr, $grouping:expr, $description:literal;)+) => {
         /// What figures are grouped by.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Dimension {
@@ -79,6 +83,7 @@ macro_rules! dimensions {
                         code: $code,
                         grouping: $grouping,
                         finest: Resolution::$finest,
+                        finest_distributions: Resolution::$distributions,
                         values_max: $max,
                         description: $description,
                     }),+
@@ -92,20 +97,20 @@ use Grouping::{Error as OfError, Text as OfText, Use as OfUse};
 use ValuesMax::{Setting, Vocabulary};
 
 dimensions! {
-    Tenant       = "tenant",         0, Minute,         Vocabulary,                    Grouping::Tenant,                "All calls of the tenant.";
-    Workflow     = "workflow",       1, Minute,         Setting("workflows_max"),      Grouping::Workflow,              "The workflow that the call ran through, by its slug.";
-    Provider     = "provider",       2, Minute,         Setting("providers_max"),      OfUse(provider, join_provider),  "A provider that the call used, by stage and name, such as stt:deepgram.";
-    ErrorKind    = "error_kind",     3, Minute,         Vocabulary,                    OfError(GroupValue::ErrorKind),  "Service and level of an error, such as stt:error.";
-    Agent        = "agent",          4, FifteenMinutes, Setting("agents_max"),         OfText(TextFact::Agent),         "The agent that ran the call.";
-    EndReason    = "end_reason",     5, FifteenMinutes, Setting("end_reasons_max"),    OfText(TextFact::EndReason),     "Why the call ended, in the client's words.";
-    AgentVersion = "agent_version",  6, FifteenMinutes, Setting("agent_versions_max"), OfText(TextFact::AgentVersion),  "The version of the agent.";
-    Environment  = "environment",    7, FifteenMinutes, Setting("environments_max"),   OfText(TextFact::Environment),   "Where the agent runs, such as production or test.";
-    Direction    = "direction",      8, FifteenMinutes, Vocabulary,                    OfText(TextFact::Direction),     "Which way the call went: inbound, outbound or web.";
-    Language     = "language",       9, FifteenMinutes, Setting("languages_max"),      OfText(TextFact::Language),      "The language of the call.";
-    Source       = "source",        10, FifteenMinutes, Setting("sources_max"),        OfText(TextFact::Source),        "The system that the call comes from.";
-    EndCategory  = "end_category",  11, FifteenMinutes, Vocabulary,                    OfText(TextFact::EndCategory),   "Why the call ended, in one vocabulary for all sources.";
-    Outcome      = "outcome",       12, FifteenMinutes, Vocabulary,                    OfText(TextFact::Outcome),       "Whether the call reached what it was for: success, failure or unknown.";
-    Model        = "model",         13, FifteenMinutes, Setting("models_max"),         OfUse(model, join_model),        "A model that the call used, by stage and name, such as llm:gpt-4.1.";
+    Tenant       = "tenant",         0, Minute,         FifteenMinutes, Vocabulary,                    Grouping::Tenant,                "All calls of the tenant.";
+    Workflow     = "workflow",       1, Minute,         FifteenMinutes, Setting("workflows_max"),      Grouping::Workflow,              "The workflow that the call ran through, by its slug.";
+    Provider     = "provider",       2, FifteenMinutes, Minute,         Setting("providers_max"),      OfUse(provider, join_provider),  "A provider that the call used, by stage and name, such as stt:deepgram.";
+    ErrorKind    = "error_kind",     3, Minute,         Minute,         Vocabulary,                    OfError(GroupValue::ErrorKind),  "Service and level of an error, such as stt:error.";
+    Agent        = "agent",          4, FifteenMinutes, FifteenMinutes, Setting("agents_max"),         OfText(TextFact::Agent),         "The agent that ran the call.";
+    EndReason    = "end_reason",     5, FifteenMinutes, FifteenMinutes, Setting("end_reasons_max"),    OfText(TextFact::EndReason),     "Why the call ended, in the client's words.";
+    AgentVersion = "agent_version",  6, FifteenMinutes, FifteenMinutes, Setting("agent_versions_max"), OfText(TextFact::AgentVersion),  "The version of the agent.";
+    Environment  = "environment",    7, FifteenMinutes, FifteenMinutes, Setting("environments_max"),   OfText(TextFact::Environment),   "Where the agent runs, such as production or test.";
+    Direction    = "direction",      8, FifteenMinutes, FifteenMinutes, Vocabulary,                    OfText(TextFact::Direction),     "Which way the call went: inbound, outbound or web.";
+    Language     = "language",       9, FifteenMinutes, FifteenMinutes, Setting("languages_max"),      OfText(TextFact::Language),      "The language of the call.";
+    Source       = "source",        10, FifteenMinutes, FifteenMinutes, Setting("sources_max"),        OfText(TextFact::Source),        "The system that the call comes from.";
+    EndCategory  = "end_category",  11, FifteenMinutes, FifteenMinutes, Vocabulary,                    OfText(TextFact::EndCategory),   "Why the call ended, in one vocabulary for all sources.";
+    Outcome      = "outcome",       12, FifteenMinutes, FifteenMinutes, Vocabulary,                    OfText(TextFact::Outcome),       "Whether the call reached what it was for: success, failure or unknown.";
+    Model        = "model",         13, FifteenMinutes, FifteenMinutes, Setting("models_max"),         OfUse(model, join_model),        "A model that the call used, by stage and name, such as llm:gpt-4.1.";
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "of a model there may be none")]
@@ -133,6 +138,24 @@ impl Dimension {
     #[must_use]
     pub fn from_code(code: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|dimension| dimension.row().code == code)
+    }
+
+    /// The narrowest buckets that its groups have anything in.
+    #[must_use]
+    pub fn narrowest(self) -> Resolution {
+        self.row().finest.min(self.row().finest_distributions)
+    }
+
+    /// The narrowest buckets that its groups have everything in.
+    #[must_use]
+    pub fn finest_of_all(self) -> Resolution {
+        self.row().finest.max(self.row().finest_distributions)
+    }
+
+    /// The narrowest buckets that its groups have a distribution in.
+    #[must_use]
+    pub fn finest_of(self, distribution: Distribution) -> Resolution {
+        if distribution.subject() == self.subject() { self.row().finest_distributions } else { self.finest_of_all() }
     }
 
     /// Whether its groups have distributions, and so percentiles: no latency is of an error.

@@ -57,6 +57,18 @@ impl Distribution {
         }
     }
 
+    /// The measure that sums the same latencies; none for durations, which are counted in another unit.
+    #[must_use]
+    pub const fn latency_us(self) -> Option<Measure> {
+        match self {
+            Self::Stt => Some(Measure::SttLatencyUs),
+            Self::Llm => Some(Measure::LlmLatencyUs),
+            Self::Tts => Some(Measure::TtsLatencyUs),
+            Self::Turn => Some(Measure::TurnLatencyUs),
+            Self::Duration => None,
+        }
+    }
+
     /// What its values are of: of each use of a provider, or of the call.
     #[must_use]
     pub const fn subject(self) -> Subject {

@@ -398,7 +398,14 @@ fn add_distributions(
         }
         let (group, cell, distribution) = key(&rows[0]);
         let totals = LatencyTotals { sum_us, histogram: histogram.into() };
-        buckets.entry((group, cell)).or_default().add_distribution(distribution, &totals);
+        let of_cell = buckets.entry((group, cell)).or_default();
+        if plan.told_by_distributions {
+            of_cell.sums.add(distribution.samples(), totals.histogram.len());
+            if let Some(latency_us) = distribution.latency_us() {
+                of_cell.sums.add(latency_us, sum_us);
+            }
+        }
+        of_cell.add_distribution(distribution, &totals);
     }
     Ok(())
 }
@@ -416,7 +423,8 @@ mod tests {
         let window = Window::new(NOON - Span::from_hours(3) - Span::from_seconds(30), NOON).unwrap();
         let metrics = vec![Metric::TotalCalls];
         let (axes, filters) = (Vec::new(), Vec::new());
-        let plan = plan(Question { window, metrics, axes, filters, cut: None, shows_unknown: true }).unwrap();
+        let plan = plan(Question { window, metrics, axes, filters, cut: None, shows_unknown: true, wants_total: true })
+            .unwrap();
         let mut sums = Sums::default();
         sums.add(Measure::Calls, 7);
         let bucket = plan.pieces.edge_buckets().next().unwrap().start;

@@ -25,6 +25,8 @@ pub struct Question {
     pub cut: Option<Cut>,
     /// Whether calls without a value are a group as well.
     pub shows_unknown: bool,
+    /// Whether the figures of all calls are wanted beside those of the groups.
+    pub wants_total: bool,
 }
 
 /// Why a question cannot be answered.
@@ -73,6 +75,8 @@ pub struct ReadPlan {
     pub active_calls: bool,
     /// Whether no rollup has the figures, so that all calls of the window are read.
     pub is_from_calls: bool,
+    /// Whether the distributions tell the measures of the groups, all but the number of calls.
+    pub told_by_distributions: bool,
     question: Question,
     series: Option<Series>,
 }
@@ -103,11 +107,17 @@ pub fn plan(question: Question) -> Result<ReadPlan, QuestionFault> {
     let rollups = rollups_of(&question, &measures, &distributions);
     let is_from_calls = reads_figures && rollups.is_none();
     let (dimension, values, with_tenant) = rollups.unwrap_or((Dimension::Tenant, None, false));
+    let told_by_distributions = !is_from_calls && are_told_by_distributions(dimension, &measures, &distributions);
+    if told_by_distributions {
+        distributions = told_by(&measures).chain(distributions).collect();
+        distributions.sort_unstable();
+        distributions.dedup();
+    }
     let pieces = if is_from_calls {
         WindowPlan::calls_of(question.window)
     } else if reads_figures {
         let coarsest = series.as_ref().map_or(Resolution::Day, Series::resolution);
-        let finest = dimension.row().finest;
+        let finest = finest_of(dimension, with_tenant, told_by_distributions, &distributions);
         if coarsest < finest {
             return Err(QuestionFault::Unaligned(dimension));
         }
@@ -125,9 +135,38 @@ pub fn plan(question: Question) -> Result<ReadPlan, QuestionFault> {
         by_bucket: series.is_some(),
         active_calls: question.metrics.iter().any(|metric| metric.row().formula == Formula::ActiveCalls),
         is_from_calls,
+        told_by_distributions,
         series,
         question,
     })
+}
+
+/// Whether distributions tell all measures, of groups that have them in narrower buckets than sums.
+fn are_told_by_distributions(dimension: Dimension, measures: &[Measure], distributions: &[Distribution]) -> bool {
+    let row = dimension.row();
+    let of_uses = |measure: &Measure| *measure == Measure::Calls || measure.subject() == Subject::Use;
+    row.finest_distributions < row.finest
+        && measures.iter().all(of_uses)
+        && distributions.iter().all(|distribution| distribution.subject() == Subject::Use)
+}
+
+/// The distributions that tell some measures.
+fn told_by(measures: &[Measure]) -> impl Iterator<Item = Distribution> {
+    let tells = |distribution: &&Distribution| {
+        let told = [Some(distribution.samples()), distribution.latency_us()];
+        told.into_iter().flatten().any(|measure| measures.contains(&measure))
+    };
+    Distribution::ALL.iter().filter(tells).copied()
+}
+
+/// The narrowest buckets that have all that is read.
+fn finest_of(dimension: Dimension, with_tenant: bool, by_distributions: bool, read: &[Distribution]) -> Resolution {
+    let of = |dimension: Dimension, sums: Resolution| {
+        read.iter().map(|&distribution| dimension.finest_of(distribution)).fold(sums, Resolution::max)
+    };
+    let row = dimension.row();
+    let finest = of(dimension, if by_distributions { row.finest_distributions } else { row.finest });
+    if with_tenant { finest.max(of(Dimension::Tenant, Dimension::Tenant.row().finest)) } else { finest }
 }
 
 /// The one dimension of uses or errors that a question names, if it names any.
@@ -185,7 +224,7 @@ fn rollups_of(question: &Question, measures: &[Measure], distributions: &[Distri
         let is_simple = wanted.len() == question.filters.len() && wanted.len() <= 1;
         let has_unknown = question.filters.iter().any(Filter::has_unknown);
         // Without a filter, the total is the tenant's.
-        let with_tenant = is_grouped && question.filters.is_empty();
+        let with_tenant = is_grouped && question.filters.is_empty() && question.wants_total;
         return (is_simple && !has_unknown && (is_one || is_of_subject)).then_some((dimension, values, with_tenant));
     }
     let accepts_unknown = question.filters.iter().all(Filter::accepts_unknown);
@@ -203,10 +242,10 @@ fn rollups_of(question: &Question, measures: &[Measure], distributions: &[Distri
 }
 
 impl ReadPlan {
-    /// Whether sums are read.
+    /// The measures whose sums are read, ascending.
     #[must_use]
-    pub fn reads_sums(&self) -> bool {
-        !self.measures.is_empty()
+    pub fn read_sums(&self) -> &[Measure] {
+        if self.told_by_distributions { &[Measure::Calls] } else { &self.measures }
     }
 
     /// Whether the latencies of calls are needed, or what they used.
@@ -277,6 +316,7 @@ mod tests {
             filters: Vec::new(),
             cut: None,
             shows_unknown: true,
+            wants_total: true,
         }
     }
 
@@ -305,6 +345,26 @@ mod tests {
             |dimension| plan(Question { window: late, ..by(dimension, Metric::TotalCalls) }).unwrap().pieces.edges;
         assert_eq!(edges(Dimension::Workflow)[0].start(), NOON + Span::from_seconds(60));
         assert_eq!(edges(Dimension::Agent)[0].start(), NOON);
+    }
+
+    #[test]
+    fn buckets_are_as_narrow_as_those_that_have_what_is_read() {
+        let finest = |dimension, metric, wants_total| {
+            let plan = plan(Question { wants_total, ..by(dimension, metric) }).unwrap();
+            let edge = plan.pieces.edge_buckets().next().unwrap();
+            (edge.resolution, plan.told_by_distributions)
+        };
+        let (provider, tenant) = (Dimension::Provider, Dimension::Workflow);
+        assert_eq!(finest(provider, Metric::P95SttLatencyMs, false), (Resolution::Minute, true));
+        assert_eq!(finest(provider, Metric::AvgSttLatencyMs, false), (Resolution::Minute, true));
+        // The tenant's distributions are wider than those of its providers.
+        assert_eq!(finest(provider, Metric::P95SttLatencyMs, true), (Resolution::FifteenMinutes, true));
+        assert_eq!(finest(provider, Metric::SuccessRate, false), (Resolution::FifteenMinutes, false));
+        assert_eq!(finest(provider, Metric::P95TurnLatencyMs, false), (Resolution::FifteenMinutes, false));
+        assert_eq!(finest(tenant, Metric::SuccessRate, false), (Resolution::Minute, false));
+        assert_eq!(finest(tenant, Metric::P95SttLatencyMs, false), (Resolution::FifteenMinutes, false));
+        let plan = plan(Question { wants_total: false, ..by(provider, Metric::AvgSttLatencyMs) }).unwrap();
+        assert_eq!((plan.read_sums(), &plan.distributions[..]), (&[Measure::Calls][..], &[Distribution::Stt][..]));
     }
 
     #[test]

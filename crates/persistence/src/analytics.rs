@@ -152,12 +152,17 @@ fn loaded(plan: &ReadPlan, rows: Vec<Part>) -> Result<(Loaded, Vec<LoggedError>)
             Part::KeptFrom(time) => loaded.kept_from = Some(time.0),
             Part::Sums { group, bucket, sums } => {
                 let mut all = Sums::default();
-                plan.measures.iter().zip(sums).for_each(|(&measure, sum)| all.add(measure, sum));
+                plan.read_sums().iter().zip(sums).for_each(|(&measure, sum)| all.add(measure, sum));
                 loaded.sums.push(LoadedSums { group: group_id(group)?, bucket: bucket.0, sums: all });
             }
             Part::Distributions { group, bucket, histograms } => {
                 let (group, bucket) = (group_id(group)?, bucket.0);
-                let found = decode_distributions(&histograms).map_err(damaged)?;
+                let (calls, found) = decode_distributions(&histograms).map_err(damaged)?;
+                if plan.told_by_distributions {
+                    let mut sums = Sums::default();
+                    sums.add(Measure::Calls, calls);
+                    loaded.sums.push(LoadedSums { group, bucket, sums });
+                }
                 for (distribution, sum_us, histogram) in found {
                     if plan.distributions.contains(&distribution) {
                         let histogram = histogram.to_vec();
@@ -194,8 +199,7 @@ fn loaded(plan: &ReadPlan, rows: Vec<Part>) -> Result<(Loaded, Vec<LoggedError>)
 /// is prepared once a connection.
 fn parts_of(tenant: TenantId, plan: &ReadPlan) -> WideStatement {
     let tenant = Id::from(tenant);
-    let measures = if plan.reads_sums() { &plan.measures[..] } else { &[] };
-    let mut statement = WideStatement::new(measures.iter().map(|measure| measure.as_str()).collect());
+    let mut statement = WideStatement::new(plan.read_sums().iter().map(|measure| measure.as_str()).collect());
     if !plan.measures.is_empty() || !plan.distributions.is_empty() {
         statement.add(Part::KEPT_FROM, &[(Cell::Time0, "calls_kept_from")], false, &kept_from(tenant));
         if !plan.is_from_calls {
@@ -252,8 +256,8 @@ fn kept_from(tenant: Id) -> Statement {
 
 /// What the groups of a dimension have in a range.
 fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, of: Dimension, range: BucketRange) {
-    if plan.reads_sums() {
-        let columns: Vec<String> = plan.measures.iter().map(|&measure| column(measure, plan.by_bucket)).collect();
+    if !plan.read_sums().is_empty() {
+        let columns: Vec<String> = plan.read_sums().iter().map(|&measure| column(measure, plan.by_bucket)).collect();
         let columns = columns.join(", ");
         let mut query = Statement::default();
         let bucket = if plan.by_bucket { "bucket" } else { "MIN(bucket) AS bucket" };

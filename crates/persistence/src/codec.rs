@@ -3,11 +3,11 @@
 
 use callscope_domain::varint::{self, VarintFault};
 use callscope_domain::{
-    CallFacts, Distribution, ErrorKind, Latency, LatencyTotals, Level, ModelName, NumberFact, Numbers, Provider,
-    ProviderName, ProviderType, ProviderUse, Service, TagKey, TagValue,
+    CallFacts, Distribution, ErrorKind, Latency, Level, Measure, ModelName, NumberFact, Numbers, Provider,
+    ProviderName, ProviderType, ProviderUse, Service, TagKey, TagValue, Totals,
 };
 
-/// The first byte of encoded latencies: it names the layout of the rest.
+/// The first byte of encoded latencies and distributions: it names the layout of the rest.
 const VERSION: u8 = 1;
 
 /// Why stored bytes cannot be read.
@@ -101,11 +101,12 @@ pub fn decode_tags(mut bytes: &[u8]) -> Result<Vec<(TagKey, TagValue)>, Malforme
     Ok(tags)
 }
 
-/// For each distribution its code, its sum in two's complement, and its histogram with the length before it. Numbers are
-/// LEB128.
-pub fn encode_distributions(distributions: &[(Distribution, LatencyTotals)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (distribution, totals) in distributions {
+/// Version byte; the number of calls, in two's complement; then for each distribution its code, its sum in two's complement, and its
+/// histogram with the length before it. Numbers are LEB128.
+pub fn encode_distributions(totals: &Totals) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    varint::push(&mut bytes, totals.sums[Measure::Calls].cast_unsigned());
+    for (distribution, totals) in totals.distributions() {
         let histogram = totals.histogram.to_bytes();
         varint::push(&mut bytes, distribution.code().unsigned_abs().into());
         varint::push(&mut bytes, totals.sum_us.cast_unsigned());
@@ -119,7 +120,9 @@ pub fn encode_distributions(distributions: &[(Distribution, LatencyTotals)]) -> 
 type EncodedDistribution<'b> = (Distribution, i64, &'b [u8]);
 
 /// Reads what [`encode_distributions`] wrote, but for the histograms.
-pub fn decode_distributions(mut bytes: &[u8]) -> Result<Vec<EncodedDistribution<'_>>, Malformed> {
+pub fn decode_distributions(bytes: &[u8]) -> Result<(i64, Vec<EncodedDistribution<'_>>), Malformed> {
+    let Some((&VERSION, mut bytes)) = bytes.split_first() else { return Err(Malformed) };
+    let calls = varint::take(&mut bytes)?.cast_signed();
     let mut distributions = Vec::new();
     while !bytes.is_empty() {
         let code = i16::try_from(varint::take(&mut bytes)?).map_err(|_| Malformed)?;
@@ -130,7 +133,7 @@ pub fn decode_distributions(mut bytes: &[u8]) -> Result<Vec<EncodedDistribution<
         bytes = rest;
         distributions.push((distribution, sum_us, histogram));
     }
-    Ok(distributions)
+    Ok((calls, distributions))
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
@@ -195,7 +198,7 @@ fn take_latency(bytes: &mut &[u8]) -> Result<Latency, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use callscope_domain::{CallId, CallStatus, Timestamp};
+    use callscope_domain::{CallId, CallStatus, LatencyTotals, Timestamp};
     use uuid::Uuid;
 
     fn latencies(latencies_ms: &[f64]) -> Vec<Latency> {
@@ -244,6 +247,26 @@ mod tests {
         assert_eq!(decode_numbers(&encode_numbers(&numbers)).unwrap(), numbers);
         let tags = vec![(TagKey::new("a").unwrap(), TagValue::new("é: ✓").unwrap())];
         assert_eq!(decode_tags(&encode_tags(&tags)).unwrap(), tags);
+    }
+
+    #[test]
+    fn distributions_are_read_as_they_were_written() {
+        let mut totals = Totals::default();
+        totals.sums.add(Measure::Calls, -3);
+        totals.add_distribution(Distribution::Turn, &LatencyTotals::of(&latencies(&[1.0, 2.0])));
+        totals.add_distribution(Distribution::Duration, &LatencyTotals::of(&latencies(&[60.0])));
+        let bytes = encode_distributions(&totals);
+        let (calls, read) = decode_distributions(&bytes).unwrap();
+        let expected: Vec<(Distribution, i64, Vec<u8>)> = totals
+            .distributions()
+            .iter()
+            .map(|(of, counted)| (*of, counted.sum_us, counted.histogram.to_bytes()))
+            .collect();
+        let read: Vec<_> = read.into_iter().map(|(of, sum_us, histogram)| (of, sum_us, histogram.to_vec())).collect();
+        assert_eq!((calls, read), (-3, expected));
+        for malformed in [&[][..], &[2, 0], &[1], &[1, 0, 99, 0, 0], &[1, 0, 0, 0, 9], &[1, 128]] {
+            assert!(decode_distributions(malformed).is_err(), "{malformed:?}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl SumColumns {
         let (dimension, resolution, group_id, bucket) = Default::default();
         let mut rows = Self { dimension, resolution, group_id, bucket, sums: [const { Vec::new() }; Measure::COUNT] };
         for (key, totals) in deltas.rows() {
-            if totals.sums != Sums::default() {
+            if key.resolution >= key.dimension.row().finest && totals.sums != Sums::default() {
                 rows.push(*key, &totals.sums);
             }
         }
@@ -249,18 +249,18 @@ pub async fn add_rollups(
 
 /// Loads the histograms that exist, adds, and writes the sums. Under the tenant's lock they stay as they were loaded.
 async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDeltas) -> Result<(), StoreError> {
-    let changed: Vec<(DistributionKey, &Totals)> = deltas
+    let changed: Vec<(DistributionKey, i64, &Totals)> = deltas
         .rows()
         .iter()
-        .filter(|(_, totals)| !totals.distributions().is_empty())
+        .filter(|(key, totals)| counted_calls(key, totals) != 0 || !totals.distributions().is_empty())
         .map(|(key, totals)| {
             let codes = (key.dimension.row().code, key.resolution.code());
-            ((codes.0, codes.1, key.group.0, key.bucket.into()), totals)
+            ((codes.0, codes.1, key.group.0, key.bucket.into()), counted_calls(key, totals), totals)
         })
         .collect();
     for changed in changed.chunks(DISTRIBUTIONS_MAX) {
         let mut keys = DistributionKeys::default();
-        for &(key, _) in changed {
+        for &(key, ..) in changed {
             keys.push(key);
         }
         let mut stored: HashMap<DistributionKey, Totals> = HashMap::new();
@@ -271,15 +271,16 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
             }
         }
         let (mut new_rows, mut known_rows) = (DistributionColumns::default(), DistributionColumns::default());
-        for &(key, delta) in changed {
+        for &(key, calls, delta) in changed {
             let known = stored.remove(&key);
             let rows = if known.is_some() { &mut known_rows } else { &mut new_rows };
             let mut sum = known.unwrap_or_default();
+            sum.sums.add(Measure::Calls, calls);
             for (distribution, totals) in delta.distributions() {
                 sum.add_distribution(*distribution, totals);
             }
             let (of_dimension, of_resolution, group, start) = key;
-            rows.push((of_dimension, of_resolution, group, start, encode_distributions(sum.distributions())));
+            rows.push((of_dimension, of_resolution, group, start, encode_distributions(&sum)));
         }
         conn.insert(NEW_DISTRIBUTIONS, tenant, new_rows).await?;
         conn.insert(DISTRIBUTIONS, tenant, known_rows).await?;
@@ -287,10 +288,17 @@ async fn add_distributions(conn: &mut Conn, tenant: TenantId, deltas: &RollupDel
     Ok(())
 }
 
-/// Totals of distributions alone.
+/// The calls that stand beside the distributions of a group, where its sums do not tell them.
+fn counted_calls(key: &RollupKey, totals: &Totals) -> i64 {
+    if key.resolution < key.dimension.row().finest { totals.sums[Measure::Calls] } else { 0 }
+}
+
+/// Totals of distributions, and of the calls that stand beside them.
 fn distributions_of(bytes: &[u8]) -> Result<Totals, StoreError> {
     let mut totals = Totals::default();
-    for (distribution, sum_us, histogram) in decode_distributions(bytes).map_err(damaged)? {
+    let (calls, distributions) = decode_distributions(bytes).map_err(damaged)?;
+    totals.sums.add(Measure::Calls, calls);
+    for (distribution, sum_us, histogram) in distributions {
         let histogram = LatencyHistogram::from_bytes(histogram).map_err(damaged)?;
         totals.add_distribution(distribution, &LatencyTotals { sum_us, histogram });
     }

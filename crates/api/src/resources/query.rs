@@ -357,6 +357,7 @@ async fn list_dimension_values(
             filters,
             cut: None,
             shows_unknown: is_call,
+            wants_total: false,
         };
         let figures = state.analytics.ask(tenant, question).await?;
         plain_answer(&values(&axis, &figures, &params))

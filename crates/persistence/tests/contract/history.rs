@@ -115,6 +115,7 @@ impl History {
                 filters: Vec::new(),
                 cut: None,
                 shows_unknown: false,
+                wants_total: false,
             };
             let figures = service.ask(tenant, question).await.unwrap();
             assert_eq!(figures.additive, dimension.subject() == MeasureSubject::Call);

@@ -97,6 +97,7 @@ fn questions() -> Vec<Question> {
         filters: Vec::new(),
         cut: None,
         shows_unknown: true,
+        wants_total: true,
     };
     let mut questions = vec![whole(&[Metric::TotalCalls, Metric::ActiveCallsNow])];
     let filters = vec![Filter::is(Dimension::Workflow, "workflow-0")];

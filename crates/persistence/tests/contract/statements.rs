@@ -345,7 +345,8 @@ async fn ask(server: &Server, tenant: TenantId, question: &str) {
         "errors per call by agent" => {
             let (metrics, axes) = (vec![Metric::ErrorsPerCall], vec![Axis::Dimension(Dimension::Agent)]);
             let filters = Vec::new();
-            let question = Question { window, metrics, axes, filters, cut: None, shows_unknown: true };
+            let question =
+                Question { window, metrics, axes, filters, cut: None, shows_unknown: true, wants_total: true };
             service.ask(tenant, question).await.map(drop)
         }
         "errors" => errors(None, None).await,

@@ -61,6 +61,7 @@ impl Grouped {
             filters: Vec::new(),
             cut: None,
             shows_unknown: false,
+            wants_total: false,
         };
         let answer = self.runtime.block_on(self.analytics.ask(self.tenant, question)).unwrap();
         assert!(answer.additive);
