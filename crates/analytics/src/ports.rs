@@ -83,8 +83,8 @@ pub trait AnalyticsStore: Send + Sync {
     /// Reads what a plan needs.
     async fn load(&self, tenant: TenantId, plan: &ReadPlan) -> Result<Loaded, StoreError>;
 
-    /// Sends the calls of a plan's window that its filters may let through, as one state of the database, some thousand at a
-    /// time, until nobody takes them any more.
+    /// Sends the calls of a plan's window that its filters may let through, in pages of some thousands and from one snapshot of
+    /// the database. It stops when the receiver is dropped.
     async fn send_calls(
         &self,
         tenant: TenantId,

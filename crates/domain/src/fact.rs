@@ -87,9 +87,9 @@ impl Numbers {
 /// Which way a call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Somebody called the agent.
+    /// The caller called the agent.
     Inbound,
-    /// The agent called somebody.
+    /// The agent placed the call.
     Outbound,
     /// From a browser or an app.
     Web,
@@ -104,7 +104,7 @@ pub enum Outcome {
     Success,
     /// It did not.
     Failure,
-    /// Nobody can tell.
+    /// The source cannot tell.
     Unknown,
 }
 

@@ -85,7 +85,7 @@ pub struct ShownValue {
     pub value: GroupValue,
     /// The slug and the name of a workflow.
     pub label: Option<WorkflowLabel>,
-    /// The value as clients read and write it; none for a workflow that nobody knows the slug of.
+    /// The value as clients read and write it; none for a workflow whose slug is unknown.
     pub text: Option<Box<str>>,
 }
 

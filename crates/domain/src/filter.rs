@@ -53,7 +53,7 @@ impl Display for Axis {
 pub struct AxisFault;
 
 impl Axis {
-    /// The names of the dimensions that anybody may ask for.
+    /// The names of the dimensions that a question may use.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
         Dimension::ALL.iter().filter(|of| **of != Dimension::Tenant).map(|dimension| dimension.as_str()).collect()
@@ -135,7 +135,7 @@ impl Filter {
 /// The slugs of workflows, which calls name by their ids.
 pub type Slugs = HashMap<WorkflowId, Slug>;
 
-/// A value as clients read it; a workflow that nobody knows the slug of has none.
+/// A value as clients read it; none for a workflow whose slug is unknown.
 #[must_use]
 pub fn text_of(value: &GroupValue, slugs: &Slugs) -> Option<Box<str>> {
     Some(match value {

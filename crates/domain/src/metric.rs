@@ -89,8 +89,13 @@ macro_rules! metrics {
 
 use Distribution::{Duration, Llm, Stt, Tts};
 use Formula::{ActiveCalls, Difference, Known, Mean, Percentage, Percentile, Rate, Sum};
-#[allow(clippy::enum_glob_use, reason = "the rows of the table below use them all")]
-use Measure::*;
+use Measure::{
+    CachedTokenCalls, CachedTokens, Calls, Completed, CostMicrousd, DurationUs, Ended, Errors, Failed, InputTokenCalls,
+    InputTokens, InterruptibleTurns, InterruptionCalls, Interruptions, LlmLatencyUs, LlmSamples, OutputTokenCalls,
+    OutputTokens, PricedCalls, PricedDurationUs, PricedSucceeded, SttLatencyUs, SttSamples, Succeeded, TokenCalls,
+    TokenDurationUs, TokenSucceeded, ToolCallCalls, ToolCalls, TotalTokens, TtsLatencyUs, TtsSamples, TurnCalls,
+    TurnInterruptions, TurnLatencyUs, TurnSamples, Turns, Unsuccessful,
+};
 
 metrics! {
     TotalCalls           = "total_calls",                  Sum(Calls),                                     Count,        0, "Calls of any status that started in the window.";

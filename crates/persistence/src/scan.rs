@@ -220,7 +220,7 @@ pub fn push_texts<'t>(query: &mut Statement, texts: impl IntoIterator<Item = &'t
 }
 
 impl Database {
-    /// Sends the calls of a plan's window, as one state of the database, until nobody takes them any more.
+    /// Sends the calls of a plan's window from one snapshot of the database, until the receiver is dropped.
     pub(crate) async fn send_calls(
         &self,
         tenant: TenantId,

@@ -15,8 +15,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 const STRING_BOUNDS: [&str; 3] = ["minLength", "maxLength", "pattern"];
 
 /// Leaves out what no generator can use: other media types of a body that may be sent as JSON as well, answers to
-/// those who keep what they were answered, which no generated client does, and the endpoints that exporters of telemetry
-/// send to.
+/// conditional requests, which no generated client sends, and the endpoints that exporters of telemetry send to.
 pub fn for_clients(mut document: Value) -> Value {
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.retain(|_, item| item["post"]["requestBody"]["content"].get(PROTOBUF).is_none());

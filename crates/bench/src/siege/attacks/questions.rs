@@ -29,8 +29,8 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new(
             "other-windows",
             ACME,
-            "100 connections ask every question about windows that nobody asked about before, so that the cache of \
-             answers helps nobody and forgets the others' answers.",
+            "100 connections ask every question about windows that are new each time, so that every request misses the \
+             cache and evicts other tenants' answers.",
             |attacker| Box::pin(other_windows(attacker)),
         ),
         Attack::new(

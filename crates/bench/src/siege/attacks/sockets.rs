@@ -48,7 +48,7 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new("ping-flood", ACME, "8 sockets send empty pings without a pause.", |attacker| {
             Box::pin(message_flood(attacker, frame(PING, b"")))
         }),
-        Attack::new("message-flood", ACME, "8 sockets send messages that nobody understands.", |attacker| {
+        Attack::new("message-flood", ACME, "8 sockets send messages of no known type.", |attacker| {
             Box::pin(message_flood(attacker, frame(TEXT, br#"{"action":"dance","steps":[[[[[[[[]]]]]]]]}"#)))
         }),
         Attack::new(
