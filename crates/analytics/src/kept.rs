@@ -5,8 +5,8 @@
 
 use crate::groups::{BatchGroups, GroupIds};
 use callscope_domain::{
-    Call, CallFacts, CallStatus, Contribution, Dimension, Group, Refusal, Resolution, Span, TenantId, Timestamp,
-    TransitionKind, ValuesMax,
+    Call, CallFacts, CallStatus, Dimension, Group, Refusal, Resolution, Span, TenantId, Timestamp, TransitionKind,
+    ValuesMax,
 };
 use std::sync::Arc;
 
@@ -202,8 +202,10 @@ impl Ledger {
 
     /// Takes up the groups of a call all of whose values are known, or are always kept.
     pub fn admit_all(&mut self, call: &CallFacts) {
-        for (group, _) in Contribution::of(call).into_groups() {
-            self.groups.admit(group, usize::MAX);
+        for &dimension in Dimension::ALL {
+            for value in dimension.values_of(call) {
+                self.groups.admit(Group { dimension, value }, usize::MAX);
+            }
         }
     }
 

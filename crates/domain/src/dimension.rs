@@ -181,6 +181,16 @@ impl Dimension {
         }
     }
 
+    /// The values of a call, of its uses and of its errors; those of uses and errors may stand here more than once.
+    #[must_use]
+    pub fn values_of(self, call: &CallFacts) -> Vec<GroupValue> {
+        match self.row().grouping {
+            Grouping::Tenant | Grouping::Workflow | Grouping::Text(_) => self.value_of(call).into_iter().collect(),
+            Grouping::Use(value, _) => call.providers.iter().filter_map(value).collect(),
+            Grouping::Error(value) => call.error_kinds.iter().map(|&kind| value(kind)).collect(),
+        }
+    }
+
     /// What its groups are groups of.
     #[must_use]
     pub const fn subject(self) -> Subject {

@@ -212,12 +212,7 @@ fn texts_of(axis: &Axis, call: &CallFacts, slugs: &Slugs) -> Vec<Box<str>> {
         Axis::Tag(key) => return tag_of(call, key).map(Into::into).into_iter().collect(),
         Axis::Dimension(dimension) => *dimension,
     };
-    let values: Vec<GroupValue> = match dimension.row().grouping {
-        Grouping::Tenant | Grouping::Workflow | Grouping::Text(_) => dimension.value_of(call).into_iter().collect(),
-        Grouping::Use(value, _) => call.providers.iter().filter_map(value).collect(),
-        Grouping::Error(value) => call.error_kinds.iter().map(|&kind| value(kind)).collect(),
-    };
-    values.iter().filter_map(|value| text_of(value, slugs)).collect()
+    dimension.values_of(call).iter().filter_map(|value| text_of(value, slugs)).collect()
 }
 
 /// The value of a tag of a call.

@@ -105,22 +105,22 @@ impl Part {
         Ok(match row.part()? {
             Self::KEPT_FROM => Self::KeptFrom(time(Cell::Time0)?),
             Self::SUMS => {
-                Self::Sums { group: number(Cell::Number0)?, bucket: time(Cell::Time0)?, sums: row.measures()? }
+                Self::Sums { group: number(Cell::Number)?, bucket: time(Cell::Time0)?, sums: row.measures()? }
             }
             Self::DISTRIBUTIONS => Self::Distributions {
-                group: number(Cell::Number0)?,
+                group: number(Cell::Number)?,
                 bucket: time(Cell::Time0)?,
                 histograms: present(row.bytes(Cell::Bytes0)?)?,
             },
             Self::CALL => Self::Call(Box::new(CallFactsRow::from_wide(row)?)),
-            Self::GROUP => Self::Group { id: number(Cell::Number0)?, value: present(row.text(Cell::Text0)?)? },
+            Self::GROUP => Self::Group { id: number(Cell::Number)?, value: present(row.text(Cell::Text0)?)? },
             Self::WORKFLOW => Self::Workflow {
-                id: number(Cell::Number0)?,
+                id: number(Cell::Number)?,
                 workflow: present(row.id(Cell::Key0)?)?,
                 slug: present(row.text(Cell::Text0)?)?,
                 name: row.text(Cell::Text1)?,
             },
-            Self::ACTIVE_CALLS => Self::ActiveCalls(number(Cell::Number0)?),
+            Self::ACTIVE_CALLS => Self::ActiveCalls(number(Cell::Number)?),
             Self::ERROR => Self::Error(LoggedErrorRow::from_wide(row)?),
             part => return Err(format!("unknown part {part}").into()),
         })
@@ -208,7 +208,7 @@ fn parts_of(tenant: TenantId, plan: &ReadPlan) -> WideStatement {
         add_groups(&mut statement, tenant, plan);
     }
     if plan.active_calls {
-        statement.add(Part::ACTIVE_CALLS, &[(Cell::Number0, "active")], false, &active_calls(tenant, plan));
+        statement.add(Part::ACTIVE_CALLS, &[(Cell::Number, "active")], false, &active_calls(tenant, plan));
     }
     statement
 }
@@ -267,7 +267,7 @@ fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, of: Dim
         if !plan.by_bucket {
             query.push(" GROUP BY group_id");
         }
-        let cells = [(Cell::Number0, "group_id"), (Cell::Time0, "bucket")];
+        let cells = [(Cell::Number, "group_id"), (Cell::Time0, "bucket")];
         statement.add(Part::SUMS, &cells, true, &for_each_group(query, tenant, plan, of));
     }
     if !plan.distributions.is_empty() {
@@ -275,7 +275,7 @@ fn add_range(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan, of: Dim
         query.push("SELECT group_id, bucket, histograms FROM rollup_distributions WHERE ");
         add_key(&mut query, tenant, plan, of, range);
         add_bounds(&mut query, range);
-        let cells = [(Cell::Number0, "group_id"), (Cell::Time0, "bucket"), (Cell::Bytes0, "histograms")];
+        let cells = [(Cell::Number, "group_id"), (Cell::Time0, "bucket"), (Cell::Bytes0, "histograms")];
         statement.add(Part::DISTRIBUTIONS, &cells, false, &for_each_group(query, tenant, plan, of));
     }
 }
@@ -356,14 +356,14 @@ fn add_groups(statement: &mut WideStatement, tenant: Id, plan: &ReadPlan) {
             query.push(" FROM workflows WHERE tenant_id = ").bind_id(tenant);
         }
         let cells =
-            [(Cell::Number0, "group_id"), (Cell::Key0, "workflow_id"), (Cell::Text0, "slug"), (Cell::Text1, "name")];
+            [(Cell::Number, "group_id"), (Cell::Key0, "workflow_id"), (Cell::Text0, "slug"), (Cell::Text1, "name")];
         statement.add(Part::WORKFLOW, &cells, false, &query);
     }
     if is_rolled_up && !of_workflows {
         let mut query = Statement::default();
         query.push("SELECT group_id, value");
         add_groups_source(&mut query, tenant, plan);
-        statement.add(Part::GROUP, &[(Cell::Number0, "group_id"), (Cell::Text0, "value")], false, &query);
+        statement.add(Part::GROUP, &[(Cell::Number, "group_id"), (Cell::Text0, "value")], false, &query);
     }
 }
 

@@ -28,33 +28,26 @@ columns! {
     }
 }
 
-/// The columns of calls beside the texts.
-const CALL_NAMES: [&str; 10] = [
-    "call_id",
-    "status",
-    "started_at",
-    "ended_at",
-    "workflow_id",
-    "numbers",
-    "latencies",
-    "error_kinds",
-    "tags",
-    "logged_errors",
-];
+columns! {
+    /// The columns of calls beside the texts.
+    OwnColumns {
+        call_id: Id as Key,
+        status: Word<CallStatus> as Text,
+        started_at: Time as Instant,
+        ended_at: Option<Time> as Nullable<Instant>,
+        workflow_id: Option<Id> as Nullable<Key>,
+        numbers: Vec<u8> as Binary,
+        latencies: Vec<u8> as Binary,
+        error_kinds: Vec<u8> as Binary,
+        tags: Vec<u8> as Binary,
+        logged_errors: i32 as Integer,
+    }
+}
 
-/// Whole calls, to be written: the columns above, and one for each text.
+/// Whole calls, to be written.
 #[derive(Debug, Default)]
 pub struct CallColumns {
-    call_id: Vec<Id>,
-    status: Vec<Word<CallStatus>>,
-    started_at: Vec<Time>,
-    ended_at: Vec<Option<Time>>,
-    workflow_id: Vec<Option<Id>>,
-    numbers: Vec<Vec<u8>>,
-    latencies: Vec<Vec<u8>>,
-    error_kinds: Vec<Vec<u8>>,
-    tags: Vec<Vec<u8>>,
-    logged_errors: Vec<i32>,
+    own: OwnColumns,
     texts: [Vec<Option<String>>; TextFact::COUNT],
 }
 
@@ -62,28 +55,33 @@ impl CallColumns {
     /// Adds a call, so many of whose errors go into the log.
     pub fn push_call(&mut self, call: &Call, logged_errors: usize) {
         let facts = call.facts();
-        self.call_id.push(facts.id.into());
-        self.status.push(Word(facts.status));
-        self.started_at.push(facts.started_at.into());
-        self.ended_at.push(facts.ended_at.map(Time));
-        self.workflow_id.push(facts.workflow_id.map(Id::from));
-        self.numbers.push(encode_numbers(&facts.numbers));
-        self.latencies.push(encode_latencies(facts));
-        self.error_kinds.push(encode_kinds(&facts.error_kinds));
-        self.tags.push(encode_tags(&facts.tags));
-        self.logged_errors.push(i32::try_from(logged_errors).unwrap_or(i32::MAX));
+        self.own.push((
+            facts.id.into(),
+            Word(facts.status),
+            facts.started_at.into(),
+            facts.ended_at.map(Time),
+            facts.workflow_id.map(Id::from),
+            encode_numbers(&facts.numbers),
+            encode_latencies(facts),
+            encode_kinds(&facts.error_kinds),
+            encode_tags(&facts.tags),
+            i32::try_from(logged_errors).unwrap_or(i32::MAX),
+        ));
         for (column, &fact) in self.texts.iter_mut().zip(TextFact::ALL) {
             column.push(facts.texts.get(fact).map(Into::into));
         }
     }
 }
 
+/// The number of columns beside the texts.
+const OWN: usize = OwnColumns::NAMES.len();
+
 /// The names of all columns of [`CallColumns`].
-const CALL_COLUMN_NAMES: [&str; CALL_NAMES.len() + TextFact::COUNT] = {
-    let mut names = [""; CALL_NAMES.len() + TextFact::COUNT];
+const CALL_COLUMN_NAMES: [&str; OWN + TextFact::COUNT] = {
+    let mut names = [""; OWN + TextFact::COUNT];
     let mut at = 0;
     while at < names.len() {
-        names[at] = if at < CALL_NAMES.len() { CALL_NAMES[at] } else { TextFact::WORDS[at - CALL_NAMES.len()] };
+        names[at] = if at < OWN { OwnColumns::NAMES[at] } else { TextFact::WORDS[at - OWN] };
         at += 1;
     }
     names
@@ -93,28 +91,11 @@ impl Columns for CallColumns {
     const NAMES: &'static [&'static str] = &CALL_COLUMN_NAMES;
 
     fn len(&self) -> usize {
-        self.call_id.len()
+        self.own.len()
     }
 
-    fn bind_arrays<'b>(&'b self, rows: Range<usize>, _: Used, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        macro_rules! bind {
-            ($($column:ident: $rust:ty as $sql:ty),+) => {$(
-                out.push_bind_param::<Array<$sql>, [$rust]>(&self.$column[rows.clone()])?;
-                out.push_sql(", ");
-            )+};
-        }
-        bind! {
-            call_id: Id as Key,
-            status: Word<CallStatus> as Text,
-            started_at: Time as Instant,
-            ended_at: Option<Time> as Nullable<Instant>,
-            workflow_id: Option<Id> as Nullable<Key>,
-            numbers: Vec<u8> as Binary,
-            latencies: Vec<u8> as Binary,
-            error_kinds: Vec<u8> as Binary,
-            tags: Vec<u8> as Binary
-        }
-        out.push_bind_param::<Array<Integer>, [i32]>(&self.logged_errors[rows.clone()])?;
+    fn bind_arrays<'b>(&'b self, rows: Range<usize>, used: Used, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.own.bind_arrays(rows.clone(), used, out.reborrow())?;
         for column in &self.texts {
             out.push_sql(", ");
             out.push_bind_param::<Array<Nullable<Text>>, [Option<String>]>(&column[rows.clone()])?;
@@ -122,25 +103,8 @@ impl Columns for CallColumns {
         Ok(())
     }
 
-    fn bind_row<'b>(&'b self, row: usize, _: Used, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        macro_rules! bind {
-            ($($column:ident: $rust:ty as $sql:ty),+) => {$(
-                out.push_bind_param::<$sql, $rust>(&self.$column[row])?;
-                out.push_sql(", ");
-            )+};
-        }
-        bind! {
-            call_id: Id as Key,
-            status: Word<CallStatus> as Text,
-            started_at: Time as Instant,
-            ended_at: Option<Time> as Nullable<Instant>,
-            workflow_id: Option<Id> as Nullable<Key>,
-            numbers: Vec<u8> as Binary,
-            latencies: Vec<u8> as Binary,
-            error_kinds: Vec<u8> as Binary,
-            tags: Vec<u8> as Binary
-        }
-        out.push_bind_param::<Integer, i32>(&self.logged_errors[row])?;
+    fn bind_row<'b>(&'b self, row: usize, used: Used, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.own.bind_row(row, used, out.reborrow())?;
         for column in &self.texts {
             out.push_sql(", ");
             out.push_bind_param::<Nullable<Text>, Option<String>>(&column[row])?;
@@ -281,7 +245,7 @@ where
     fn build<'a>(row: &impl NamedRow<'a, DB>) -> deserialize::Result<Self> {
         let mut texts = [const { None }; TextFact::COUNT];
         for (at, text) in texts.iter_mut().enumerate() {
-            *text = row.get_value::<Nullable<Text>, Option<String>, usize>(CALL_NAMES.len() + at)?;
+            *text = row.get_value::<Nullable<Text>, Option<String>, usize>(OWN + at)?;
         }
         let facts = CallFactsRow {
             call_id: row.get_value::<Key, Id, usize>(0)?,

@@ -68,7 +68,7 @@ impl LoggedErrorRow {
     /// Where its columns stand in a [`WideRow`].
     pub const CELLS: &'static [(Cell, &'static str)] = &[
         (Cell::Key0, "call_id"),
-        (Cell::Number0, "position"),
+        (Cell::Number, "position"),
         (Cell::Time0, "occurred_at"),
         (Cell::Text0, "service"),
         (Cell::Text1, "level"),
@@ -82,7 +82,7 @@ impl LoggedErrorRow {
     pub fn from_wide(row: &impl WideRow) -> deserialize::Result<Self> {
         Ok(Self {
             call_id: present(row.id(Cell::Key0)?)?,
-            position: present(row.number(Cell::Number0)?)?,
+            position: present(row.number(Cell::Number)?)?,
             occurred_at: present(row.time(Cell::Time0)?)?,
             service: row.word(Cell::Text0)?,
             level: row.word(Cell::Text1)?,

@@ -15,10 +15,7 @@ use std::marker::PhantomData;
 /// A cell of a row, beside the number of its part and its measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
-    Number0,
-    Number1,
-    Number2,
-    Number3,
+    Number,
     Time0,
     Time1,
     Bytes0,
@@ -41,11 +38,8 @@ pub enum Cell {
 }
 
 /// The cells in the order of the columns, and what PostgreSQL calls their types.
-const CELLS: [(Cell, &str); 23] = [
-    (Cell::Number0, "int8"),
-    (Cell::Number1, "int8"),
-    (Cell::Number2, "int8"),
-    (Cell::Number3, "int8"),
+const CELLS: [(Cell, &str); 20] = [
+    (Cell::Number, "int8"),
     (Cell::Time0, "timestamptz"),
     (Cell::Time1, "timestamptz"),
     (Cell::Bytes0, "bytea"),
