@@ -21,16 +21,28 @@ pub const SEGMENTS_MAX: usize = 32;
 pub const MESSAGE_BYTES_MAX: usize = 2 << 20;
 /// Length of a message past that bound, in characters.
 pub const SHORT_MESSAGE_MAX: usize = 128;
+/// Most bytes that the facts of a call take on average, apart from messages. They take some 40, because names stand once
+/// in a segment; with a different agent, job and model in each fact they would take 4 KiB.
+pub const FACT_BYTES_MAX: usize = 512;
+/// Bytes beyond that bound for the facts about the call's end. A session report of 10,000 turns takes 200 KB.
+pub const ENDING_BYTES_MAX: usize = 4 << 20;
 
 /// The facts of one call, each once, in the order of arrival.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assembly {
     facts: Vec<Fact>,
     known: HashSet<FactId>,
-    /// Facts of each segment, oldest first.
-    segments: Vec<usize>,
+    /// Oldest first.
+    segments: Vec<SegmentSize>,
     reports: usize,
     message_bytes: usize,
+}
+
+/// How much a stored segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SegmentSize {
+    facts: usize,
+    bytes: usize,
 }
 
 /// What to write after a request. Segments are numbered from 0, the oldest.
@@ -68,22 +80,27 @@ impl Assembly {
                     assembly.push(fact);
                 }
             }
-            assembly.segments.push(assembly.facts.len() - before);
+            assembly.segments.push(SegmentSize { facts: assembly.facts.len() - before, bytes: segment.len() });
         }
         Ok(assembly)
     }
 
-    /// Adds the facts that are new, up to `facts_max` plus [`ENDING_FACTS_MAX`], and returns what to write.
+    /// Adds the facts that are new, up to `facts_max` plus [`ENDING_FACTS_MAX`], and returns what to write. Their bytes
+    /// are bounded likewise, by [`FACT_BYTES_MAX`] and [`ENDING_BYTES_MAX`].
     pub fn append(&mut self, facts: impl IntoIterator<Item = Fact>, facts_max: usize) -> Appended {
         let before = self.facts.len();
+        let mut bytes = self.segments.iter().map(|segment| segment.bytes).sum();
         let (mut repeated, mut refused) = (0, 0);
         for mut fact in facts {
             if self.known.contains(&fact.id) {
                 repeated += 1;
-            } else if self.fits(&fact, facts_max) {
-                if self.message_bytes > MESSAGE_BYTES_MAX {
-                    shorten(&mut fact.event);
-                }
+                continue;
+            }
+            if self.message_bytes > MESSAGE_BYTES_MAX {
+                shorten(&mut fact.event);
+            }
+            if let Some(grown) = self.bytes_with(&fact, bytes, facts_max) {
+                bytes = grown;
                 self.push(fact);
             } else {
                 refused += 1;
@@ -117,10 +134,21 @@ impl Assembly {
         derive(identity, &self.facts, reported_errors, is_idle, naming)
     }
 
-    fn fits(&self, fact: &Fact, facts_max: usize) -> bool {
-        let bound = if concerns_end(&fact.event) { facts_max.saturating_add(ENDING_FACTS_MAX) } else { facts_max };
+    /// The bytes of all facts with this one; `None` if it exceeds a bound of the call. A new fact is measured with its
+    /// names, which it may share with others once they are stored.
+    fn bytes_with(&self, fact: &Fact, bytes: usize, facts_max: usize) -> Option<usize> {
+        let bytes_max = facts_max.saturating_mul(FACT_BYTES_MAX).saturating_add(MESSAGE_BYTES_MAX);
+        let (count_max, bytes_max) = if concerns_end(&fact.event) {
+            (facts_max.saturating_add(ENDING_FACTS_MAX), bytes_max.saturating_add(ENDING_BYTES_MAX))
+        } else {
+            (facts_max, bytes_max)
+        };
         let is_report = matches!(fact.event, Event::Report(_));
-        self.facts.len() < bound && !(is_report && self.reports >= REPORTS_PER_CALL_MAX)
+        if self.facts.len() >= count_max || (is_report && self.reports >= REPORTS_PER_CALL_MAX) {
+            return None;
+        }
+        let bytes = bytes + segment::encode(std::slice::from_ref(fact)).len();
+        (bytes <= bytes_max).then_some(bytes)
     }
 
     fn push(&mut self, fact: Fact) {
@@ -140,15 +168,15 @@ impl Assembly {
         let mut merged = added;
         let mut first = self.segments.len();
         if first >= SEGMENTS_MAX {
-            while first > 0 && (first > SEGMENTS_MAX / 2 || self.segments[first - 1] <= merged) {
+            while first > 0 && (first > SEGMENTS_MAX / 2 || self.segments[first - 1].facts <= merged) {
                 first -= 1;
-                merged += self.segments[first];
+                merged += self.segments[first].facts;
             }
         }
         let segment = segment::encode(&self.facts[self.facts.len() - merged..]);
         let is_new = first == self.segments.len();
         self.segments.truncate(first);
-        self.segments.push(merged);
+        self.segments.push(SegmentSize { facts: merged, bytes: segment.len() });
         if is_new { Write::Append(segment) } else { Write::Replace(first, segment) }
     }
 }

@@ -4,7 +4,8 @@ use crate::captures::{self, Capture, Request, received_at, spans};
 use crate::schema::{AnyValue, AnyValueOf, Array, KeyValue, Request as Message, Resources, Scope, Scopes, Span};
 use crate::store::identity;
 use callscope_connectors::assembly::{
-    Assembly, ENDING_FACTS_MAX, MESSAGE_BYTES_MAX, REPORTS_PER_CALL_MAX, SEGMENTS_MAX, SHORT_MESSAGE_MAX, Write,
+    Assembly, ENDING_BYTES_MAX, ENDING_FACTS_MAX, FACT_BYTES_MAX, MESSAGE_BYTES_MAX, REPORTS_PER_CALL_MAX,
+    SEGMENTS_MAX, SHORT_MESSAGE_MAX, Write,
 };
 use callscope_connectors::derivation::{ReportedErrors, State};
 use callscope_connectors::extraction::{ExtractionSettings, SessionEnd, extract_logs, extract_spans, session_report};
@@ -17,6 +18,7 @@ use prost::Message as _;
 use std::sync::LazyLock;
 
 pub const START: u64 = 1_795_335_372_000_000_000;
+const START_US: i64 = 1_795_335_372_000_000;
 
 pub fn text(key: &str, text: &str) -> KeyValue {
     attribute(key, AnyValueOf::Text(text.to_owned()))
@@ -200,15 +202,43 @@ fn long_messages_are_kept_up_to_a_bound() {
 }
 
 #[test]
+fn names_that_differ_in_each_fact_are_kept_up_to_a_bound() {
+    const FACTS_MAX: usize = 5_000;
+    const BYTES_MAX: usize = FACTS_MAX * FACT_BYTES_MAX + MESSAGE_BYTES_MAX;
+    let named = |name: &'static str| {
+        move |id: usize| {
+            let long = format!("{id:\u{1f4de}<200}");
+            let names = ["workflow", "gen_ai.provider.name", "job_id"].map(|key| text(key, &long));
+            span(id as u64, name, [&names[..], &[number("metrics.ttfb", 0.2)]].concat())
+        }
+    };
+    let mut assembly = Assembly::default();
+    let mut stored = Vec::new();
+    for ids in [0..4_000, 4_000..8_000, 8_000..9_000] {
+        let appended = assembly.append(facts(ids.map(named("tts")).collect()), FACTS_MAX);
+        if let Write::Append(segment) = appended.write {
+            stored.push(segment);
+        }
+    }
+    let bytes = |stored: &[Vec<u8>]| stored.iter().map(Vec::len).sum::<usize>();
+    assert!(assembly.facts().len() < FACTS_MAX);
+    assert!((BYTES_MAX - 2 * FACT_BYTES_MAX..=BYTES_MAX).contains(&bytes(&stored)), "{}", bytes(&stored));
+    // A server that loads the call again goes on from there, and still takes the end.
+    let mut restored = Assembly::of_segments(stored.iter().map(Vec::as_slice)).unwrap();
+    assert_eq!(restored.append(facts(vec![named("tts")(9_000)]), FACTS_MAX).refused, 1);
+    assert_eq!(restored.append(facts(vec![named("conversation")(9_001)]), FACTS_MAX).added, 1);
+    let end = SessionEnd { room_id: "RM_1", job_id: "AJ_1", agent_name: "", ended_at_us: START_US, duration_us: 0 };
+    let huge = |bytes: usize| ReportedSession { close_reason: Some("x".repeat(bytes).into()), ..Default::default() };
+    let report = |bytes| session_report(&end, huge(bytes), received_at()).unwrap().1;
+    assert_eq!(restored.append([report(ENDING_BYTES_MAX)], FACTS_MAX).refused, 1);
+    assert_eq!(restored.append([report(ENDING_BYTES_MAX / 2)], FACTS_MAX).added, 1);
+}
+
+#[test]
 fn a_call_takes_so_many_reports() {
     let of_job = |job: &str| {
-        let end = SessionEnd {
-            room_id: "RM_1",
-            job_id: job,
-            agent_name: "",
-            ended_at_us: 1_795_335_372_000_000,
-            duration_us: i64::MAX,
-        };
+        let end =
+            SessionEnd { room_id: "RM_1", job_id: job, agent_name: "", ended_at_us: START_US, duration_us: i64::MAX };
         session_report(&end, ReportedSession::default(), received_at())
     };
     let mut assembly = Assembly::default();
