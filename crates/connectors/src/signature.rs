@@ -7,6 +7,7 @@ mod hmac_plan;
 
 pub use hmac_plan::{Algorithm, Encoding, HmacPlan, HmacScheme, PlanFault};
 
+use crate::text;
 use ring::hmac;
 use std::fmt;
 use subtle::ConstantTimeEq;
@@ -252,13 +253,7 @@ fn timestamp(digits: &str) -> Result<i64, SignatureFault> {
 
 /// A digest of the algorithm's length in hex, in either case.
 fn from_hex(text: &str, algorithm: hmac::Algorithm) -> Result<Vec<u8>, SignatureFault> {
-    let nibble = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => Some(nibble(*high)? << 4 | nibble(*low)?),
-        _ => None,
-    });
-    let digest: Option<Vec<u8>> = pairs.collect();
-    with_length_of(algorithm, digest)
+    with_length_of(algorithm, text::from_hex(text))
 }
 
 fn with_length_of(algorithm: hmac::Algorithm, digest: Option<Vec<u8>>) -> Result<Vec<u8>, SignatureFault> {

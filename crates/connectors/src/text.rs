@@ -28,6 +28,14 @@ pub(crate) fn slug(name: &str) -> Option<String> {
     (!slug.is_empty()).then_some(slug)
 }
 
+/// The bytes of a text of hexadecimal digits in either case; none if it has another character, or half a byte.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?));
+    if rest.is_empty() { bytes.collect() } else { None }
+}
+
 /// Whether a text has the form of a BCP 47 tag, such as `en-US`.
 pub(crate) fn is_language_tag(text: &str) -> bool {
     let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -56,6 +64,15 @@ mod tests {
         assert_eq!(slug("--_x_--").as_deref(), Some("x"));
         assert_eq!(slug("東京"), None);
         assert_eq!(slug(&"a".repeat(100)).map(|slug| slug.len()), Some(SLUG_MAX));
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_bytes() {
+        assert_eq!(from_hex("00aFf9"), Some(vec![0x00, 0xaf, 0xf9]));
+        assert_eq!(from_hex(""), Some(Vec::new()));
+        for other in ["0", "0g", "+1", " 1", "é", "0x00"] {
+            assert_eq!(from_hex(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! without collecting them.
 
 use crate::json::Scalar;
+use crate::text::from_hex;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
@@ -94,14 +95,8 @@ pub struct Hex(pub Vec<u8>);
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Text::deserialize(deserializer)?.0.unwrap_or_default();
-        let digits = text.as_bytes();
         // No id is longer than that of a trace.
-        if digits.len() > 32 || digits.len() % 2 == 1 {
-            return Err(D::Error::custom("no id"));
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let bytes: Option<Vec<u8>> =
-            digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+        let bytes = if text.len() > 32 { None } else { from_hex(&text) };
         bytes.map(Self).ok_or_else(|| D::Error::custom("no id"))
     }
 }
