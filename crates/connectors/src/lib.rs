@@ -39,4 +39,5 @@ pub mod sealing;
 pub mod segment;
 pub mod signature;
 mod text;
+mod times;
 pub mod webhooks;

@@ -15,8 +15,9 @@ mod wire;
 pub use attributes::{ATTRIBUTES_MAX, Attributes, Value};
 pub use record::{Exception, LogRecord, Span};
 
+use crate::times::Times;
 use chrono::{DateTime, Utc};
-use record::{Invalid, Record, Times};
+use record::{Invalid, Record};
 use serde_json::value::RawValue;
 use wire::Malformed;
 
@@ -134,11 +135,6 @@ pub fn read_logs<'a>(
     each: impl FnMut(&Attributes<'a>, &str, LogRecord<'a>),
 ) -> Result<Tally, Unreadable> {
     read(body, encoding, reading, each)
-}
-
-/// Whether a time, in microseconds since 1970, can be that of a record that arrived at `received_at`.
-pub(crate) fn is_plausible(micros: i64, received_at: DateTime<Utc>) -> bool {
-    Times::of_arrival(received_at).is_plausible(micros)
 }
 
 fn read<'a, R: Record<'a>>(

@@ -3,8 +3,9 @@
 use super::{Extractor, fact_of, failure_of, key, parent_of, tokens_of};
 use crate::facts::{AssemblyKey, Context, Event, Fact, FactId, Failure, Framework, NAME_MAX, REPORTED_TURNS_MAX};
 use crate::facts::{ReportedSession, Speaker, latency_us};
-use crate::otlp::{Attributes, LogRecord, Span, is_plausible};
+use crate::otlp::{Attributes, LogRecord, Span};
 use crate::text::cut;
+use crate::times::Times;
 use callscope_domain::{CALL_DURATION_MAX, EXTERNAL_ID_MAX, Level, MESSAGE_MAX, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -180,7 +181,7 @@ pub fn session_report(
 ) -> Option<(AssemblyKey, Fact)> {
     let key = AssemblyKey { framework: Framework::LiveKit, key: cut(end.room_id, EXTERNAL_ID_MAX)? };
     let job: Arc<str> = cut(end.job_id, NAME_MAX)?;
-    if !is_plausible(end.ended_at_us, received_at) {
+    if !Times::of_arrival(received_at).is_plausible(end.ended_at_us) {
         return None;
     }
     report.turns.truncate(REPORTED_TURNS_MAX);

@@ -6,8 +6,9 @@
 mod lenient;
 
 use crate::otlp::attributes::{Attributes, Value};
-use crate::otlp::record::{Exception, Invalid, LogParts, LogRecord, Record, Span, SpanParts, Times};
+use crate::otlp::record::{Exception, Invalid, LogParts, LogRecord, Record, Span, SpanParts};
 use crate::otlp::{Reading, Tally};
+use crate::times::Times;
 use lenient::{Elements, Hex, Members, Number, Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;

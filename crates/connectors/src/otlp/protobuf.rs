@@ -1,9 +1,10 @@
 //! Requests in protobuf. Only the fields that are used are decoded; unknown ones are skipped.
 
 use crate::otlp::attributes::{Attributes, Value};
-use crate::otlp::record::{Exception, Invalid, LogParts, LogRecord, Record, Span, SpanParts, Times};
+use crate::otlp::record::{Exception, Invalid, LogParts, LogRecord, Record, Span, SpanParts};
 use crate::otlp::wire::{Field, Malformed, fields};
 use crate::otlp::{Reading, Tally};
+use crate::times::Times;
 use std::borrow::Cow;
 
 type Each<'e, 'a, R> = &'e mut dyn FnMut(&Attributes<'a>, &str, R);

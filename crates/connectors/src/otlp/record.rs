@@ -3,14 +3,9 @@
 use crate::otlp::Signal;
 use crate::otlp::attributes::Attributes;
 use crate::otlp::wire::Malformed;
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::times::Times;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-
-/// 2015-01-01T00:00:00Z in microseconds: no telemetry of a voice agent is older.
-const TIME_MIN_US: i64 = 1_420_070_400_000_000;
-/// How far ahead of its arrival a record may be.
-const AHEAD_MAX: TimeDelta = TimeDelta::hours(24);
 
 /// A record whose ids or times are not valid, in a request that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,28 +73,6 @@ pub struct LogRecord<'a> {
     pub attributes: Attributes<'a>,
     /// The span in which it was written; may be empty.
     pub span_id: Cow<'a, [u8]>,
-}
-
-/// The range of plausible times.
-#[derive(Clone, Copy)]
-pub struct Times {
-    max_us: i64,
-}
-
-impl Times {
-    pub fn of_arrival(received_at: DateTime<Utc>) -> Self {
-        Self { max_us: (received_at + AHEAD_MAX).timestamp_micros() }
-    }
-
-    /// Microseconds since 1970; none if the time is 0 or absurd.
-    pub fn micros(self, unix_nano: u64) -> Option<i64> {
-        let micros = i64::try_from(unix_nano / 1000).ok()?;
-        self.is_plausible(micros).then_some(micros)
-    }
-
-    pub fn is_plausible(self, micros: i64) -> bool {
-        (TIME_MIN_US..=self.max_us).contains(&micros)
-    }
 }
 
 /// The parts of a span before they are checked.

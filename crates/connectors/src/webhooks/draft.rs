@@ -4,12 +4,13 @@ use super::{Delivery, WebhookContext, WebhookFault, WebhookProvider};
 use crate::mapping::End;
 use crate::report::{CallReport, ErrorReport, ProviderReport, WorkflowReport};
 use crate::text::{cut, is_language_tag, slug};
+use crate::times::Times;
 use callscope_domain::{
     AGENT_MAX, CALL_DURATION_MAX, CLOCK_SKEW_MAX, COST_MAX, COUNT_MAX, CallStatus, Direction, END_REASON_MAX,
-    ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, FUTURE_START_MAX, Latency, Level, MESSAGE_MAX, MODEL_MAX,
-    PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service, TOKENS_MAX, WORKFLOW_NAME_MAX,
+    ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, Latency, Level, MESSAGE_MAX, MODEL_MAX, PROVIDERS_PER_CALL_MAX, ProviderType,
+    SAMPLES_PER_CALL_MAX, Service, TOKENS_MAX, WORKFLOW_NAME_MAX,
 };
-use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -17,8 +18,6 @@ use uuid::Uuid;
 const COST_USD_MAX: f64 = COST_MAX as f64 / 1e6;
 /// The longest call.
 const DURATION: TimeDelta = TimeDelta::microseconds(CALL_DURATION_MAX.as_micros());
-/// How far ahead of the server's clock a call may start.
-const FUTURE: TimeDelta = TimeDelta::microseconds(FUTURE_START_MAX.as_micros());
 /// How far outside of its call an error may be.
 const CLOCK_SKEW: TimeDelta = TimeDelta::microseconds(CLOCK_SKEW_MAX.as_micros());
 /// A version is the rank times 2^48, and the message's time in milliseconds, which stays below that until the year 10889.
@@ -68,7 +67,8 @@ impl Draft<'_> {
     /// A report with everything that follows from these alone.
     pub(super) fn into_report(self, context: &WebhookContext<'_>) -> Result<CallReport, WebhookFault> {
         let id = self.id.filter(|id| is_id(id)).ok_or(WebhookFault::NoCallId)?;
-        let is_believable = |time: &DateTime<Utc>| (earliest()..=context.received_at + FUTURE).contains(time);
+        let times = Times::of_arrival(context.received_at);
+        let is_believable = |time: &DateTime<Utc>| times.is_plausible(time.timestamp_micros());
         let [started_at, ended_at, sent_at] =
             [self.started_at, self.ended_at, self.sent_at].map(|time| time.filter(is_believable));
         let started_at = started_at.or(ended_at).or(sent_at).unwrap_or(context.received_at);
@@ -208,11 +208,6 @@ fn version(rank: Rank, sent_at: Option<DateTime<Utc>>) -> i64 {
     ((rank as i64) << TIME_BITS) + sent_at_ms.clamp(0, (1 << TIME_BITS) - 1)
 }
 
-/// The first instant that is believed: before it, nothing of this kind was there.
-fn earliest() -> DateTime<Utc> {
-    Utc.timestamp_nanos(1_420_070_400_000_000_000)
-}
-
 fn is_id(id: &str) -> bool {
     !id.trim().is_empty() && id.chars().count() <= EXTERNAL_ID_MAX && !id.contains('\0')
 }
@@ -225,6 +220,7 @@ fn is_latency(ms: f64) -> bool {
 mod tests {
     use super::*;
     use crate::mapping::EndOverrides;
+    use chrono::TimeZone as _;
 
     #[test]
     fn a_version_grows_with_the_rank_before_the_time() {
