@@ -9,7 +9,7 @@
 //!
 //! 1. reads the body with [`extraction::extract_spans`] or [`extraction::extract_logs`], which give the facts by
 //!    [`facts::AssemblyKey`]; a LiveKit recording makes a fact with
-//!    [`livekit_upload::SessionReport::to_fact`];
+//!    [`livekit_upload::SessionReport::into_fact`];
 //! 2. derives the call's id from the key, loads the call's segments under the tenant's lock, and asks
 //!    [`sealing::admit`] whether to accept the facts;
 //! 3. restores the [`assembly::Assembly`] from the segments, and appends the facts: [`assembly::Appended::write`] is

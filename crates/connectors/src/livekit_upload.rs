@@ -1,6 +1,6 @@
 //! LiveKit's observability upload: the recording's multipart body, the session report in it, and the agent's JWT.
 //!
-//! The upload's traces and logs are OTLP like any other and are read by the OTLP modules. [`SessionReport::to_fact`] makes
+//! The upload's traces and logs are OTLP like any other and are read by the OTLP modules. [`SessionReport::into_fact`] makes
 //! the fact that assembly adds to those of the call's spans. The answer after which the agent sends its recording again is
 //! [`crate::otlp::answer::error_with_retry`]. Which connector a token belongs to is left to the server.
 
@@ -11,8 +11,7 @@ mod token;
 
 pub use multipart::{MultipartFault, MultipartReader, PartSink};
 pub use recording::{
-    CHAT_HISTORY_MAX, HEADER_MAX, ModelUsage, RECORDING_MAX, Recording, RecordingFault, RecordingReader,
-    ReportedSample, ReportedTurn, Role, SessionReport,
+    CHAT_HISTORY_MAX, HEADER_MAX, RECORDING_MAX, Recording, RecordingFault, RecordingReader, SessionReport,
 };
 pub use token::{TokenFault, UploadGrant, UploadToken};
 

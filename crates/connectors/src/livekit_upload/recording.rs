@@ -4,14 +4,14 @@
 //! Of the chat history only roles, times and metrics are read; the text is skipped. The audio is thrown away as it arrives.
 
 use super::multipart::{MultipartFault, MultipartReader, PartSink};
-use crate::facts::{NAME_MAX, latency_us};
+use crate::facts::{Model, NAME_MAX, REPORTED_TURNS_MAX, ReportedSession, ReportedTurn, Sample, Tokens, latency_us};
 use crate::json::{Items, Lenient, Maybe, Number, Text, read};
-use crate::mapping::normalize_provider;
 use crate::text::cut;
-use callscope_domain::{CALL_DURATION_MAX, MODEL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, Service};
+use callscope_domain::{CALL_DURATION_MAX, MODEL_MAX, ProviderType};
 use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// Bytes of the part `header`.
 pub const HEADER_MAX: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub enum Recording {
     Report(Box<SessionReport>),
     /// The session was a simulation and is not counted.
     Simulated,
-    /// It names no room, or no time from which the session's could be told.
+    /// It names no room, or no time of the session's end.
     NothingTold,
 }
 
@@ -47,79 +47,21 @@ pub enum RecordingFault {
     TooLarge,
 }
 
-/// The end of a session, and its turns for when no span tells of them.
+/// The report of a session. [`SessionReport::into_fact`] makes the fact of its call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionReport {
     /// The sid of the room: the key of the call.
     pub room_id: String,
-    /// The job whose session this was; it makes repetitions known.
+    /// The job that ran the session. A job reports once.
     pub job_id: String,
+    /// The name of the agent's deployment.
+    pub agent_name: Option<String>,
     /// When the session began.
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub ended_at: DateTime<Utc>,
-    /// Why it ended, in the words of `lk.close_reason`.
-    pub close_reason: Option<&'static str>,
-    /// Errors of each service, where there were any.
-    pub error_counts: Vec<(Service, u32)>,
-    /// The agent's name.
-    pub agent_name: Option<String>,
-    /// Tokens by model.
-    pub usage: Vec<ModelUsage>,
-    /// The messages of the chat, in order.
-    pub turns: Vec<ReportedTurn>,
-}
-
-/// Tokens of one language model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelUsage {
-    /// The provider's canonical name.
-    pub provider: String,
-    /// The model.
-    pub model: Option<String>,
-    /// Tokens that it read.
-    pub input_tokens: i64,
-    /// Tokens that it wrote.
-    pub output_tokens: i64,
-    /// The part of the input that was read from a cache.
-    pub cached_input_tokens: i64,
-}
-
-/// One message of the chat.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReportedTurn {
-    /// Who spoke.
-    pub role: Role,
-    /// Whether the user interrupted it.
-    pub was_interrupted: bool,
-    /// From the end of the user's speech to the agent's first sound, in milliseconds.
-    pub turn_latency_ms: Option<f64>,
-    /// Latencies by stage.
-    pub samples: Vec<ReportedSample>,
-}
-
-/// Who spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The user.
-    User,
-    /// The agent, or the system.
-    Agent,
-}
-
-/// One latency of one stage.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReportedSample {
-    /// The stage.
-    pub stage: ProviderType,
-    /// The provider's canonical name.
-    pub provider: String,
-    /// The model.
-    pub model: Option<String>,
-    /// Milliseconds, to the microsecond.
-    pub latency_ms: f64,
-    /// When the turn began.
-    pub at: DateTime<Utc>,
+    /// How it went.
+    pub session: ReportedSession,
 }
 
 /// Reads a recording as it arrives.
@@ -258,8 +200,6 @@ struct ErrorCounts {
 #[serde(default)]
 struct Usage {
     r#type: Maybe<Text>,
-    provider: Maybe<Text>,
-    model: Maybe<Text>,
     input_tokens: Maybe<Number>,
     output_tokens: Maybe<Number>,
     input_cached_tokens: Maybe<Number>,
@@ -285,7 +225,6 @@ struct Item {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metrics {
-    started_speaking_at: Maybe<Number>,
     transcription_delay: Maybe<Number>,
     llm_node_ttft: Maybe<Number>,
     tts_node_ttfb: Maybe<Number>,
@@ -313,13 +252,15 @@ fn report(header: &Header, chat: &ChatHistory) -> Option<SessionReport> {
     Some(SessionReport {
         room_id: text(&header.room_id)?,
         job_id: text(&header.job_id).unwrap_or_default(),
+        agent_name: summary.agent_name.as_deref().and_then(|name| cut(name, NAME_MAX)),
         started_at: ended_at.checked_sub_signed(duration.min(DURATION_MAX))?,
         ended_at,
-        close_reason: summary.close_reason.as_deref().and_then(close_reason),
-        error_counts: error_counts(&summary.errors),
-        agent_name: summary.agent_name.as_deref().and_then(|name| cut(name, NAME_MAX)),
-        usage: summary.usage.iter().filter_map(usage).collect(),
-        turns: messages.take(SAMPLES_PER_CALL_MAX).map(turn).collect(),
+        session: ReportedSession {
+            close_reason: summary.close_reason.as_deref().and_then(close_reason).map(Arc::from),
+            error_counts: error_counts(&summary.errors),
+            tokens: summary.usage.iter().filter_map(tokens).fold(Tokens::default(), Tokens::plus),
+            turns: messages.take(REPORTED_TURNS_MAX).map(turn).collect(),
+        },
     })
 }
 
@@ -335,54 +276,41 @@ fn close_reason(word: &str) -> Option<&'static str> {
     }
 }
 
-fn error_counts(counts: &ErrorCounts) -> Vec<(Service, u32)> {
-    let of = [(Service::Stt, &counts.stt), (Service::Llm, &counts.llm), (Service::Tts, &counts.tts)];
-    let count = |number: &Maybe<Number>| number.and_then(|number| u32::try_from(number.count()).ok());
-    of.into_iter().filter_map(|(service, number)| Some((service, count(number).filter(|count| *count > 0)?))).collect()
+/// Of STT, LLM and TTS. A number past any count is none.
+fn error_counts(counts: &ErrorCounts) -> [u32; 3] {
+    let count = |number: &Maybe<Number>| number.and_then(|number| u32::try_from(number.count()).ok()).unwrap_or(0);
+    [&counts.stt, &counts.llm, &counts.tts].map(count)
 }
 
-fn usage(usage: &Usage) -> Option<ModelUsage> {
-    let model = usage.model.as_deref();
-    let count = |number: &Maybe<Number>| number.map_or(0, Number::count);
-    (usage.r#type.as_deref() == Some("llm_usage")).then(|| ModelUsage {
-        provider: normalize(usage.provider.as_deref(), model, ProviderType::Llm),
-        model: model.and_then(|model| cut(model, MODEL_MAX)),
-        input_tokens: count(&usage.input_tokens),
-        output_tokens: count(&usage.output_tokens),
-        cached_input_tokens: count(&usage.input_cached_tokens),
+fn tokens(usage: &Usage) -> Option<Tokens> {
+    let count = |number: &Maybe<Number>| number.map_or(0, |number| number.count().unsigned_abs());
+    (usage.r#type.as_deref() == Some("llm_usage")).then(|| Tokens {
+        input: count(&usage.input_tokens),
+        output: count(&usage.output_tokens),
+        cached_input: count(&usage.input_cached_tokens),
     })
 }
 
 fn turn(item: &Item) -> ReportedTurn {
     let metrics = &item.metrics;
-    let at = metrics.started_speaking_at.or(*item.created_at).and_then(Number::as_unix_seconds);
     let stages = [
         (ProviderType::Stt, &metrics.transcription_delay, &metrics.stt_metadata),
         (ProviderType::Llm, &metrics.llm_node_ttft, &metrics.llm_metadata),
         (ProviderType::Tts, &metrics.tts_node_ttfb, &metrics.tts_metadata),
     ];
     let sample = |(stage, seconds, metadata): (ProviderType, &Maybe<Number>, &Lenient<Metadata>)| {
-        let model = metadata.model_name.as_deref();
-        Some(ReportedSample {
-            stage,
-            provider: normalize(metadata.model_provider.as_deref(), model, stage),
-            model: model.and_then(|model| cut(model, MODEL_MAX)),
-            latency_ms: latency_ms(seconds)?,
-            at: at?,
-        })
+        let text = |name: &Maybe<Text>| name.as_deref().and_then(|name| cut(name, MODEL_MAX));
+        let model = Model { provider: text(&metadata.model_provider), name: text(&metadata.model_name) };
+        Some(Sample { stage, model: Arc::new(model), latency_us: latency(seconds)? })
     };
     ReportedTurn {
-        role: if item.role.as_deref() == Some("user") { Role::User } else { Role::Agent },
-        was_interrupted: *item.interrupted == Some(true),
-        turn_latency_ms: latency_ms(&metrics.e2e_latency),
+        is_user: item.role.as_deref() == Some("user"),
+        is_interrupted: *item.interrupted == Some(true),
+        latency_us: latency(&metrics.e2e_latency),
         samples: stages.into_iter().filter_map(sample).collect(),
     }
 }
 
-fn latency_ms(seconds: &Maybe<Number>) -> Option<f64> {
-    seconds.and_then(|seconds| latency_us(seconds.get())).map(|micros| f64::from(micros) / 1e3)
-}
-
-fn normalize(raw: Option<&str>, model: Option<&str>, stage: ProviderType) -> String {
-    normalize_provider(raw.unwrap_or_default(), model, Some(stage)).into_owned()
+fn latency(seconds: &Maybe<Number>) -> Option<u32> {
+    seconds.and_then(|seconds| latency_us(seconds.get()))
 }

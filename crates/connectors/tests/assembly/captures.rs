@@ -85,5 +85,5 @@ fn of_recording(body: &[u8]) -> Vec<CallFacts> {
     let mut reader = RecordingReader::new(&content_type).unwrap();
     reader.push(body).unwrap();
     let Recording::Report(report) = reader.finish().unwrap() else { return Vec::new() };
-    report.to_fact(received_at()).map(|(key, fact)| CallFacts { key, facts: vec![fact] }).into_iter().collect()
+    report.into_fact(received_at()).map(|(key, fact)| CallFacts { key, facts: vec![fact] }).into_iter().collect()
 }

@@ -1,10 +1,12 @@
 //! Recordings as livekit-agents 1.8.9 posts them.
 
 use crate::{data, names};
+use callscope_connectors::facts::Model;
 use callscope_connectors::livekit_upload::{
-    CHAT_HISTORY_MAX, HEADER_MAX, Recording, RecordingFault, RecordingReader, Role, SessionReport,
+    CHAT_HISTORY_MAX, HEADER_MAX, Recording, RecordingFault, RecordingReader, SessionReport,
 };
-use callscope_domain::{ProviderType, Service};
+use callscope_connectors::mapping::provider_of_telemetry;
+use callscope_domain::ProviderType;
 
 fn read_in(body: &[u8], boundary: &str, piece: usize) -> Result<Recording, RecordingFault> {
     let mut reader = RecordingReader::new(&format!("multipart/form-data; boundary={boundary}"))?;
@@ -63,38 +65,39 @@ fn header(fields: &[(u8, &[u8])], simulated: bool) -> Vec<u8> {
 fn a_session_that_went_well_gives_turns_samples_and_tokens() {
     let report = report("no_audio");
     assert_eq!((report.room_id.as_str(), report.job_id.as_str()), ("RM_08df76b03ea8", "AJ_32abfccf6e0e"));
-    assert_eq!(report.close_reason, Some("user_initiated"));
     assert_eq!((report.ended_at - report.started_at).num_milliseconds(), 16_034);
     assert_eq!(report.ended_at.timestamp_millis(), 1_795_551_132_002);
     assert_eq!(report.agent_name.as_deref(), Some("clinic-receptionist"));
-    assert_eq!(report.error_counts, []);
+    let session = &report.session;
+    assert_eq!((session.close_reason.as_deref(), session.error_counts), (Some("user_initiated"), [0, 0, 0]));
+    let tokens = session.tokens;
+    assert_eq!((tokens.input, tokens.output, tokens.cached_input), (175, 36, 0));
 
-    let [usage] = &report.usage[..] else { panic!("{:?}", report.usage) };
-    assert_eq!((usage.provider.as_str(), usage.model.as_deref()), ("openai", Some("gpt-4.1")));
-    assert_eq!((usage.input_tokens, usage.output_tokens, usage.cached_input_tokens), (175, 36, 0));
-
-    let roles: Vec<_> = report.turns.iter().map(|turn| turn.role).collect();
-    assert_eq!(roles, [Role::Agent, Role::User, Role::Agent, Role::User, Role::Agent]);
-    let latencies: Vec<_> = report.turns.iter().filter_map(|turn| turn.turn_latency_ms).collect();
-    assert_eq!(latencies, [1096.976, 928.42]);
+    let of_user: Vec<_> = session.turns.iter().map(|turn| turn.is_user).collect();
+    assert_eq!(of_user, [false, true, false, true, false]);
+    let latencies: Vec<_> = session.turns.iter().filter_map(|turn| turn.latency_us).collect();
+    assert_eq!(latencies, [1_096_976, 928_420]);
     let samples_of = |stage| {
-        let samples = report.turns.iter().flat_map(|turn| &turn.samples).filter(move |sample| sample.stage == stage);
-        samples.map(|sample| (sample.provider.as_str(), sample.latency_ms)).collect::<Vec<_>>()
+        let samples = session.turns.iter().flat_map(|turn| &turn.samples).filter(move |sample| sample.stage == stage);
+        let provider = |model: &Model| {
+            let [provider, name] = [&model.provider, &model.name].map(|text| text.as_deref().unwrap_or_default());
+            provider_of_telemetry(stage, provider, name)
+        };
+        samples.map(|sample| format!("{} {}", provider(&sample.model), sample.latency_us)).collect::<Vec<_>>()
     };
-    assert_eq!(samples_of(ProviderType::Stt), [("deepgram", 444.146), ("deepgram", 451.628)]);
-    assert_eq!(samples_of(ProviderType::Llm), [("openai", 416.458), ("openai", 326.928), ("openai", 261.452)]);
-    assert_eq!(samples_of(ProviderType::Tts), [("cartesia", 110.443), ("cartesia", 85.75), ("cartesia", 98.714)]);
-    assert_eq!(report.turns[0].samples[0].at.timestamp_millis(), 1_795_551_116_636);
+    assert_eq!(samples_of(ProviderType::Stt), ["deepgram 444146", "deepgram 451628"]);
+    assert_eq!(samples_of(ProviderType::Llm), ["openai 416458", "openai 326928", "openai 261452"]);
+    assert_eq!(samples_of(ProviderType::Tts), ["cartesia 110443", "cartesia 85750", "cartesia 98714"]);
 }
 
 #[test]
 fn errors_are_counted_by_service() {
-    let failed = report("fatal_llm");
-    assert_eq!((failed.close_reason, failed.error_counts), (Some("error"), vec![(Service::Llm, 4)]));
-    assert_eq!(failed.turns.iter().filter(|turn| turn.role == Role::User).count(), 4);
-    let deaf = report("stt_down");
-    assert_eq!((deaf.close_reason, deaf.error_counts), (Some("error"), vec![(Service::Stt, 4)]));
-    assert!(deaf.turns.iter().all(|turn| turn.was_interrupted));
+    let failed = report("fatal_llm").session;
+    assert_eq!((failed.close_reason.as_deref(), failed.error_counts), (Some("error"), [0, 4, 0]));
+    assert_eq!(failed.turns.iter().filter(|turn| turn.is_user).count(), 4);
+    let deaf = report("stt_down").session;
+    assert_eq!((deaf.close_reason.as_deref(), deaf.error_counts), (Some("error"), [4, 0, 0]));
+    assert!(deaf.turns.iter().all(|turn| turn.is_interrupted));
 }
 
 #[test]
@@ -112,7 +115,10 @@ fn audio_is_thrown_away_as_it_arrives() {
     let audio = vec![b'-'; 40 << 20];
     let body = form(&[("header", &head), ("audio", &audio)]);
     let Ok(Recording::Report(report)) = read_in(&body, "b", 64 << 10) else { panic!("a report") };
-    assert_eq!((report.started_at, report.close_reason, report.turns.len()), (report.ended_at, None, 0));
+    assert_eq!(
+        (report.started_at, report.session.close_reason, report.session.turns.len()),
+        (report.ended_at, None, 0)
+    );
 }
 
 #[test]
@@ -130,7 +136,7 @@ fn without_a_summary_the_last_message_is_the_end() {
         {"type": "agent_handoff", "created_at": 1795551130}, 7]}"#;
     let body = form(&[("header", &head), ("chat_history", chat)]);
     let Ok(Recording::Report(report)) = read_in(&body, "b", 10) else { panic!("a report") };
-    assert_eq!((report.ended_at.timestamp(), report.turns.len()), (1_795_551_130, 1));
+    assert_eq!((report.ended_at.timestamp(), report.session.turns.len()), (1_795_551_130, 1));
 }
 
 #[test]
@@ -153,6 +159,6 @@ fn a_bad_header_is_refused_and_a_bad_chat_history_is_left_out() {
     for chat in [&b"[]"[..], b"{", b"\xFF", &endless] {
         let body = form(&[("header", &head), ("chat_history", chat)]);
         let Ok(Recording::Report(report)) = read_in(&body, "b", 1 << 16) else { panic!("a report") };
-        assert_eq!(report.turns, []);
+        assert_eq!(report.session.turns, []);
     }
 }
