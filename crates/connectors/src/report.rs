@@ -1,7 +1,9 @@
 //! What a source says of a call, in the shape of a call record. How a report becomes a stored call, and whether the
 //! record is acceptable, is left to the server.
 
-use callscope_domain::{CallStatus, Direction, EndCategory, Level, Outcome, ProviderType, Service};
+use callscope_domain::{
+    CallStatus, Direction, EndCategory, Level, Outcome, PROVIDERS_PER_CALL_MAX, ProviderType, Service,
+};
 use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -163,6 +165,36 @@ pub struct ProviderReport {
     pub latencies_ms: Vec<f64>,
 }
 
+/// What a call used of each provider and model, in the order in which they were added; at most as many as a record may
+/// have.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(Vec<ProviderReport>);
+
+impl Uses {
+    /// The samples of one stage, provider and model. None if there are as many others as a record may have.
+    pub(crate) fn place(&mut self, stage: ProviderType, name: &str, model: Option<&str>) -> Option<usize> {
+        let is_same = |known: &ProviderReport| {
+            known.provider_type == stage && known.provider_name == name && known.model.as_deref() == model
+        };
+        let place = self.0.iter().position(is_same);
+        if place.is_some() || self.0.len() >= PROVIDERS_PER_CALL_MAX {
+            return place;
+        }
+        let (provider_name, model) = (name.to_owned(), model.map(str::to_owned));
+        self.0.push(ProviderReport { provider_type: stage, provider_name, model, latencies_ms: Vec::new() });
+        Some(self.0.len() - 1)
+    }
+
+    /// The samples at a place.
+    pub(crate) fn latencies_ms(&mut self, place: usize) -> &mut Vec<f64> {
+        &mut self.0[place].latencies_ms
+    }
+
+    pub(crate) fn into_reports(self) -> Vec<ProviderReport> {
+        self.0
+    }
+}
+
 /// One error of a call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ErrorReport {
@@ -210,5 +242,24 @@ fn as_optional_rfc3339<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: 
     match time {
         Some(time) => as_rfc3339(time, serializer),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_of_one_provider_and_model_are_one_and_there_are_at_most_as_many_as_a_record_has() {
+        let mut uses = Uses::default();
+        for number in 0..PROVIDERS_PER_CALL_MAX {
+            assert_eq!(uses.place(ProviderType::Llm, "openai", Some(&number.to_string())), Some(number));
+        }
+        assert_eq!(uses.place(ProviderType::Llm, "openai", Some("1")), Some(1));
+        assert_eq!(uses.place(ProviderType::Llm, "openai", None), None);
+        assert_eq!(uses.place(ProviderType::Tts, "openai", Some("1")), None);
+        uses.latencies_ms(1).push(2.5);
+        let reports = uses.into_reports();
+        assert_eq!((reports.len(), &reports[1].latencies_ms), (PROVIDERS_PER_CALL_MAX, &vec![2.5]));
     }
 }

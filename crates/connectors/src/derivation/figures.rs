@@ -2,11 +2,9 @@
 
 use super::{ProviderNaming, Sessions, measures_dialogue};
 use crate::facts::{Event, Fact, Framework, Model, Sample, Speaker, Tokens};
-use crate::report::{CallReport, ProviderReport};
+use crate::report::{CallReport, ProviderReport, Uses};
 use crate::text::cut;
-use callscope_domain::{
-    COUNT_MAX, MODEL_MAX, PROVIDER_NAME_MAX, PROVIDERS_PER_CALL_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX,
-};
+use callscope_domain::{COUNT_MAX, MODEL_MAX, PROVIDER_NAME_MAX, ProviderType, SAMPLES_PER_CALL_MAX, TOKENS_MAX};
 use std::collections::HashMap;
 
 /// Fills in the figures. Spans are preferred to session reports, because a report has one latency for each message and
@@ -28,13 +26,11 @@ pub fn write(
         report.tool_calls =
             (framework == Framework::LiveKit).then(|| bounded_count(u32::try_from(tools).unwrap_or(u32::MAX)));
     }
-    let mut uses = Uses::new(naming);
-    dialogue.samples.iter().take(SAMPLES_PER_CALL_MAX).for_each(|sample| uses.add(sample));
     // Turn latencies count as samples of the call.
     let remaining = SAMPLES_PER_CALL_MAX.saturating_sub(dialogue.samples.len());
     report.turn_latencies_ms =
         dialogue.latencies_us.iter().take(remaining).map(|micros| milliseconds(*micros)).collect();
-    report.providers = merge_snapshots(uses.providers);
+    report.providers = merge_snapshots(uses(&dialogue.samples, naming));
     if let Some(tokens) = tokens(facts, sessions) {
         let bounded = |tokens: u64| i64::try_from(tokens).map_or(TOKENS_MAX, |tokens| tokens.min(TOKENS_MAX));
         report.input_tokens = Some(bounded(tokens.input));
@@ -97,43 +93,20 @@ fn tokens(facts: &[&Fact], sessions: &Sessions<'_>) -> Option<Tokens> {
 }
 
 /// The samples by stage, provider and model.
-struct Uses {
-    naming: ProviderNaming,
-    providers: Vec<ProviderReport>,
-    /// Facts share their models, so each is named once. `None`: past the bound on providers.
-    places: HashMap<(ProviderType, *const Model), Option<usize>>,
-}
-
-impl Uses {
-    fn new(naming: ProviderNaming) -> Self {
-        Self { naming, providers: Vec::new(), places: HashMap::new() }
-    }
-
-    fn add(&mut self, sample: &Sample) {
-        let key = (sample.stage, std::ptr::from_ref(&*sample.model));
-        let place = self.places.get(&key).copied().unwrap_or_else(|| self.place(sample));
-        self.places.insert(key, place);
+fn uses(samples: &[&Sample], naming: ProviderNaming) -> Vec<ProviderReport> {
+    let mut uses = Uses::default();
+    // Facts share their models, so each is named once. `None`: past the bound on providers.
+    let mut places: HashMap<(ProviderType, *const Model), Option<usize>> = HashMap::new();
+    for sample in samples.iter().take(SAMPLES_PER_CALL_MAX) {
+        let place = *places.entry((sample.stage, std::ptr::from_ref(&*sample.model))).or_insert_with(|| {
+            let model: Option<String> = sample.model.name.as_deref().and_then(|name| cut(name, MODEL_MAX));
+            uses.place(sample.stage, &provider_name(naming, sample.stage, &sample.model), model.as_deref())
+        });
         if let Some(place) = place {
-            self.providers[place].latencies_ms.push(milliseconds(sample.latency_us));
+            uses.latencies_ms(place).push(milliseconds(sample.latency_us));
         }
     }
-
-    fn place(&mut self, sample: &Sample) -> Option<usize> {
-        let provider_name = provider_name(self.naming, sample.stage, &sample.model);
-        let model: Option<String> = sample.model.name.as_deref().and_then(|name| cut(name, MODEL_MAX));
-        let is_same = |known: &ProviderReport| {
-            known.provider_type == sample.stage && known.provider_name == provider_name && known.model == model
-        };
-        if let Some(place) = self.providers.iter().position(is_same) {
-            return Some(place);
-        }
-        if self.providers.len() >= PROVIDERS_PER_CALL_MAX {
-            return None;
-        }
-        let latencies_ms = Vec::new();
-        self.providers.push(ProviderReport { provider_type: sample.stage, provider_name, model, latencies_ms });
-        Some(self.providers.len() - 1)
-    }
+    uses.into_reports()
 }
 
 /// Pipecat names the model as configured in a call's first request, and in later ones the snapshot that answered:

@@ -178,7 +178,7 @@ fn providers(usage: &Usage, latencies: &Latencies) -> Vec<ProviderReport> {
     let mut uses = Uses::default();
     let mut add = |stage, vendor: &str, model: Option<&str>, latencies_ms: Vec<f64>| {
         if !vendor.is_empty() || model.is_some() || !latencies_ms.is_empty() {
-            uses.add(stage, normalize_provider(vendor, model, Some(stage)), model, latencies_ms);
+            uses.add(stage, &normalize_provider(vendor, model, Some(stage)), model, latencies_ms);
         }
     };
     add(ProviderType::Stt, transcriber, transcriber_model, heard_ms);

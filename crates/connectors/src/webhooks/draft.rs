@@ -2,16 +2,16 @@
 
 use super::{Delivery, WebhookContext, WebhookFault, WebhookProvider};
 use crate::mapping::End;
-use crate::report::{CallReport, ErrorReport, ProviderReport, WorkflowReport};
+pub(super) use crate::report::Uses;
+use crate::report::{CallReport, ErrorReport, WorkflowReport};
 use crate::text::{cut, is_language_tag, slug};
 use crate::times::Times;
 use callscope_domain::{
     AGENT_MAX, CALL_DURATION_MAX, CLOCK_SKEW_MAX, COST_MAX, COUNT_MAX, CallStatus, Direction, END_REASON_MAX,
-    ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, Latency, Level, MESSAGE_MAX, MODEL_MAX, PROVIDERS_PER_CALL_MAX, ProviderType,
-    SAMPLES_PER_CALL_MAX, Service, TOKENS_MAX, WORKFLOW_NAME_MAX,
+    ERRORS_PER_CALL_MAX, EXTERNAL_ID_MAX, Latency, Level, MESSAGE_MAX, MODEL_MAX, ProviderType, SAMPLES_PER_CALL_MAX,
+    Service, TOKENS_MAX, WORKFLOW_NAME_MAX,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The dearest call that is believed, in US dollars.
@@ -128,37 +128,19 @@ pub(super) fn direction(word: &str) -> Option<Direction> {
     }
 }
 
-/// What a call used of each provider and model, in the order in which they are first told.
-#[derive(Debug, Default)]
-pub(super) struct Uses(Vec<ProviderReport>);
-
 impl Uses {
     /// Adds samples; two of one stage, provider and model are one.
     pub(super) fn add(
         &mut self,
         stage: ProviderType,
-        name: Cow<'static, str>,
+        name: &str,
         model: Option<&str>,
         latencies_ms: impl IntoIterator<Item = f64>,
     ) {
-        let model = model.and_then(|model| cut(model, MODEL_MAX));
-        let is_same = |known: &ProviderReport| {
-            known.provider_type == stage && known.provider_name == name && known.model == model
-        };
-        let position = self.0.iter().position(is_same).unwrap_or(self.0.len());
-        if position == PROVIDERS_PER_CALL_MAX {
-            return;
+        let model: Option<String> = model.and_then(|model| cut(model, MODEL_MAX));
+        if let Some(place) = self.place(stage, name, model.as_deref()) {
+            self.latencies_ms(place).extend(latencies_ms.into_iter().filter(|ms| is_latency(*ms)));
         }
-        if position == self.0.len() {
-            let provider_name = name.into_owned();
-            self.0.push(ProviderReport { provider_type: stage, provider_name, model, latencies_ms: Vec::new() });
-        }
-        let entry = &mut self.0[position];
-        entry.latencies_ms.extend(latencies_ms.into_iter().filter(|ms| is_latency(*ms)));
-    }
-
-    pub(super) fn into_reports(self) -> Vec<ProviderReport> {
-        self.0
     }
 }
 

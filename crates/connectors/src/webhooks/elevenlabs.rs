@@ -14,7 +14,6 @@ use callscope_domain::{Direction, EndCategory, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use std::borrow::Cow;
 use std::fmt;
 
 /// Type of the message that carries the recording.
@@ -24,7 +23,7 @@ pub const TYPE_WITHIN: usize = 64 << 10;
 /// Bytes of a message with audio.
 pub const AUDIO_BODY_MAX: u64 = 256 << 20;
 
-const ELEVENLABS: Cow<'static, str> = Cow::Borrowed("elevenlabs");
+const ELEVENLABS: &str = "elevenlabs";
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -303,12 +302,12 @@ fn fill_providers(report: &mut CallReport, talk: &[Spoken], only_model: Option<&
         let metrics = &spoken.conversation_turn_metrics;
         let [stt_ms, llm_ms, tts_ms] = metrics.latencies_ms();
         if let Some(ms) = stt_ms {
-            let name = metrics.convai_asr_provider.as_deref().unwrap_or(&ELEVENLABS);
-            uses.add(ProviderType::Stt, normalize_provider(name, None, Some(ProviderType::Stt)), None, [ms]);
+            let name = metrics.convai_asr_provider.as_deref().unwrap_or(ELEVENLABS);
+            uses.add(ProviderType::Stt, &normalize_provider(name, None, Some(ProviderType::Stt)), None, [ms]);
         }
         if let Some(ms) = llm_ms {
             let model = spoken.producing_llm.as_deref().or(only_model);
-            let name = model.and_then(vendor_of_model).map_or(ELEVENLABS, Cow::Borrowed);
+            let name = model.and_then(vendor_of_model).unwrap_or(ELEVENLABS);
             uses.add(ProviderType::Llm, name, model, [ms]);
         }
         if let Some(ms) = tts_ms {

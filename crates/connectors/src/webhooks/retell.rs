@@ -13,7 +13,6 @@ use crate::report::{CallReport, ProviderReport};
 use callscope_domain::{Direction, ProviderType, Service};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use std::borrow::Cow;
 
 const CENTS_PER_DOLLAR: f64 = 100.0;
 
@@ -170,22 +169,22 @@ fn tool_name<'a>(result: &Spoken, talk: &'a [Spoken]) -> &'a str {
 
 /// What was paid for names the LLM and the TTS; for what is not told, the provider is Retell.
 fn providers(call: &Call) -> Vec<ProviderReport> {
-    const RETELL: Cow<'static, str> = Cow::Borrowed("retell");
+    const RETELL: &str = "retell";
     let products = || call.call_cost.product_costs.iter().filter_map(|cost| cost.product.as_deref());
     let tts = products().find_map(|product| product.strip_suffix("_tts"));
     let llm = products().find_map(|product| Some((product, vendor_of_model(product)?)));
 
     let mut uses = Uses::default();
-    let mut add = |stage, name, model, values: &Values| {
+    let mut add = |stage, name: &str, model, values: &Values| {
         if !values.values.is_empty() {
             uses.add(stage, name, model, values.ms());
         }
     };
     // A lag of the stream, not the time from the end of speech to the transcript.
     add(ProviderType::Stt, RETELL, None, &call.latency.asr);
-    let llm_name = llm.map_or(RETELL, |(_, vendor)| Cow::Borrowed(vendor));
+    let llm_name = llm.map_or(RETELL, |(_, vendor)| vendor);
     add(ProviderType::Llm, llm_name, llm.map(|(product, _)| product), &call.latency.llm);
-    let tts_name = tts.map_or(RETELL, |vendor| normalize_provider(vendor, None, Some(ProviderType::Tts)));
-    add(ProviderType::Tts, tts_name, None, &call.latency.tts);
+    let tts_name = tts.map_or(RETELL.into(), |vendor| normalize_provider(vendor, None, Some(ProviderType::Tts)));
+    add(ProviderType::Tts, &tts_name, None, &call.latency.tts);
     uses.into_reports()
 }

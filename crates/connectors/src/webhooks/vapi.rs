@@ -234,7 +234,7 @@ fn providers(message: &Message, assistant: Option<&Assistant>) -> Vec<ProviderRe
         for (position, used) in served.into_iter().enumerate() {
             let model = used.model.as_deref();
             let name = normalize_provider(used.provider.as_deref().unwrap_or_default(), model, Some(stage));
-            uses.add(stage, name, model, samples(message, field).filter(|_| position == 0));
+            uses.add(stage, &name, model, samples(message, field).filter(|_| position == 0));
         }
     };
     add(
