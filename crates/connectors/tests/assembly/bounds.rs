@@ -9,13 +9,15 @@ use callscope_connectors::assembly::{
 };
 use callscope_connectors::derivation::{ReportedErrors, State};
 use callscope_connectors::extraction::{ExtractionSettings, SessionEnd, extract_logs, extract_spans, session_report};
-use callscope_connectors::facts::{Event, Fact, ReportedSession};
+use callscope_connectors::facts::{Event, Fact, REPORTED_TURNS_MAX, ReportedSession, ReportedTurn, Sample};
 use callscope_connectors::mapping::provider_of_telemetry;
-use callscope_connectors::otlp::Encoding;
+use callscope_connectors::otlp::{ATTRIBUTES_MAX, Encoding};
 use callscope_connectors::segment;
+use callscope_domain::ProviderType;
 use proptest::prelude::*;
 use prost::Message as _;
-use std::sync::LazyLock;
+use serde_json::json;
+use std::sync::{Arc, LazyLock};
 
 pub const START: u64 = 1_795_335_372_000_000_000;
 const START_US: i64 = 1_795_335_372_000_000;
@@ -85,6 +87,27 @@ fn records_past_the_limit_are_counted() {
     let body = body("pipecat", (0..5).map(|id| span(id, "tts", Vec::new())).collect());
     let extracted = extract_spans(&body, Encoding::Protobuf, &settings, received_at()).unwrap();
     assert_eq!((extracted.kept, extracted.beyond_limit), (3, 2));
+}
+
+#[test]
+fn attributes_past_the_limit_of_a_record_are_not_read() {
+    let fact_with = |before: usize| {
+        let mut attributes: Vec<_> = (0..before).map(|name| text(&name.to_string(), "x")).collect();
+        attributes.push(number("metrics.ttfb", 0.2));
+        let json = attributes.iter().map(|attribute| match &attribute.value.as_ref().unwrap().value {
+            Some(AnyValueOf::Double(value)) => json!({"key": attribute.key, "value": {"doubleValue": value}}),
+            _ => json!({"key": attribute.key, "value": {"stringValue": "x"}}),
+        });
+        let json = json!({"resourceSpans": [{"scopeSpans": [{"scope": {"name": "pipecat"}, "spans": [{
+            "traceId": "07".repeat(16), "spanId": "07".repeat(8), "name": "stt", "startTimeUnixNano": START,
+            "endTimeUnixNano": START, "attributes": json.collect::<Vec<_>>()}]}]}]});
+        let of_protobuf = facts(vec![span(1, "stt", attributes)]).remove(0);
+        let of_json = spans(json.to_string().as_bytes(), Encoding::Json).calls.remove(0).facts.remove(0);
+        assert_eq!(of_json.sample, of_protobuf.sample);
+        of_protobuf
+    };
+    assert!(fact_with(ATTRIBUTES_MAX - 1).sample.is_some());
+    assert!(fact_with(ATTRIBUTES_MAX).sample.is_none());
 }
 
 #[test]
@@ -236,17 +259,23 @@ fn names_that_differ_in_each_fact_are_kept_up_to_a_bound() {
 
 #[test]
 fn a_call_takes_so_many_reports() {
-    let of_job = |job: &str| {
+    let reported = |job: &str, session| {
         let end =
             SessionEnd { room_id: "RM_1", job_id: job, agent_name: "", ended_at_us: START_US, duration_us: i64::MAX };
-        session_report(&end, ReportedSession::default(), received_at())
+        session_report(&end, session, received_at())
     };
+    let of_job = |job: &str| reported(job, ReportedSession::default());
     let mut assembly = Assembly::default();
     let reports = (0..20).map(|job| of_job(&format!("AJ_{job}")).unwrap().1);
     let appended = assembly.append(reports, 1_000);
     assert_eq!((appended.added, appended.refused), (REPORTS_PER_CALL_MAX, 20 - REPORTS_PER_CALL_MAX));
     assert_eq!(assembly.facts()[0].end_us - assembly.facts()[0].start_us, 86_400_000_000);
     assert_eq!(of_job(""), None);
+    let sample = Sample { stage: ProviderType::Llm, model: Arc::default(), latency_us: 1 };
+    let turn = ReportedTurn { samples: vec![sample; 4], ..ReportedTurn::default() };
+    let long = ReportedSession { turns: vec![turn; REPORTED_TURNS_MAX + 1], ..ReportedSession::default() };
+    let Event::Report(long) = reported("AJ_1", long).unwrap().1.event else { panic!("a report") };
+    assert_eq!((long.turns.len(), long.turns[0].samples.len()), (REPORTED_TURNS_MAX, 3));
 }
 
 #[test]
