@@ -58,14 +58,14 @@ pub struct Derived {
     pub state: State,
     /// The call's record.
     pub report: CallReport,
-    /// The errors of the report, for the next derivation. To be kept only if the report was accepted.
+    /// The errors of the report, for the next derivation. They are stored with the facts.
     pub reported_errors: ReportedErrors,
     /// The number of distinct conversation ids. More than one means that several conversations share a trace and were
     /// taken for one call.
     pub conversations: usize,
 }
 
-/// Derives the report of a call. `reported_errors` are those of the last accepted report. `is_idle` closes a call whose
+/// Derives the report of a call. `reported_errors` are those of the last derivation. `is_idle` closes a call whose
 /// telemetry stopped. Each fact must be in the list once.
 ///
 /// `None`: the facts do not show that there was a call.

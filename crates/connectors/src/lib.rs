@@ -14,14 +14,14 @@
 //!    [`sealing::admit`] whether to accept the facts;
 //! 3. restores the [`assembly::Assembly`] from the segments, and appends the facts: [`assembly::Appended::write`] is
 //!    what to store;
-//! 4. calls [`assembly::Assembly::derive`], ingests [`derivation::Derived::report`] like any record, and, if it was
-//!    accepted, stores [`derivation::Derived::reported_errors`] for the next derivation;
-//! 5. sets the time at which the facts are deleted to [`sealing::purge_at`];
+//! 4. calls [`assembly::Assembly::derive`], and stores [`derivation::Derived::reported_errors`] for the next derivation,
+//!    and [`sealing::purge_at`] as the time at which the facts are deleted, in the same transaction;
+//! 5. ingests [`derivation::Derived::report`] like any record;
 //! 6. answers with [`otlp::answer::export_response`].
 //!
 //! When [`sealing::is_idle`] holds, the server derives the call again with `is_idle`. The provider names of reports
-//! come from the [`derivation::ProviderNaming`] that the server passes: [`mapping::provider_of_telemetry`]. `tests/assembly/store.rs` is a small server in
-//! memory.
+//! come from the [`derivation::ProviderNaming`] that the server passes: [`mapping::provider_of_telemetry`].
+//! `tests/assembly/store.rs` is a small server in memory.
 
 #![warn(missing_docs)]
 #![expect(clippy::doc_markdown, reason = "LiveKit and ElevenLabs are names of products")]

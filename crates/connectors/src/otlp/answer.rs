@@ -50,35 +50,6 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: &Rejected) 
     }
 }
 
-/// The body of a success: all records were kept, or ignored on purpose. `partial_success` must be unset.
-#[must_use]
-pub fn success(encoding: Encoding) -> Vec<u8> {
-    match encoding {
-        Encoding::Protobuf => Vec::new(),
-        Encoding::Json => b"{}".to_vec(),
-    }
-}
-
-/// The body of a success of which some records were refused. A client must not send them again.
-#[must_use]
-pub fn partial_success(signal: Signal, encoding: Encoding, rejected: usize, message: &str) -> Vec<u8> {
-    let rejected = i64::try_from(rejected).unwrap_or(i64::MAX);
-    match encoding {
-        Encoding::Protobuf => {
-            let partial_success = Some(PartialSuccess { rejected, error_message: message.to_owned() });
-            ExportResponse { partial_success }.encode_to_vec()
-        }
-        Encoding::Json => {
-            let name = match signal {
-                Signal::Traces => "rejectedSpans",
-                Signal::Logs => "rejectedLogRecords",
-                Signal::Metrics => "rejectedDataPoints",
-            };
-            json!({"partialSuccess": {name: rejected.to_string(), "errorMessage": message}}).to_string().into_bytes()
-        }
-    }
-}
-
 /// The codes of `google.rpc.Status` that these routes answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusCode {
@@ -112,6 +83,33 @@ pub fn error_with_retry(code: StatusCode, message: &str, delay_s: i64) -> Vec<u8
     let retry = RetryInfo { retry_delay: Some(Duration { seconds: delay_s }) };
     let detail = Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value: retry.encode_to_vec() };
     Status { code: code as i32, message: message.to_owned(), details: vec![detail] }.encode_to_vec()
+}
+
+/// The body of a success: all records were kept, or ignored on purpose. `partial_success` must be unset.
+fn success(encoding: Encoding) -> Vec<u8> {
+    match encoding {
+        Encoding::Protobuf => Vec::new(),
+        Encoding::Json => b"{}".to_vec(),
+    }
+}
+
+/// The body of a success of which some records were refused. A client must not send them again.
+fn partial_success(signal: Signal, encoding: Encoding, rejected: usize, message: &str) -> Vec<u8> {
+    let rejected = i64::try_from(rejected).unwrap_or(i64::MAX);
+    match encoding {
+        Encoding::Protobuf => {
+            let partial_success = Some(PartialSuccess { rejected, error_message: message.to_owned() });
+            ExportResponse { partial_success }.encode_to_vec()
+        }
+        Encoding::Json => {
+            let name = match signal {
+                Signal::Traces => "rejectedSpans",
+                Signal::Logs => "rejectedLogRecords",
+                Signal::Metrics => "rejectedDataPoints",
+            };
+            json!({"partialSuccess": {name: rejected.to_string(), "errorMessage": message}}).to_string().into_bytes()
+        }
+    }
 }
 
 /// The response of all three export services: their fields differ in name only.

@@ -5,8 +5,8 @@ use callscope_connectors::otlp::{Encoding, Signal};
 use serde_json::{Value, json};
 
 /// What Python's `opentelemetry-proto` writes for the same answers.
-const PARTIAL_SUCCESS: &[u8] = b"\x0a\x3d\x08\x03\x129\
-    3 spans were not kept: the call has more than 20000 facts";
+const PARTIAL_SUCCESS: &[u8] = b"\x0a\x3b\x08\x03\x12\x37\
+    3 spans were not kept: 3 exceed the limit of their call";
 const UNAVAILABLE: &[u8] = b"\x08\x0e\x12\x1dthe server has too much to do";
 const RETRY_INFO: &[u8] = b"\x1a\x30\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x01";
 
@@ -16,20 +16,22 @@ fn json(bytes: &[u8]) -> Value {
 
 #[test]
 fn a_success_says_nothing() {
-    assert_eq!(answer::success(Encoding::Protobuf), b"");
-    assert_eq!(answer::success(Encoding::Json), b"{}");
+    let of = |encoding| answer::export_response(Signal::Logs, encoding, &Rejected::default());
+    assert_eq!(of(Encoding::Protobuf), b"");
+    assert_eq!(of(Encoding::Json), b"{}");
 }
 
 #[test]
 fn a_partial_success_counts_what_was_refused() {
-    let message = "3 spans were not kept: the call has more than 20000 facts";
-    let of = |signal, encoding| answer::partial_success(signal, encoding, 3, message);
+    let rejected = Rejected { beyond_call: 3, ..Rejected::default() };
+    let of = |signal, encoding| answer::export_response(signal, encoding, &rejected);
     assert_eq!(of(Signal::Traces, Encoding::Protobuf), PARTIAL_SUCCESS);
-    for (signal, name) in [
-        (Signal::Traces, "rejectedSpans"),
-        (Signal::Logs, "rejectedLogRecords"),
-        (Signal::Metrics, "rejectedDataPoints"),
+    for (signal, name, records) in [
+        (Signal::Traces, "rejectedSpans", "spans"),
+        (Signal::Logs, "rejectedLogRecords", "log records"),
+        (Signal::Metrics, "rejectedDataPoints", "data points"),
     ] {
+        let message = format!("3 {records} were not kept: 3 exceed the limit of their call");
         let expected = json!({"partialSuccess": {name: "3", "errorMessage": message}});
         assert_eq!(json(&of(signal, Encoding::Json)), expected);
     }
@@ -37,13 +39,10 @@ fn a_partial_success_counts_what_was_refused() {
 
 #[test]
 fn rejected_records_are_explained_by_their_reasons() {
-    for encoding in [Encoding::Protobuf, Encoding::Json] {
-        let body = answer::export_response(Signal::Logs, encoding, &Rejected::default());
-        assert_eq!(body, answer::success(encoding));
-    }
-    let rejected = Rejected { invalid: 1, beyond_call: 4, ..Rejected::default() };
-    let message = "5 log records were not kept: 1 have an invalid id or time, 4 exceed the limit of their call";
-    let expected = json!({"partialSuccess": {"rejectedLogRecords": "5", "errorMessage": message}});
+    let rejected = Rejected { invalid: 1, beyond_request: 2, beyond_call: 4, beyond_tenant: 8 };
+    let message = "15 log records were not kept: 1 have an invalid id or time, 2 exceed the limit of a request, \
+        4 exceed the limit of their call, 8 exceed the limit of open calls";
+    let expected = json!({"partialSuccess": {"rejectedLogRecords": "15", "errorMessage": message}});
     assert_eq!(json(&answer::export_response(Signal::Logs, Encoding::Json, &rejected)), expected);
 }
 
