@@ -47,7 +47,8 @@ impl AssemblySweeper {
         }
     }
 
-    /// Closes and deletes what is due now. A tenant for which that fails is passed over.
+    /// Closes and deletes what is due now. A tenant for which that fails is passed over, and so is a call whose facts
+    /// cannot be read.
     pub async fn sweep(&self) -> Result<AssemblySweep, StoreError> {
         let now = self.clock.now();
         let mut swept = AssemblySweep::default();
@@ -66,17 +67,31 @@ impl AssemblySweeper {
         now: Timestamp,
         swept: &mut AssemblySweep,
     ) -> Result<(), AssemblyError> {
+        self.purge(tenant, now, swept).await?;
         let idle_us = self.assembler.settings().idle_timeout.num_microseconds().unwrap_or(i64::MAX);
         let seen_before = now - Span::from_micros(idle_us);
         loop {
             let idle = self.store.list_idle_assemblies(tenant, seen_before, ASSEMBLIES_MAX).await?;
+            let mut has_damaged = false;
             for (key, call_id) in &idle {
-                swept.closed += usize::from(self.assembler.close_idle(tenant, key, *call_id).await?);
+                match self.assembler.close_idle(tenant, key, *call_id).await {
+                    Ok(is_closed) => swept.closed += usize::from(is_closed),
+                    // The other calls do not wait for a repair of this one.
+                    Err(AssemblyError::Store(StoreError::Broken(error))) => {
+                        has_damaged = true;
+                        tracing::error!(error, call_id = %call_id.0, "could not close a call without telemetry");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            if idle.len() < ASSEMBLIES_MAX as usize {
-                break;
+            // A damaged assembly would be listed again at once.
+            if has_damaged || idle.len() < ASSEMBLIES_MAX as usize {
+                return Ok(());
             }
         }
+    }
+
+    async fn purge(&self, tenant: TenantId, now: Timestamp, swept: &mut AssemblySweep) -> Result<(), StoreError> {
         loop {
             let purged = self.store.purge_assemblies(tenant, now, ASSEMBLIES_MAX).await?;
             swept.purged += purged;

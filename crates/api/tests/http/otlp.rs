@@ -5,15 +5,17 @@ use crate::records::instant;
 use crate::server::{Server, Setup, TenantClient};
 use crate::store::Mode;
 use crate::wire::{Request, Response};
+use callscope_analytics::assemblies::{AssemblyChanges, AssemblyKey, AssemblyStore, Framework, State, Write};
 use callscope_analytics::assembly_sweeper::{AssemblySweep, AssemblySweeper};
 use callscope_analytics::clock::FixedClock;
 use callscope_connectors::sealing::AssemblySettings;
-use callscope_domain::{RateLimit, Scope};
+use callscope_domain::{CallId, RateLimit, Scope};
 use callscope_testkit::Backend;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 on_each_backend!(
     captured_calls_are_in_the_figures,
@@ -28,6 +30,7 @@ on_each_backend!(
     bounds_of_calls_and_tenants_are_told,
     bodies_may_be_packed,
     calls_whose_telemetry_stops_are_closed_and_their_end_may_still_come,
+    a_call_with_damaged_facts_does_not_keep_others_open,
     facts_go_some_time_after_the_end_and_later_ones_change_nothing,
 );
 
@@ -328,6 +331,30 @@ async fn calls_whose_telemetry_stops_are_closed_and_their_end_may_still_come(bac
     export(&acme, &last).await;
     let summary = acme.summary("?period=90d").await.value();
     assert_eq!((&summary["failed_calls"], &summary["completed_calls"]), (&json!(0), &json!(1)), "{summary}");
+}
+
+async fn a_call_with_damaged_facts_does_not_keep_others_open(backend: Backend) {
+    let server = Server::start_with(backend, setup()).await;
+    let acme = server.tenant("acme").await;
+    // It is the first by its key and by its time, so that it is listed before the other.
+    let key = AssemblyKey { framework: Framework::Pipecat, key: "0".to_owned() };
+    let begun = instant(AFTER_CAPTURES);
+    let (mut transaction, _) =
+        server.store.lock_assembly(acme.id, &key, CallId(Uuid::nil()), begun).await.expect("an assembly");
+    let damaged = AssemblyChanges {
+        write: Write::Append(b"damaged".to_vec()),
+        segments: 1,
+        facts: 1,
+        state: State::Active,
+        reported_errors: Vec::new(),
+        last_seen_at: begun,
+        purge_at: None,
+    };
+    transaction.save(&damaged).await.expect("a segment");
+    transaction.commit().await.expect("a commit");
+    assert_eq!(acme.send(&spans("pipecat", &[turn(1)])).await.status, 200);
+    assert_eq!(sweep(&server, "2026-11-23T12:15:00Z").await, AssemblySweep { closed: 1, purged: 0 });
+    assert_eq!(acme.summary("?period=90d").await.value()["failed_calls"], 1);
 }
 
 async fn facts_go_some_time_after_the_end_and_later_ones_change_nothing(backend: Backend) {
