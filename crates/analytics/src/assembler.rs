@@ -17,10 +17,10 @@ use callscope_domain::{Call, CallId, ExternalId, Incoming, TenantId, Timestamp, 
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
-/// How often a transaction that another one stood in the way of is begun.
+/// Most attempts at a transaction that conflicts with others.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Reads a report as the record that it is, by the rules of records. The error is for the log.
+/// Converts a report to a call, by the rules of records. The error is for the log.
 pub type ReportReading = fn(TenantId, &CallReport, Timestamp) -> Result<Arc<Call>, String>;
 
 /// Why facts were not stored, or are not known to have been. Sending them again is always right.
@@ -34,12 +34,12 @@ pub enum AssemblyError {
     Submit(#[from] SubmitError),
 }
 
-/// What became of the facts of a request.
+/// How many facts of a request were kept, and why the others were not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AssemblyOutcome {
     /// New facts.
     pub kept: usize,
-    /// Facts that were known.
+    /// Facts that were stored already.
     pub repeated: usize,
     /// Facts of calls whose facts were deleted some time after their end.
     pub late: usize,
@@ -245,7 +245,7 @@ impl Assembler {
         }
     }
 
-    /// The record of a report. A report that is not accepted is a bug, of which the client must not suffer.
+    /// The record of a report. A refused report is a bug of the server, so the client's request succeeds nevertheless.
     fn record(&self, tenant: TenantId, report: &CallReport, outcome: &mut AssemblyOutcome) -> Option<Incoming> {
         match (self.read_report)(tenant, report, self.clock.now()) {
             Ok(call) => Some(Incoming::Record(call)),

@@ -33,11 +33,11 @@ pub struct LockedAssembly {
 pub struct Surroundings {
     /// Whether the call exists.
     pub has_call: bool,
-    /// What the tenant's other assemblies amount to.
+    /// How many other assemblies the tenant has, and facts in them.
     pub tenant_use: TenantUse,
 }
 
-/// What a transaction changes of an assembly.
+/// The changes of an assembly by a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssemblyChanges {
     /// Its segments.

@@ -13,7 +13,7 @@ const ASSEMBLIES_MAX: u32 = 200;
 /// How long the facts of a call may stay after their time, and a call open after its timeout.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// A task that walks over the tenants again and again.
+/// A task that visits all tenants at an interval.
 pub struct AssemblySweeper {
     /// Assemblies are listed and deleted here.
     pub store: Arc<dyn AssemblyStore>,
@@ -23,7 +23,7 @@ pub struct AssemblySweeper {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What a sweep did.
+/// The results of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AssemblySweep {
     /// Calls that were closed.

@@ -1,4 +1,4 @@
-//! Lenient JSON: a field of another type than expected is absent, and what is not asked for is skipped without a copy.
+//! Lenient JSON: a field of another type than expected is absent, and fields that are not asked for are skipped without a copy.
 
 mod scalar;
 
@@ -205,7 +205,7 @@ impl Number {
         self.0
     }
 
-    /// A count; fractions are cut off. What is negative counts as nothing.
+    /// A count; fractions are cut off, and negative numbers are 0.
     pub(crate) fn count(self) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "the conversion stops at the type's bounds")]
         let whole = self.0 as i64;
@@ -237,7 +237,7 @@ impl Number {
         self.as_micros(60e6).map(chrono::TimeDelta::microseconds)
     }
 
-    /// `None` for what is negative or past the year 5138, which is nothing that a clock says.
+    /// `None` for negative times and those past the year 5138.
     fn as_micros(self, factor: f64) -> Option<i64> {
         let micros = (self.0 * factor).round();
         #[expect(clippy::cast_possible_truncation, reason = "0 <= value <= 1e17")]
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_clock_says_is_absent() {
+    fn an_absurd_time_is_absent() {
         for absurd in [-1.0, 1e30, f64::MAX] {
             assert_eq!(Number(absurd).as_unix_seconds(), None);
         }

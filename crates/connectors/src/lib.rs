@@ -1,4 +1,4 @@
-//! What voice-AI platforms send, read into what it says of calls.
+//! Reads what voice-AI platforms send into reports of calls.
 //!
 //! Everything here is a pure function over bytes and values: no I/O, no async, no clock. Routes, credentials, storage
 //! and the acceptance of a record are left to the server.

@@ -1,4 +1,4 @@
-//! What a source says of a call, in the shape of a call record. How a report becomes a stored call, and whether the
+//! A call as its source reports it, in the shape of a call record. How a report becomes a stored call, and whether the
 //! record is acceptable, is left to the server.
 
 use callscope_domain::{
@@ -55,7 +55,7 @@ pub struct CallReport {
     /// The environment, such as `production`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// Who called whom.
+    /// The direction of the call.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_word")]
     pub direction: Option<Direction>,
     /// The language, as a BCP 47 tag of at most 35 characters.
@@ -100,7 +100,7 @@ pub struct CallReport {
 }
 
 impl CallReport {
-    /// A report that says no more than what every report must say.
+    /// A report with only the fields that every report must have.
     #[must_use]
     pub fn new(source: &str, status: CallStatus, started_at: DateTime<Utc>) -> Self {
         Self {

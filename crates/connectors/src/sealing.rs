@@ -39,7 +39,7 @@ impl Default for AssemblySettings {
     }
 }
 
-/// What a tenant's assemblies amount to.
+/// How many assemblies a tenant has, and facts in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TenantUse {
     /// Assemblies.

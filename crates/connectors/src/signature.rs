@@ -19,7 +19,7 @@ const WINDOW_MS: i64 = 300 * SECOND_MS;
 const ELEVENLABS_BACK_MS: i64 = 1800 * SECOND_MS;
 /// A timestamp below this is in seconds: as milliseconds it would be in 1973.
 const SECONDS_BELOW: i64 = 100_000_000_000;
-/// Digits of a timestamp; more overflow nothing, but mean nothing either.
+/// Most digits of a timestamp. One in milliseconds has 13.
 const TIMESTAMP_DIGITS_MAX: usize = 16;
 /// A signature header with more digests than this is malformed. Two are usual while a secret is replaced.
 const DIGESTS_MAX: usize = 16;
@@ -33,7 +33,7 @@ pub enum Scheme {
     ElevenLabs,
     /// `X-Webhook-Signature: t=<s>,v1=<hex>`, over `<t>.<body>`.
     Tap,
-    /// `X-Webhook-Signature: <hex>`, over the body. Nothing dates it, so replays cannot be told.
+    /// `X-Webhook-Signature: <hex>`, over the body. It has no time, so replays cannot be detected.
     Bland,
     /// An HMAC whose parts the user has chosen, as Vapi offers it.
     Hmac(HmacScheme),
@@ -41,7 +41,7 @@ pub enum Scheme {
     HeaderSecret {
         /// The header, such as `X-Vapi-Secret`.
         header: String,
-        /// What stands before the secret, such as `Bearer `.
+        /// The text before the secret, such as `Bearer `.
         prefix: String,
     },
 }
@@ -80,7 +80,7 @@ pub enum SignatureFault {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(Box<[u8]>);
 
-/// A secret of no bytes, which everybody knows.
+/// An empty secret: any sender could sign with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("The secret must not be empty.")]
 pub struct EmptySecret;
@@ -126,7 +126,7 @@ enum State {
     Proven,
     Digesting {
         context: Box<hmac::Context>,
-        /// What is signed after the body.
+        /// The signed bytes after the body.
         suffix: Vec<u8>,
         /// One of these must be the digest.
         expected: Vec<Vec<u8>>,
@@ -168,7 +168,7 @@ impl SignatureCheck {
         };
         context.update(&suffix);
         let tag = context.sign();
-        // All are compared, so that the time tells nothing of which one fits.
+        // All are compared, so that the time taken does not reveal which one fits.
         let fits = expected.iter().fold(subtle::Choice::from(0), |fits, digest| fits | tag.as_ref().ct_eq(digest));
         if fits.into() { Ok(()) } else { Err(SignatureFault::Mismatch) }
     }

@@ -1,4 +1,4 @@
-//! Which times of a source are believed: one wrong clock must not put a call into another century.
+//! Which times of a source are plausible: one wrong clock must not put a call into another century.
 
 use callscope_domain::FUTURE_START_MAX;
 use chrono::{DateTime, Utc};

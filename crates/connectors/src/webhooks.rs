@@ -1,4 +1,4 @@
-//! Webhooks of voice-AI platforms: one message's body into what it says of a call.
+//! Webhooks of voice-AI platforms: one message's body into the report of a call.
 //!
 //! A message is read leniently: unknown fields are skipped, and a field of another type than expected is absent. Transcripts,
 //! recordings, analyses and callers' numbers are skipped as they are parsed and never kept. Signatures are checked before,
@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of a webhook's body, but for ElevenLabs's audio, which is read as a stream and thrown away.
+/// Bytes of a webhook's body, but for ElevenLabs's audio, which is read as a stream and discarded.
 pub const WEBHOOK_BODY_MAX: usize = 16 << 20;
 
 /// A platform that posts webhooks.
@@ -93,25 +93,25 @@ impl FromStr for WebhookProvider {
     }
 }
 
-/// What a message is read with.
+/// The context that a message is read in.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookContext<'a> {
-    /// When the message arrived: the start of a call that has no other time, and the bound of what is believed.
+    /// When the message arrived: the start of a call that has no other time, and the bound of plausible times.
     pub received_at: DateTime<Utc>,
     /// The tenant's own categories of end reasons.
     pub overrides: &'a EndOverrides,
 }
 
-/// What a message is for callscope.
+/// The result of reading a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivery {
     /// The state of a call.
     Call(Box<CallReport>),
-    /// Nothing. It is answered like any other message, since it must not be repeated.
+    /// No state of a call. The message is answered like any other, so that the source does not repeat it.
     Ignored(Ignored),
 }
 
-/// Why a message says nothing of a call.
+/// Why a message is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
     /// Messages of this type are not about the state of a call.

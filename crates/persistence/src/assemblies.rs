@@ -15,7 +15,7 @@ use callscope_domain::{CallId, TenantId, Timestamp};
 use diesel::dsl::{count_star, sum};
 use diesel::prelude::*;
 
-/// An assembly, without what is only written.
+/// The columns of an assembly that are read.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = assemblies)]
 struct AssemblyRow {
@@ -128,7 +128,7 @@ struct AssemblyWrite {
 }
 
 impl AssemblyWrite {
-    /// Holds off every other transaction over the assembly, by raising its revision.
+    /// Locks the assembly against other transactions, by raising its revision.
     async fn lock(&mut self, now: Timestamp) -> Result<LockedAssembly, StoreError> {
         use assemblies::columns as row;
         let new = NewAssemblyRow {

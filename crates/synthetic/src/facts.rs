@@ -1,4 +1,4 @@
-//! What a full record says of a call beyond the plain one: where it came from, how the conversation went, what it cost.
+//! The facts of a full record beyond those of the plain one: where it came from, how the conversation went, what it cost.
 //!
 //! These facts are drawn from a source of their own, so that they leave the plain fields of a seed as they are.
 

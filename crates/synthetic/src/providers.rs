@@ -238,7 +238,7 @@ impl Providers {
 }
 
 impl Stage {
-    /// Who takes over when `provider` fails: the busiest of the others.
+    /// The provider that takes over when `provider` fails: the busiest of the others.
     fn stand_in(&self, provider: &Provider) -> &'static Provider {
         let [busiest, second, _] = self.providers;
         if provider.name == busiest.name { second } else { busiest }

@@ -138,7 +138,7 @@ pub struct Story {
     episodes: [Episode; 4],
 }
 
-/// What a story has in store for one call.
+/// The effects of a story on one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fate<'a> {
     pub(crate) episode: Option<&'a Episode>,
@@ -157,7 +157,7 @@ pub(crate) struct Fate<'a> {
 }
 
 impl Fate<'_> {
-    /// That of a call without a story.
+    /// No effects, for a call without a story.
     pub(crate) const ORDINARY: Self = Self {
         episode: None,
         failure_rate: None,
@@ -298,7 +298,7 @@ impl Story {
         growing_start_times(seed, self.month.start, self.month.end, count, GROWTH)
     }
 
-    /// What it has in store for a call that starts then.
+    /// Its effects on a call that starts then.
     pub(crate) fn fate(&self, started_at: DateTime<Utc>, workflow: Option<&str>, agent: &str) -> Fate<'_> {
         let releases = [(self.released_at, BREAKING_RELEASE), (self.interrupted_since, INTERRUPTED_RELEASE)];
         let is_its = |(since, release): &(DateTime<Utc>, AgentRelease)| release.agent == agent && *since <= started_at;

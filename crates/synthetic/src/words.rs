@@ -63,7 +63,7 @@ wire_words! {
         Success = "success",
         /// It did not.
         Failure = "failure",
-        /// It cannot be told.
+        /// It is not known.
         Unknown = "unknown",
     }
 }

@@ -25,7 +25,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 
 type State = web::Data<ApiState>;
-/// An exporter understands no problem document, so the handler answers for a credential that is refused.
+/// Exporters do not understand problem documents, so the handler itself answers a refused credential.
 type Asked = Result<Authorized<TelemetryWrite>, Problem>;
 
 /// The routes.
@@ -58,8 +58,8 @@ async fn export_traces(state: State, asked: Asked, request: HttpRequest, payload
 
 /// Receive logs
 ///
-/// Receives an OTLP export of log records. Those of LiveKit Agents tell of failures that no span tells of; all others
-/// are ignored.
+/// Receives an OTLP export of log records. Those of LiveKit Agents report failures that are in no span; all others are
+/// ignored.
 #[utoipa::path(
     tag = "Connectors",
     request_body(
@@ -80,8 +80,8 @@ async fn export_logs(state: State, asked: Asked, request: HttpRequest, payload: 
 
 /// Receive metrics
 ///
-/// Receives an OTLP export of metrics and ignores it: what the metrics of agent frameworks say is in their spans, in
-/// more detail. The endpoint exists because exporters send metrics to the same address.
+/// Receives an OTLP export of metrics and ignores it: the spans of agent frameworks hold the same figures in more
+/// detail. The endpoint exists because exporters send metrics to the same address.
 #[utoipa::path(
     tag = "Connectors",
     request_body(

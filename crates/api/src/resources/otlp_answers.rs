@@ -1,5 +1,5 @@
 //! The answers of the OTLP endpoints. OTLP defines its own bodies, in the encoding of the request, and says which
-//! statuses a client tries again after: 429, 502, 503 and 504. Whatever may pass is therefore answered with one of these.
+//! statuses a client tries again after: 429, 502, 503 and 504. Transient failures are therefore answered with one of these.
 
 use crate::problem::{PROBLEM_JSON, Problem, ProblemCode, ProtocolError};
 use actix_web::http::{StatusCode, header};

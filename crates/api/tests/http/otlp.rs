@@ -26,7 +26,7 @@ on_each_backend!(
     telemetry_of_other_programs_makes_no_calls,
     a_credential_is_needed,
     the_limit_of_requests_is_that_of_the_key_alone,
-    what_may_pass_is_tried_again,
+    transient_failures_ask_for_a_retry,
     bounds_of_calls_and_tenants_are_told,
     bodies_may_be_packed,
     calls_whose_telemetry_stops_are_closed_and_their_end_may_still_come,
@@ -248,7 +248,7 @@ async fn the_limit_of_requests_is_that_of_the_key_alone(backend: Backend) {
     assert_eq!(export_failure(&refused), "429 8: the credential's limit of requests is reached");
 }
 
-async fn what_may_pass_is_tried_again(backend: Backend) {
+async fn transient_failures_ask_for_a_retry(backend: Backend) {
     let server = Server::start_with(backend, setup()).await;
     let acme = server.tenant("acme").await;
     let request = requests("pipecat_normal").remove(0);

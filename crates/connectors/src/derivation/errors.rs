@@ -146,7 +146,7 @@ impl Errors<'_> {
                 Event::Job { failure: Some(failure) } => {
                     self.push(id, Draft::of_failure(Service::Workflow, Level::Error, failure));
                 }
-                // The job's span says the same.
+                // The job's span reports the same failure.
                 Event::Crash { failure } if !is_job_failed => {
                     self.push(id, Draft::of_failure(Service::Workflow, Level::Error, failure));
                 }
@@ -196,7 +196,7 @@ impl Errors<'_> {
     }
 }
 
-/// What is known of requests and their failed attempts.
+/// The results of requests, and their last failed attempts.
 struct Attempts {
     is_failed: HashMap<FactId, bool>,
     last_retry: HashMap<Option<FactId>, u32>,

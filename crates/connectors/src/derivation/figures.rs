@@ -81,7 +81,7 @@ impl<'f> Dialogue<'f> {
     }
 }
 
-/// The sums over spans, or over reports, whichever are more: each can only miss some. None if no fact tells of tokens.
+/// The sums over spans, or over reports, whichever are more: each can only miss some. None if no fact has tokens.
 fn tokens(facts: &[&Fact], sessions: &Sessions<'_>) -> Option<Tokens> {
     let of_spans = facts.iter().filter_map(|fact| fact.tokens).reduce(Tokens::plus);
     let of_reports = sessions.reports.iter().map(|(_, report)| report.tokens).reduce(Tokens::plus);

@@ -1,4 +1,4 @@
-//! What a JSON value is that is neither a list, an object nor a boolean.
+//! A JSON value that is neither a list, an object nor a boolean.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};

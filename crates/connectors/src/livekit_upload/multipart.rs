@@ -1,5 +1,5 @@
-//! A reader of `multipart/form-data` that is pushed the body as it arrives. It keeps a delimiter's length of the body and the
-//! headers of one part, and hands everything else to its sink at once.
+//! An incremental reader of `multipart/form-data`. It buffers a delimiter's length of the body and the headers of one part,
+//! and passes everything else to its sink at once.
 
 use memchr::memmem;
 
@@ -43,7 +43,7 @@ pub struct MultipartReader {
     /// CR LF, two hyphens and the boundary.
     delimiter: Box<[u8]>,
     state: State,
-    /// What has arrived and is not dealt with: less than a delimiter, or the headers of a part.
+    /// Unprocessed bytes: less than a delimiter, or the headers of a part.
     rest: Vec<u8>,
 }
 
@@ -89,7 +89,7 @@ impl MultipartReader {
         if self.state == State::Epilogue { Ok(()) } else { Err(MultipartFault::Incomplete) }
     }
 
-    /// Deals with the beginning of `bytes` and says how many it was; `None` if more must arrive first.
+    /// Processes the beginning of `bytes` and returns its length; `None` if more must arrive first.
     fn step<S: PartSink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<Option<usize>, S::Fault> {
         match self.state {
             State::Preamble | State::Data => self.until_delimiter(bytes, sink),
@@ -101,7 +101,7 @@ impl MultipartReader {
 
     fn until_delimiter<S: PartSink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<Option<usize>, S::Fault> {
         let found = memmem::find(bytes, &self.delimiter);
-        // What may be the beginning of a delimiter waits for the rest of it.
+        // A possible beginning of a delimiter is kept until the rest of it arrives.
         let data = found.unwrap_or(bytes.len().saturating_sub(self.delimiter.len() - 1));
         let is_part = self.state == State::Data;
         if is_part && data > 0 {
@@ -184,7 +184,7 @@ fn parameter(parameters: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// What stands before the closing quote, and what comes after it.
+/// The text before the closing quote, and the text after it.
 fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = quoted.char_indices();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_delimiter_is_data() {
+    fn bytes_that_resemble_a_delimiter_are_data() {
         let data = b"\r\n--Xy\r\n-\r\n--X\r\r\n--";
         let body = [part("a", data), b"--XyZ--".to_vec()].concat();
         assert_eq!(read([&body[..]]), Ok(Parts(vec![("a".to_owned(), data.to_vec(), true)])));
@@ -281,7 +281,7 @@ mod tests {
     proptest! {
         /// Any bytes are data or a fault, and no more than a part's headers is kept of them.
         #[test]
-        fn any_bytes_are_borne_with(pieces in prop::collection::vec("(--XyZ|\r\n|-|[a-z: ]|\\PC){0,30}", 0..20)) {
+        fn any_bytes_are_read_or_refused(pieces in prop::collection::vec("(--XyZ|\r\n|-|[a-z: ]|\\PC){0,30}", 0..20)) {
             let mut reader = MultipartReader::new(CONTENT_TYPE).expect("a boundary");
             let mut parts = Parts::default();
             for piece in pieces {

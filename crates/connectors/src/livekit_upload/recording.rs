@@ -1,7 +1,7 @@
 //! The recording that an agent posts once, at the end of its session: a header with the session's summary, the chat history,
 //! and the audio.
 //!
-//! Of the chat history only roles, times and metrics are read; the text is skipped. The audio is thrown away as it arrives.
+//! Of the chat history only roles, times and metrics are read; the text is skipped. The audio is discarded as it arrives.
 
 use super::multipart::{MultipartFault, MultipartReader, PartSink};
 use crate::facts::{Model, NAME_MAX, REPORTED_TURNS_MAX, ReportedSession, ReportedTurn, Sample, Tokens, latency_us};
@@ -17,12 +17,12 @@ use std::sync::Arc;
 pub const HEADER_MAX: usize = 1 << 20;
 /// Bytes of the part `chat_history`. A longer one is not read, so that it does not cost the report.
 pub const CHAT_HISTORY_MAX: usize = 16 << 20;
-/// Bytes of a whole recording. All but the two parts above is audio and is thrown away.
+/// Bytes of a whole recording. All but the two parts above is audio and is discarded.
 pub const RECORDING_MAX: u64 = 1 << 30;
-/// No call is longer; what a header says beyond that is cut off.
+/// No call is longer: a longer duration counts as this one.
 const DURATION_MAX: TimeDelta = TimeDelta::microseconds(CALL_DURATION_MAX.as_micros());
 
-/// What a recording says.
+/// The content of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recording {
     /// How a session went.

@@ -24,7 +24,7 @@ pub struct UploadToken<'a> {
     claims: Claims,
 }
 
-/// What a verified token allows: to upload, for a while.
+/// The permission of a verified token: to upload until a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadGrant {
     /// The token's end, without the leeway.
@@ -105,7 +105,7 @@ impl<'a> UploadToken<'a> {
         &self.claims.iss
     }
 
-    /// Checks the token against a connector's API key and secret. Claims are believed only after the signature.
+    /// Checks the token against a connector's API key and secret. Claims are read only after the signature is verified.
     pub fn verify(
         &self,
         api_key: &str,

@@ -91,7 +91,7 @@ impl End {
         Self { category, status: status_of(category), service: Service::Workflow }
     }
 
-    /// An end of which nothing is known but that it came.
+    /// An end of unknown cause.
     pub const UNKNOWN: Self = Self::of(EndCategory::Unknown);
 }
 
@@ -125,7 +125,7 @@ pub const fn status_of(category: EndCategory) -> CallStatus {
     }
 }
 
-/// What a value of `table` means; `None` if no rule of the table fits.
+/// The meaning of a value of `table`; `None` if no rule of the table fits.
 #[must_use]
 pub fn end_of(table: EndTable, reason: &str) -> Option<End> {
     let rule = TABLES.get(table.name())?.iter().find(|rule| rule.fits(reason))?;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The name of a provider that nothing is known of.
+/// The name of an unknown provider.
 const UNKNOWN: &str = "unknown";
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
@@ -15,8 +15,8 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
 
 /// The canonical name of a provider that a source calls `raw`: at most 64 characters, never empty.
 ///
-/// `model` names the vendor where `raw` is empty or an inference gateway. `stage` tells apart what one vendor sells under
-/// one name.
+/// `model` names the vendor where `raw` is empty or an inference gateway. `stage` distinguishes the products that one
+/// vendor sells under one name.
 #[must_use]
 pub fn normalize_provider(raw: &str, model: Option<&str>, stage: Option<ProviderType>) -> Cow<'static, str> {
     let lower = raw.trim().to_lowercase();
@@ -36,7 +36,7 @@ pub fn normalize_provider(raw: &str, model: Option<&str>, stage: Option<Provider
     if !own.is_empty() {
         return Cow::Owned(own);
     }
-    // Only the names of language models tell their vendor: `nova` is Amazon's LLM and Deepgram's STT.
+    // Only the names of language models identify their vendor: `nova` is Amazon's LLM and Deepgram's STT.
     let of_model = model.filter(|_| stage.is_none_or(|stage| stage == ProviderType::Llm)).and_then(vendor_of_model);
     Cow::Borrowed(of_model.unwrap_or(UNKNOWN))
 }
@@ -54,7 +54,7 @@ pub fn vendor_of_model(model: &str) -> Option<&'static str> {
     TABLES.models.iter().find(|row| model.starts_with(&row.prefix)).map(|row| row.provider.as_str())
 }
 
-/// Looks `name` up, then what is left of it without one suffix after another.
+/// Looks `name` up, then `name` without one suffix after another.
 fn find_canonical(name: &str) -> Option<&'static str> {
     let reduced: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let mut rest = reduced.as_str();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_nothing_is_unknown() {
+    fn an_empty_name_is_unknown() {
         for raw in ["", "  ", "東京"] {
             assert_eq!(normalize_provider(raw, None, None), UNKNOWN, "{raw}");
         }

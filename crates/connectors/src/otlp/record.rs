@@ -39,7 +39,7 @@ pub struct Span<'a> {
     pub start_us: i64,
     /// Microseconds since 1970; not before the start.
     pub end_us: i64,
-    /// What is known of the operation.
+    /// The attributes of the operation.
     pub attributes: Attributes<'a>,
     /// The first event named `exception`.
     pub exception: Option<Exception<'a>>,
@@ -49,7 +49,7 @@ pub struct Span<'a> {
     pub status_message: Cow<'a, str>,
 }
 
-/// The event of a span that tells of an exception.
+/// The event of a span that records an exception.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exception<'a> {
     /// Microseconds since 1970; none if the event's time is not valid.
@@ -69,7 +69,7 @@ pub struct LogRecord<'a> {
     pub severity: i32,
     /// The line, if it is a text.
     pub body: Option<Cow<'a, str>>,
-    /// What is known beside it.
+    /// The attributes of the line.
     pub attributes: Attributes<'a>,
     /// The span in which it was written; may be empty.
     pub span_id: Cow<'a, [u8]>,

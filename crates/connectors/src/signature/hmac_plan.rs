@@ -22,9 +22,9 @@ pub struct HmacPlan {
     pub signature_header: String,
     /// The header of the timestamp, in seconds or milliseconds. Read only if the format contains `{timestamp}`.
     pub timestamp_header: String,
-    /// What stands before the signature in its header, such as `sha256=`.
+    /// The text before the signature in its header, such as `sha256=`.
     pub signature_prefix: String,
-    /// What is signed. Placeholders: `{body}`, `{timestamp}`, `{method}`, `{url}`, `{svix-id}`.
+    /// The text that is signed. Placeholders: `{body}`, `{timestamp}`, `{method}`, `{url}`, `{svix-id}`.
     pub payload_format: String,
     /// How the digest is written.
     pub signature_encoding: Encoding,
@@ -169,7 +169,7 @@ impl HmacScheme {
         Ok(filled)
     }
 
-    /// A secret that should be base64 and is not signs nothing.
+    /// A secret that the plan declares as base64 and that is not matches no signature.
     fn key(&self, secret: &SigningSecret) -> Result<Vec<u8>, SignatureFault> {
         if self.plan.secret_is_base64 {
             BASE64_STANDARD.decode(secret.as_bytes()).map_err(|_| SignatureFault::Mismatch)

@@ -78,7 +78,7 @@ fn ending(call: &Call) -> Ending {
     }
 }
 
-/// How a call ended of which the status says only that it did.
+/// How a call ended, where the status says only that it was completed.
 fn end_of_talk(call: &Call) -> Option<End> {
     if call.transferred_to.is_some() {
         return Some(End::of(EndCategory::Transferred));

@@ -14,24 +14,24 @@ use callscope_domain::{
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-/// The dearest call that is believed, in US dollars.
+/// The highest cost that is accepted, in US dollars.
 const COST_USD_MAX: f64 = COST_MAX as f64 / 1e6;
 /// The longest call.
 const DURATION: TimeDelta = TimeDelta::microseconds(CALL_DURATION_MAX.as_micros());
 /// How far outside of its call an error may be.
 const CLOCK_SKEW: TimeDelta = TimeDelta::microseconds(CLOCK_SKEW_MAX.as_micros());
 /// A version is the rank times 2^48, and the message's time in milliseconds, which stays below that until the year 10889.
-/// A time that is not believed counts as none, so that one wrong clock does not outrank all later messages.
+/// An implausible time counts as none, so that one wrong clock does not outrank all later messages.
 const TIME_BITS: u32 = 48;
 
 /// How final a message is. A message of a lower rank never replaces one of a higher rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rank {
-    /// The call goes on.
+    /// The call is active.
     Active = 0,
-    /// The call has ended; more will be said of it.
+    /// The call has ended; a more complete message will follow.
     Ended = 1,
-    /// All is said.
+    /// The source sends nothing more about the call.
     Final = 2,
 }
 
@@ -40,15 +40,15 @@ pub(super) enum Rank {
 pub(super) struct Ending {
     /// Why, in the source's words.
     pub(super) reason: Option<String>,
-    /// What that means, as far as the tables know.
+    /// The meaning of the reason, by the tables.
     pub(super) end: End,
-    /// The source says itself that the call failed, whatever the reason.
+    /// Whether the source marks the call as failed, whatever the reason.
     pub(super) is_failure: bool,
-    /// What the error of a failed call says; without it, the reason.
+    /// The message of a failed call's error; without it, the reason.
     pub(super) message: Option<String>,
 }
 
-/// What every message says.
+/// The fields that every message has.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     pub(super) source: WebhookProvider,
@@ -59,7 +59,7 @@ pub(super) struct Draft<'a> {
     pub(super) sent_at: Option<DateTime<Utc>>,
     pub(super) started_at: Option<DateTime<Utc>>,
     pub(super) ended_at: Option<DateTime<Utc>>,
-    /// Absent while the call goes on.
+    /// Absent while the call is active.
     pub(super) ending: Option<Ending>,
 }
 
@@ -100,7 +100,7 @@ fn end(report: &mut CallReport, ending: Ending, ended_at: DateTime<Utc>, context
     report.end_reason = reason;
 }
 
-/// An error that a source tells without a provider.
+/// An error without a provider.
 pub(super) fn error(timestamp: DateTime<Utc>, service: Service, message: String) -> ErrorReport {
     let level = Level::Error;
     ErrorReport { timestamp, service, level, provider_name: None, message, details: None, agent: None }
@@ -180,7 +180,7 @@ pub(super) fn deliver(mut report: CallReport) -> Delivery {
     Delivery::Call(Box::new(report))
 }
 
-/// Rounded to what is kept of money.
+/// Rounded to micro-dollars, the unit that is stored.
 pub(super) fn to_micro_dollars(usd: f64) -> f64 {
     (usd * 1e6).round() / 1e6
 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_are_not_believed_give_way_to_the_next() {
+    fn implausible_times_are_replaced_by_the_next_plausible_one() {
         let overrides = EndOverrides::default();
         let received_at = Utc.timestamp_nanos(1_768_646_400_000_000_000);
         let context = WebhookContext { received_at, overrides: &overrides };

@@ -1,7 +1,7 @@
 //! ElevenLabs Agents: `{"type", "event_timestamp", "data"}`.
 //!
 //! Units: all times and latencies are in **seconds**. `cost` counts credits and is no money; `cost_fiat` is in US dollars.
-//! Audio comes as a message of its own, chunked and too large to be kept: [`type_of_prefix`] tells it from the others.
+//! Audio comes as a message of its own, chunked and too large to be kept: [`type_of_prefix`] identifies it.
 
 use super::draft::{
     Draft, Ending, Rank, Uses, deliver, direction, error, named_workflow, to_micro_dollars, workflow_by_id,
@@ -91,7 +91,7 @@ struct Usage {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ModelUsage {
-    /// What was not in the cache.
+    /// Input that was not in the cache.
     input: Lenient<Tokens>,
     input_cache_read: Lenient<Tokens>,
     input_cache_write: Lenient<Tokens>,
@@ -231,7 +231,7 @@ fn transcription(
     Ok(deliver(report))
 }
 
-/// `None` while the call goes on.
+/// `None` while the call is active.
 fn ending(data: &Data) -> Option<Ending> {
     let metadata = &data.metadata;
     let reason = metadata.termination_reason.as_deref().or(metadata.error.reason.as_deref()).map(str::to_owned);
@@ -317,7 +317,7 @@ fn fill_providers(report: &mut CallReport, talk: &[Spoken], only_model: Option<&
     report.providers = uses.into_reports();
 }
 
-/// The `type` of a message of which only the beginning has arrived; `None` if it does not stand there.
+/// The `type` of a message of which only the beginning has arrived; `None` if the beginning does not have it.
 #[must_use]
 pub fn type_of_prefix(prefix: &[u8]) -> Option<String> {
     let mut found = None;

@@ -154,7 +154,7 @@ fn fill(report: &mut CallReport, call: &Call) {
         report.turns = count("user");
         report.tool_calls = count("tool_call_invocation");
     }
-    // Nothing tells when the tool failed: the words' times are those of the recording.
+    // The time of the failure is not in the message: the words' times are those of the recording.
     let at = report.ended_at.unwrap_or(report.started_at);
     let failed = talk.iter().filter(|spoken| spoken.is("tool_call_result") && *spoken.successful == Some(false));
     report.errors.extend(failed.map(|result| error(at, Service::Tool, format!("{} failed", tool_name(result, talk)))));
@@ -167,7 +167,7 @@ fn tool_name<'a>(result: &Spoken, talk: &'a [Spoken]) -> &'a str {
     id.and_then(|_| talk.iter().find(is_call)).and_then(|call| call.name.as_deref()).unwrap_or("tool")
 }
 
-/// What was paid for names the LLM and the TTS; for what is not told, the provider is Retell.
+/// The products of the bill name the LLM and the TTS. The provider of the other stages is Retell.
 fn providers(call: &Call) -> Vec<ProviderReport> {
     const RETELL: &str = "retell";
     let products = || call.call_cost.product_costs.iter().filter_map(|cost| cost.product.as_deref());

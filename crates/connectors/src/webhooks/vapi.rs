@@ -220,8 +220,8 @@ fn samples(message: &Message, field: fn(&TurnLatency) -> &Maybe<Number>) -> impl
     message.artifact.performance_metrics.turn_latencies.iter().filter_map(move |turn| field(turn).map(Number::get))
 }
 
-/// The providers that were paid for, else those that the assistant names. The first of a stage gets its samples: which one
-/// a turn's latency belongs to is not told.
+/// The providers that were paid for, else those that the assistant names. The first of a stage gets its samples, because
+/// the message does not say which one a turn's latency belongs to.
 fn providers(message: &Message, assistant: Option<&Assistant>) -> Vec<ProviderReport> {
     let mut uses = Uses::default();
     let paid = |kind: &'static str, used: fn(&Cost) -> Option<&Used>| {

@@ -109,7 +109,7 @@ fn nothing_that_was_said_is_kept() {
 }
 
 #[test]
-fn audio_is_thrown_away_as_it_arrives() {
+fn audio_is_discarded_as_it_arrives() {
     let summary = br#"{"timestamp": 1795551132.5, "close_reason": "CR_NEW"}"#;
     let head = header(&[(1, b"RM_1"), (8, b"AJ_1"), (11, summary)], false);
     let audio = vec![b'-'; 40 << 20];

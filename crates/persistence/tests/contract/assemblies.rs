@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 on_each_backend!(
     what_is_saved_is_loaded_again,
     an_assembly_that_is_not_committed_leaves_no_trace,
-    of_many_who_change_an_assembly_each_sees_what_the_others_did,
+    concurrent_changes_of_an_assembly_see_each_other,
     assemblies_of_a_tenant_are_counted_for_others,
     idle_assemblies_are_those_of_active_calls,
     assemblies_go_when_their_time_has_come,
@@ -91,7 +91,7 @@ async fn an_assembly_that_is_not_committed_leaves_no_trace(fixture: Fixture) {
     assert_eq!(fixture.values("SELECT 'x' AS value FROM assembly_segments").await.len(), 0);
 }
 
-async fn of_many_who_change_an_assembly_each_sees_what_the_others_did(fixture: Fixture) {
+async fn concurrent_changes_of_an_assembly_see_each_other(fixture: Fixture) {
     let store = fixture.server.database.clone();
     // As two processes that share the database.
     let other = crate::fixture::Server::start(fixture.scratch.url()).await.database;
