@@ -12,7 +12,7 @@ use callscope_connectors::extraction::CallFacts;
 use callscope_connectors::facts::Fact;
 use callscope_connectors::report::CallReport;
 pub use callscope_connectors::sealing::AssemblySettings;
-use callscope_connectors::sealing::{Admission, admit, is_idle, must_touch, purge_at};
+use callscope_connectors::sealing::{is_idle, may_begin, must_touch, purge_at};
 use callscope_domain::{Call, CallId, ExternalId, Incoming, TenantId, Timestamp, TransitionKind};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -146,17 +146,13 @@ impl Assembler {
         let now = self.clock.now();
         let (mut transaction, locked) = self.store.lock_assembly(tenant, key, *call_id, now).await?;
         if locked.is_new {
-            let surroundings = transaction.load_surroundings().await?;
-            match admit(false, surroundings.has_call, surroundings.tenant_use, &self.settings) {
-                Admission::Begin | Admission::Append => {}
-                Admission::Late => {
-                    outcome.late += facts.len();
-                    return Ok(None);
-                }
-                Admission::Refuse => {
-                    outcome.beyond_tenant += facts.len();
-                    return Ok(None);
-                }
+            if transaction.has_call().await? {
+                outcome.late += facts.len();
+                return Ok(None);
+            }
+            if !may_begin(transaction.load_tenant_use().await?, &self.settings) {
+                outcome.beyond_tenant += facts.len();
+                return Ok(None);
             }
         }
         let (mut assembly, reported_errors) = restored(&locked)?;
@@ -167,7 +163,7 @@ impl Assembler {
         let derived = self.derive(key, *call_id, &assembly, &reported_errors, false);
         if saves {
             let changes = self.changes(write, &assembly, derived.as_ref(), &reported_errors, &locked, now);
-            transaction.save(&changes).await?;
+            transaction.save(changes).await?;
             transaction.commit().await?;
         }
         outcome.kept += added;
@@ -197,7 +193,7 @@ impl Assembler {
             return Ok(None);
         };
         let changes = self.changes(Write::Nothing, &assembly, Some(&derived), &reported_errors, &locked, now);
-        transaction.save(&AssemblyChanges { last_seen_at: locked.last_seen_at, ..changes }).await?;
+        transaction.save(AssemblyChanges { last_seen_at: locked.last_seen_at, ..changes }).await?;
         transaction.commit().await?;
         Ok(Some(CallReport { version: Some(locked.revision), ..derived.report }))
     }

@@ -28,15 +28,6 @@ pub struct LockedAssembly {
     pub last_seen_at: Timestamp,
 }
 
-/// What admission depends on beside the assembly itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Surroundings {
-    /// Whether the call exists.
-    pub has_call: bool,
-    /// How many other assemblies the tenant has, and facts in them.
-    pub tenant_use: TenantUse,
-}
-
 /// The changes of an assembly by a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssemblyChanges {
@@ -83,11 +74,14 @@ pub trait AssemblyStore: Send + Sync {
 /// A transaction over one assembly. Dropped without a commit, it leaves no trace.
 #[async_trait]
 pub trait AssemblyTransaction: Send {
-    /// What admission depends on.
-    async fn load_surroundings(&mut self) -> Result<Surroundings, StoreError>;
+    /// Whether the call exists.
+    async fn has_call(&mut self) -> Result<bool, StoreError>;
+
+    /// How many other assemblies the tenant has, and facts in them.
+    async fn load_tenant_use(&mut self) -> Result<TenantUse, StoreError>;
 
     /// Writes changes.
-    async fn save(&mut self, changes: &AssemblyChanges) -> Result<(), StoreError>;
+    async fn save(&mut self, changes: AssemblyChanges) -> Result<(), StoreError>;
 
     /// Deletes the assembly.
     async fn delete(&mut self) -> Result<(), StoreError>;

@@ -10,8 +10,8 @@
 //! 1. reads the body with [`extraction::extract_spans`] or [`extraction::extract_logs`], which give the facts by
 //!    [`facts::AssemblyKey`]; a LiveKit recording makes a fact with
 //!    [`livekit_upload::SessionReport::into_fact`];
-//! 2. derives the call's id from the key, loads the call's segments under the tenant's lock, and asks
-//!    [`sealing::admit`] whether to accept the facts;
+//! 2. derives the call's id from the key, and loads the call's segments under a lock. If there are none, the facts are
+//!    dropped where the call exists already, since it is sealed, and where [`sealing::may_begin`] says no;
 //! 3. restores the [`assembly::Assembly`] from the segments, and appends the facts: [`assembly::Appended::write`] is
 //!    what to store;
 //! 4. calls [`assembly::Assembly::derive`], and stores [`derivation::Derived::reported_errors`] for the next derivation,

@@ -48,32 +48,11 @@ pub struct TenantUse {
     pub facts: u64,
 }
 
-/// What becomes of the facts of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// An assembly begins.
-    Begin,
-    /// The existing assembly takes them.
-    Append,
-    /// The call is sealed: the facts are dropped, and count as ignored.
-    Late,
-    /// The tenant has reached its bounds: the facts are dropped, and count as rejected.
-    Refuse,
-}
-
-/// Decides on the facts of a request. An existing assembly takes them even when the tenant has reached its bounds:
-/// otherwise its call would never end. Each call has a bound of its own.
+/// Whether a tenant may begin one more assembly. Existing assemblies take facts even when the tenant has reached its
+/// bounds: otherwise their calls would never end. Each call has a bound of its own.
 #[must_use]
-pub const fn admit(has_assembly: bool, has_call: bool, tenant: TenantUse, settings: &AssemblySettings) -> Admission {
-    if has_assembly {
-        Admission::Append
-    } else if has_call {
-        Admission::Late
-    } else if tenant.assemblies < settings.open_calls_max && tenant.facts < settings.facts_max {
-        Admission::Begin
-    } else {
-        Admission::Refuse
-    }
+pub const fn may_begin(tenant: TenantUse, settings: &AssemblySettings) -> bool {
+    tenant.assemblies < settings.open_calls_max && tenant.facts < settings.facts_max
 }
 
 /// When the facts of a call are deleted; none while it is active.
@@ -107,16 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_an_assembly_is_sealed_if_it_exists() {
+    fn an_assembly_may_begin_below_both_bounds_of_its_tenant() {
         let settings = AssemblySettings { open_calls_max: 2, facts_max: 10, ..AssemblySettings::default() };
-        let room = TenantUse { assemblies: 1, facts: 9 };
-        assert_eq!(admit(false, false, room, &settings), Admission::Begin);
-        assert_eq!(admit(false, true, room, &settings), Admission::Late);
-        assert_eq!(admit(true, true, room, &settings), Admission::Append);
-        for full in [TenantUse { assemblies: 2, facts: 0 }, TenantUse { assemblies: 0, facts: 10 }] {
-            assert_eq!(admit(false, false, full, &settings), Admission::Refuse);
-            assert_eq!(admit(true, false, full, &settings), Admission::Append);
-        }
+        assert!(may_begin(TenantUse { assemblies: 1, facts: 9 }, &settings));
+        assert!(!may_begin(TenantUse { assemblies: 2, facts: 0 }, &settings));
+        assert!(!may_begin(TenantUse { assemblies: 0, facts: 10 }, &settings));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::schema::{assemblies, assembly_segments, calls};
 use crate::sql::{Id, Time};
 use async_trait::async_trait;
 use callscope_analytics::assemblies::{
-    AssemblyChanges, AssemblyKey, AssemblyStore, AssemblyTransaction, Framework, LockedAssembly, State, Surroundings,
-    TenantUse, Write,
+    AssemblyChanges, AssemblyKey, AssemblyStore, AssemblyTransaction, Framework, LockedAssembly, State, TenantUse,
+    Write,
 };
 use callscope_analytics::ports::StoreError;
 use callscope_domain::{CallId, TenantId, Timestamp};
@@ -188,12 +188,16 @@ impl AssemblyWrite {
 
 #[async_trait]
 impl AssemblyTransaction for AssemblyWrite {
-    async fn load_surroundings(&mut self) -> Result<Surroundings, StoreError> {
+    async fn has_call(&mut self) -> Result<bool, StoreError> {
         let call = calls::table
             .filter(calls::tenant_id.eq(self.tenant))
             .filter(calls::call_id.eq(self.call_id))
             .select(calls::call_id);
         let known: Vec<Id> = self.conn.load(call).await?;
+        Ok(!known.is_empty())
+    }
+
+    async fn load_tenant_use(&mut self) -> Result<TenantUse, StoreError> {
         let of_tenant = assemblies::table
             .filter(assemblies::tenant_id.eq(self.tenant))
             .select((count_star(), sum(assemblies::facts)));
@@ -201,18 +205,17 @@ impl AssemblyTransaction for AssemblyWrite {
         let (assemblies, facts) = counts.first().copied().unwrap_or_default();
         let whole = |number: i64| u64::try_from(number).unwrap_or_default();
         // The new one is among them.
-        let tenant_use = TenantUse { assemblies: whole(assemblies - 1), facts: whole(facts.unwrap_or_default()) };
-        Ok(Surroundings { has_call: !known.is_empty(), tenant_use })
+        Ok(TenantUse { assemblies: whole(assemblies - 1), facts: whole(facts.unwrap_or_default()) })
     }
 
-    async fn save(&mut self, changes: &AssemblyChanges) -> Result<(), StoreError> {
+    async fn save(&mut self, changes: AssemblyChanges) -> Result<(), StoreError> {
         use assemblies::columns as row;
-        match &changes.write {
+        match changes.write {
             Write::Nothing => {}
-            Write::Append(bytes) => self.add_segment(changes.segments - 1, bytes.clone()).await?,
+            Write::Append(bytes) => self.add_segment(changes.segments - 1, bytes).await?,
             Write::Replace(first, bytes) => {
-                self.delete_segments(*first).await?;
-                self.add_segment(*first, bytes.clone()).await?;
+                self.delete_segments(first).await?;
+                self.add_segment(first, bytes).await?;
             }
         }
         let assembly = assemblies::table
@@ -223,7 +226,7 @@ impl AssemblyTransaction for AssemblyWrite {
             row::state.eq(word(changes.state).to_owned()),
             row::facts.eq(count(changes.facts)),
             row::segments.eq(count(changes.segments)),
-            row::reported_errors.eq(changes.reported_errors.clone()),
+            row::reported_errors.eq(changes.reported_errors),
             row::last_seen_at.eq(Time(changes.last_seen_at)),
             row::purge_at.eq(changes.purge_at.map(Time)),
         ));

@@ -350,7 +350,7 @@ async fn a_call_with_damaged_facts_does_not_keep_others_open(backend: Backend) {
         last_seen_at: begun,
         purge_at: None,
     };
-    transaction.save(&damaged).await.expect("a segment");
+    transaction.save(damaged).await.expect("a segment");
     transaction.commit().await.expect("a commit");
     assert_eq!(acme.send(&spans("pipecat", &[turn(1)])).await.status, 200);
     assert_eq!(sweep(&server, "2026-11-23T12:15:00Z").await, AssemblySweep { closed: 1, purged: 0 });

@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 use crate::samples::{at, id};
 use callscope_analytics::assemblies::{
-    AssemblyChanges, AssemblyKey, AssemblyStore, Framework, LockedAssembly, State, Surroundings, TenantUse, Write,
+    AssemblyChanges, AssemblyKey, AssemblyStore, Framework, LockedAssembly, State, TenantUse, Write,
 };
 use callscope_domain::{CallId, TenantId};
 use callscope_persistence::Database;
@@ -41,7 +41,7 @@ fn begun() -> AssemblyChanges {
 /// Saves changes of an assembly, and returns what it was before.
 async fn save(store: &Database, tenant: TenantId, key: &AssemblyKey, changes: &AssemblyChanges) -> LockedAssembly {
     let (mut transaction, locked) = store.lock_assembly(tenant, key, CALL, at(0)).await.unwrap();
-    transaction.save(changes).await.unwrap();
+    transaction.save(changes.clone()).await.unwrap();
     transaction.commit().await.unwrap();
     locked
 }
@@ -79,7 +79,7 @@ async fn what_is_saved_is_loaded_again(fixture: Fixture) {
 async fn an_assembly_that_is_not_committed_leaves_no_trace(fixture: Fixture) {
     let (store, tenant, room) = (&fixture.server.database, fixture.tenant, key("RM_1"));
     let (mut transaction, _) = store.lock_assembly(tenant, &room, CALL, at(0)).await.unwrap();
-    transaction.save(&begun()).await.unwrap();
+    transaction.save(begun()).await.unwrap();
     drop(transaction);
     assert!(load(store, tenant, &room).await.is_new);
     save(store, tenant, &room, &begun()).await;
@@ -102,7 +102,7 @@ async fn concurrent_changes_of_an_assembly_see_each_other(fixture: Fixture) {
             let (mut transaction, locked) = store.lock_assembly(tenant, &room, CALL, at(0)).await.unwrap();
             let segments = locked.segments.len() + 1;
             let changes = AssemblyChanges { write: Write::Append(vec![number]), segments, ..begun() };
-            transaction.save(&changes).await.unwrap();
+            transaction.save(changes).await.unwrap();
             transaction.commit().await.unwrap();
             locked.revision
         })
@@ -118,13 +118,13 @@ async fn assemblies_of_a_tenant_are_counted_for_others(fixture: Fixture) {
     for room in ["RM_1", "RM_2"] {
         save(store, tenant, &key(room), &begun()).await;
     }
-    let surroundings = async |tenant| {
+    let tenant_use = async |tenant| {
         let (mut transaction, _) = store.lock_assembly(tenant, &key("RM_3"), CALL, at(0)).await.unwrap();
-        transaction.load_surroundings().await.unwrap()
+        assert!(!transaction.has_call().await.unwrap());
+        transaction.load_tenant_use().await.unwrap()
     };
-    let expected = |assemblies, facts| Surroundings { has_call: false, tenant_use: TenantUse { assemblies, facts } };
-    assert_eq!(surroundings(tenant).await, expected(2, 6));
-    assert_eq!(surroundings(OTHER).await, expected(0, 0));
+    assert_eq!(tenant_use(tenant).await, TenantUse { assemblies: 2, facts: 6 });
+    assert_eq!(tenant_use(OTHER).await, TenantUse::default());
 }
 
 async fn idle_assemblies_are_those_of_active_calls(fixture: Fixture) {
