@@ -150,7 +150,8 @@ impl Assembler {
                 outcome.late += facts.len();
                 return Ok(None);
             }
-            if !may_begin(transaction.load_tenant_use().await?, &self.settings) {
+            // Counting reads all assemblies of the tenant, so it is not repeated for a request that met the bound.
+            if outcome.beyond_tenant > 0 || !may_begin(transaction.load_tenant_use().await?, &self.settings) {
                 outcome.beyond_tenant += facts.len();
                 return Ok(None);
             }

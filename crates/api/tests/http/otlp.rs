@@ -271,10 +271,13 @@ async fn bounds_of_calls_and_tenants_are_told(backend: Backend) {
     let bounds = || AssemblySettings { open_calls_max: 2, facts_per_call_max: 1, ..AssemblySettings::default() };
     let server = Server::start_with(backend, Setup { assemblies: bounds, ..setup() }).await;
     let acme = server.tenant("acme").await;
-    let of_three_calls = spans("pipecat", &[turn(1), turn(2), turn(3)]);
+    let of_four_calls = spans("pipecat", &[turn(1), turn(2), turn(3), turn(4)]);
     let expected =
-        json!({"rejectedSpans": "1", "errorMessage": "1 spans were not kept: 1 exceed the limit of open calls"});
-    assert_eq!(rejected(&acme.send(&of_three_calls).await), (200, expected));
+        json!({"rejectedSpans": "2", "errorMessage": "2 spans were not kept: 2 exceed the limit of open calls"});
+    assert_eq!(rejected(&acme.send(&of_four_calls).await), (200, expected));
+    // Calls that have begun take their facts after others of the same request were refused.
+    let again = rejected(&acme.send(&spans("pipecat", &[turn(3), turn(1)])).await);
+    assert_eq!(again.1["rejectedSpans"], "1");
     let mut second = turn(1);
     second["spanId"] = "00000000000000bb".into();
     let expected =
