@@ -117,7 +117,10 @@ impl Assembler {
     ) -> Result<bool, AssemblyError> {
         let Some(report) = self.close(tenant, key, call_id).await? else { return Ok(false) };
         let record = self.record(tenant, &report, &mut AssemblyOutcome::default());
-        self.queue.submit(tenant, record.into_iter().collect()).await?;
+        if let Err(error) = self.queue.submit(tenant, record.into_iter().collect()).await {
+            self.reopen(tenant, key, call_id).await?;
+            return Err(error.into());
+        }
         Ok(true)
     }
 
@@ -197,6 +200,27 @@ impl Assembler {
         transaction.save(AssemblyChanges { last_seen_at: locked.last_seen_at, ..changes }).await?;
         transaction.commit().await?;
         Ok(Some(CallReport { version: Some(locked.revision), ..derived.report }))
+    }
+
+    /// Undoes a close whose record was not stored, so that the next sweep closes the call again.
+    async fn reopen(&self, tenant: TenantId, key: &AssemblyKey, call_id: CallId) -> Result<(), StoreError> {
+        let (mut transaction, locked) = self.store.lock_assembly(tenant, key, call_id, self.clock.now()).await?;
+        // The end of the call may have arrived meanwhile.
+        if locked.is_new || locked.state != State::Lost {
+            return Ok(());
+        }
+        let (assembly, _) = restored(&locked)?;
+        let changes = AssemblyChanges {
+            write: Write::Nothing,
+            segments: assembly.segments(),
+            facts: assembly.facts().len(),
+            state: State::Active,
+            reported_errors: locked.reported_errors,
+            last_seen_at: locked.last_seen_at,
+            purge_at: None,
+        };
+        transaction.save(changes).await?;
+        transaction.commit().await
     }
 
     fn derive(

@@ -31,6 +31,7 @@ on_each_backend!(
     bodies_may_be_packed,
     calls_whose_telemetry_stops_are_closed_and_their_end_may_still_come,
     a_call_with_damaged_facts_does_not_keep_others_open,
+    a_call_is_closed_again_if_its_record_was_not_stored,
     facts_go_some_time_after_the_end_and_later_ones_change_nothing,
 );
 
@@ -357,6 +358,18 @@ async fn a_call_with_damaged_facts_does_not_keep_others_open(backend: Backend) {
     transaction.commit().await.expect("a commit");
     assert_eq!(acme.send(&spans("pipecat", &[turn(1)])).await.status, 200);
     assert_eq!(sweep(&server, "2026-11-23T12:15:00Z").await, AssemblySweep { closed: 1, purged: 0 });
+    assert_eq!(acme.summary("?period=90d").await.value()["failed_calls"], 1);
+}
+
+async fn a_call_is_closed_again_if_its_record_was_not_stored(backend: Backend) {
+    let server = Server::start_with(backend, setup()).await;
+    let acme = server.tenant("acme").await;
+    assert_eq!(acme.send(&spans("pipecat", &[turn(1)])).await.status, 200);
+    server.store.set(Mode::CommitFails);
+    assert_eq!(sweep(&server, "2026-11-23T12:15:00Z").await, AssemblySweep::default());
+    server.store.set(Mode::Sound);
+    assert_eq!(acme.summary("?period=90d").await.value()["active_calls"], 1);
+    assert_eq!(sweep(&server, "2026-11-23T12:15:30Z").await, AssemblySweep { closed: 1, purged: 0 });
     assert_eq!(acme.summary("?period=90d").await.value()["failed_calls"], 1);
 }
 
